@@ -1,0 +1,13 @@
+"""Sweeps, and the machinery that runs them. Imported names load on first use, so that `lfombench --help` stays quick."""
+
+from importlib import import_module
+from typing import Any
+
+_HOMES = {"Job": "job", "Protocol": "protocol", "PROTOCOLS": "protocol", "Sweep": "sweep", "load": "sweep", "run": "run"}
+__all__ = ["PROTOCOLS", "Job", "Protocol", "Sweep", "load", "run"]  # noqa: F822  # see __getattr__
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)

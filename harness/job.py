@@ -1,0 +1,164 @@
+"""A job: one (task, solver, protocol, seed), its canonical form, its identity and its structure."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib
+import json
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, fields
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from lfombench.solvers import SOLVERS, Method
+from lfombench.tasks import TASKS, Task
+
+from .errors import SpecError, nearest
+from .protocol import PROTOCOLS, Protocol
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """Trained once, tested on its own task and any others. Fields are validated and coerced here, so that equal
+    meanings are equal jobs.
+    """
+
+    task: Task
+    solver: Method
+    protocol: Protocol
+    seed: int
+
+    def __post_init__(self) -> None:
+        for name in ("task", "solver", "protocol"):
+            part = getattr(self, name)
+            object.__setattr__(self, name, build(type(part), asdict(part)))
+        self.task.check()
+        self.protocol.check()
+        self.solver.check(self.task.d)
+        if self.protocol.withheld >= self.task.n:
+            raise SpecError(f"protocol withheld={self.protocol.withheld} leaves none of the task's n = {self.task.n} examples")
+
+    @functools.cached_property
+    def spec(self) -> dict[str, Any]:
+        """The canonical form: everything that decides the numbers, as JSON."""
+        return {
+            "task": {name_of(self.task): asdict(self.task)},
+            "solver": {name_of(self.solver): asdict(self.solver)},
+            "protocol": asdict(self.protocol),
+            "seed": self.seed,
+        }
+
+    @functools.cached_property
+    def id(self) -> str:
+        """Twenty hexadecimal digits that depend on the canonical form alone."""
+        return digest(self.spec)
+
+    @functools.cached_property
+    def structure(self) -> str:
+        """What shapes the program. Jobs of one structure run as one pack: their floats and seeds are data."""
+        return json.dumps([shape_of(self.task), shape_of(self.solver), shape_of(self.protocol)], sort_keys=True)
+
+
+def digest(spec: Any) -> str:
+    """A short hash of anything that is JSON."""
+    return hashlib.blake2b(json.dumps(spec, sort_keys=True).encode(), digest_size=10).hexdigest()
+
+
+def shape_of(part: Any) -> Any:
+    """A part's structure: its class and fields, with floats reduced to their presence or number."""
+
+    def reduce(value: Any) -> Any:
+        if isinstance(value, float):
+            return "float"
+        if isinstance(value, tuple) and value and all(isinstance(v, float) for v in value):
+            return f"{len(value)} floats"
+        return value
+
+    return [name_of(part), {f.name: reduce(getattr(part, f.name)) for f in fields(part) if f.name not in ("use", "data_seed")}]
+
+
+# ---- names ----------------------------------------------------------------------------------------------------------
+
+
+def find(kind: str, name: str) -> type[Any]:
+    """The class of a task or solver: its name in the table, or `package.module:Class`."""
+    table: Mapping[str, type[Any]] = TASKS if kind == "task" else SOLVERS
+    if name in table:
+        return table[name]
+    if ":" not in name:
+        raise SpecError(f"unknown {kind} {name!r}; {nearest(name, table)}; your own: package.module:Class")
+    module, _, attribute = name.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise SpecError(f"{kind} {name!r} cannot be imported: {error}") from error
+    if not (isinstance(found, type) and issubclass(found, Task if kind == "task" else Method)):
+        raise SpecError(f"{name!r} is not a {kind}: it must be a subclass of lfombench.{kind}s.{'Task' if kind == 'task' else 'Method'}")
+    return found
+
+
+def name_of(part: Any) -> str:
+    """The inverse of `find`."""
+    for table in (TASKS, SOLVERS):
+        for name, known in table.items():
+            if type(part) is known:
+                return name
+    return "protocol" if isinstance(part, Protocol) else f"{type(part).__module__}:{type(part).__qualname__}"
+
+
+def label(part: Any) -> str:
+    """Name and non-default fields, depth apart: `memformer(memory=cgd, preconditioner=full)`."""
+    if isinstance(part, Protocol):
+        base = asdict(PROTOCOLS[part.use])
+        name, shown = part.use, {k: v for k, v in asdict(part).items() if v != base[k]}
+    else:
+        name = name_of(part)
+        shown = {f.name: getattr(part, f.name) for f in fields(part) if f.name != "depth"}
+        shown = {f.name: shown[f.name] for f in fields(part) if f.name in shown and (f.default is MISSING or shown[f.name] != f.default)}
+    return f"{name}({', '.join(f'{k}={_show(v)}' for k, v in shown.items())})" if shown else name
+
+
+def _show(value: Any) -> str:
+    if isinstance(value, tuple | list):
+        return "[" + ", ".join(map(_show, value)) + "]"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+# ---- validation -----------------------------------------------------------------------------------------------------
+
+
+class FieldError(SpecError):
+    """A field that does not fit; `path` leads to it from the part's top."""
+
+    def __init__(self, message: str, path: tuple[str | int, ...] = ()) -> None:
+        super().__init__(message)
+        self.path = path
+
+
+def build(cls: type[T], values: Mapping[str, Any]) -> T:
+    """An instance of a frozen dataclass from plain values: strict types, no unknown keys."""
+    known = {f.name for f in fields(cls)}  # type: ignore[arg-type]
+    for key in values:
+        if key not in known:
+            raise FieldError(f"unknown key {key!r}; {nearest(str(key), known)}", (key,))
+    try:
+        return TypeAdapter(cls).validate_json(json.dumps(values), strict=True)
+    except ValidationError as errors:
+        error = errors.errors()[0]
+        raise FieldError(_explain(error), tuple(error["loc"])) from None
+
+
+def _explain(error: Any) -> str:
+    field = ".".join(map(str, error["loc"]))
+    if error["type"] in ("missing", "missing_keyword_only_argument"):
+        return f"{field} is missing"
+    given, wanted = json.dumps(error["input"]), error["msg"].removeprefix("Input ").replace("should be", "must be")
+    if error["type"] == "literal_error":
+        allowed = error["ctx"]["expected"].replace(" or ", ", ").replace("'", "").split(", ")
+        return f"{field}: got {given}; {nearest(str(error['input']), allowed)}"
+    grid = "; for a grid write {each: [...]}" if isinstance(error["input"], list) else ""
+    return f"{field}: got {given}, {wanted}{grid}"

@@ -1,0 +1,133 @@
+"""What a finished pack leaves: rows for the store, and weights."""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+import socket
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from . import engine, schema
+from .job import Job, label
+from .pack import Pack
+from .plan import work
+
+Rows = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A pack's rows by table, and its weights by `job/parameter`."""
+
+    pack: str
+    tables: dict[str, pa.Table]
+    weights: dict[str, np.ndarray[Any, Any]] = field(default_factory=dict)
+
+
+def execute(pack: Pack, device: torch.device) -> Outcome:
+    """Run a pack and write down what came of it."""
+    begin = time.perf_counter()
+    trained, tested = engine.run(pack, device)
+    results: Rows = []
+    for task, squared_error in tested:
+        for j, job in enumerate(pack.jobs):
+            row = _names(job) | _fate(trained, j) | {"family": job.solver.family, "test": label(task or job.task)}
+            results += [row | loss for loss in _losses(squared_error[j].cpu().numpy(), trained.diverged[j] is not None)]
+    cost = _cost(pack, device, time.perf_counter() - begin)
+    jobs = [
+        _names(job) | _fate(trained, j) | cost | {"spec": spec(job), "learning_rate": trained.learning_rates[j]}
+        for j, job in enumerate(pack.jobs)
+    ]
+    losses, norms = trained.losses.T.tolist(), trained.gradient_norms.T.tolist()
+    curves = [
+        {"job": job.id, "step": step, "loss": loss, "gradient_norm": norm}
+        for j, job in enumerate(pack.jobs)
+        if trained.curve_steps
+        for step, loss, norm in zip(trained.curve_steps, losses[j], norms[j], strict=True)
+    ]
+    weights = {
+        f"{job.id}/{name}": p[j].cpu().numpy().copy()
+        for name, p in trained.params.items()
+        for j, job in enumerate(pack.jobs)
+    }
+    return Outcome(pack.id, _tables(results, jobs, curves), weights)
+
+
+def failure(pack: Pack, reason: str) -> Outcome:
+    """A pack that raised: its jobs have no results, so the next run tries them again."""
+    fate = _cost(pack, torch.device("cpu"), None) | {"status": "failed", "reason": reason}
+    return Outcome(pack.id, _tables([], [_names(job) | fate | {"spec": spec(job)} for job in pack.jobs], []))
+
+
+def spec(job: Job) -> str:
+    """A job's canonical form as text."""
+    return json.dumps(job.spec, sort_keys=True)
+
+
+def _names(job: Job) -> dict[str, Any]:
+    return {
+        "job": job.id,
+        "task": label(job.task),
+        "solver": label(job.solver),
+        "depth": job.solver.depth,
+        "seed": job.seed,
+        "protocol": label(job.protocol),
+    }
+
+
+def _fate(trained: engine.Trained, j: int) -> dict[str, Any]:
+    reason = trained.diverged[j]
+    params = sum(p[j].numel() for p in trained.params.values())
+    return {"status": "diverged" if reason else "done", "reason": reason, "params": params}
+
+
+def _losses(squared_error: np.ndarray[Any, Any], diverged: bool) -> Rows:
+    """A row per iterate, from squared errors `steps prompts`; without numbers where training diverged."""
+    zero, prompts = squared_error[0], squared_error.shape[1]
+    rows: Rows = [{"step": step, "prompts": prompts} for step in range(len(squared_error))]
+    if diverged:
+        return rows
+    for row, error in zip(rows, squared_error, strict=True):
+        median, q90, q99 = np.quantile(error, [0.5, 0.9, 0.99])
+        mse = float(error.mean())
+        row |= {
+            "mse": mse,
+            "log_mse": math.log(mse) if mse > 0 else -math.inf,
+            "mse_normalised": mse / float(zero.mean()),
+            "median": median,
+            "q90": q90,
+            "q99": q99,
+            "failure_rate": float(1 - (error <= zero).mean()),
+            "blocks": [float(block.mean()) for block in np.array_split(error, schema.BLOCKS)],
+        }
+    return rows
+
+
+def _cost(pack: Pack, device: torch.device, seconds: float | None) -> dict[str, Any]:
+    protocol, learned = pack.first.protocol, pack.first.solver.family == "learned"
+    return {
+        "trials": len(protocol.learning_rates) if learned else 0,
+        "train_prompts": protocol.batch * (protocol.steps if protocol.fresh else 1) if learned else 0,
+        "pack": pack.id,
+        "pack_jobs": len(pack.jobs),
+        "pack_work": work(pack),
+        "pack_seconds": seconds,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "host": socket.gethostname(),
+        "finished": datetime.now(UTC),
+        "version": f"lfombench {version('lfombench')}, torch {torch.__version__}, Python {platform.python_version()}",
+    }
+
+
+def _tables(results: Rows, jobs: Rows, curves: Rows) -> dict[str, pa.Table]:
+    rows = {"results": results, "jobs": jobs, "curves": curves}
+    return {name: pa.Table.from_pylist(rows[name], schema=schema.arrow(name)) for name in schema.TABLES}

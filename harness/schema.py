@@ -1,0 +1,82 @@
+"""The columns of the store: name, type, unit and meaning. The one place that says what is in a file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+VERSION = 1  # of the store's layout; a store of a newer version is refused
+BLOCKS = 64  # of test prompts, whose mean errors are kept, so that any two solvers can be compared prompt for prompt
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table."""
+
+    name: str
+    type: pa.DataType
+    meaning: str
+
+
+RESULTS = (
+    Column("job", pa.string(), "id: a hash of task, solver, protocol and seed"),
+    Column("task", pa.string(), "training task"),
+    Column("test", pa.string(), "task tested on"),
+    Column("solver", pa.string(), "name and non-default fields, depth apart"),
+    Column("family", pa.string(), "classical, learned or bound"),
+    Column("depth", pa.int32(), "layers or steps of the solver"),
+    Column("step", pa.int32(), "iterate, 0 .. depth"),
+    Column("seed", pa.int64(), "of task frame, prompts and initialisation"),
+    Column("protocol", pa.string(), "name and fields that differ from it"),
+    Column("mse", pa.float64(), "mean squared error at the query over the test prompts; null if diverged"),
+    Column("log_mse", pa.float64(), "its natural logarithm"),
+    Column("mse_normalised", pa.float64(), "mse over the mse of predicting 0"),
+    Column("median", pa.float64(), "of the squared error over prompts"),
+    Column("q90", pa.float64(), "90 % quantile of the squared error over prompts"),
+    Column("q99", pa.float64(), "99 % quantile of the squared error over prompts"),
+    Column("failure_rate", pa.float64(), "share of prompts with a larger error than predicting 0, or none"),
+    Column("prompts", pa.int64(), "test prompts"),
+    Column("blocks", pa.list_(pa.float64()), f"mean squared error in {BLOCKS} equal blocks of the test prompts"),
+    Column("params", pa.int32(), "trained or fitted numbers of the solver"),
+    Column("status", pa.string(), "done or diverged"),
+    Column("reason", pa.string(), "why, where it is not done"),
+)
+
+JOBS = (
+    Column("job", pa.string(), "id"),
+    Column("status", pa.string(), "done, diverged or failed"),
+    Column("reason", pa.string(), "why, where it is not done; a traceback if it failed"),
+    Column("task", pa.string(), "training task"),
+    Column("solver", pa.string(), "name and non-default fields, depth apart"),
+    Column("depth", pa.int32(), "layers or steps"),
+    Column("protocol", pa.string(), "name and fields that differ from it"),
+    Column("seed", pa.int64(), "seed"),
+    Column("spec", pa.string(), "canonical form, JSON: what the id is the hash of"),
+    Column("learning_rate", pa.float64(), "chosen on validation prompts, or given"),
+    Column("trials", pa.int32(), "learning rates trained to choose it"),
+    Column("train_prompts", pa.int64(), "prompts drawn for training, for each trial"),
+    Column("params", pa.int32(), "trained or fitted numbers"),
+    Column("pack", pa.string(), "id of the pack it ran in"),
+    Column("pack_jobs", pa.int32(), "jobs in that pack"),
+    Column("pack_work", pa.float64(), "the pack's cost in the plan's units"),
+    Column("pack_seconds", pa.float64(), "wall-clock seconds of the pack, all its jobs together"),
+    Column("device", pa.string(), "cpu or the accelerator's name"),
+    Column("host", pa.string(), "name of the machine"),
+    Column("finished", pa.timestamp("us", tz="UTC"), "end of the pack"),
+    Column("version", pa.string(), "of lfombench, torch and Python"),
+)
+
+CURVES = (
+    Column("job", pa.string(), "id"),
+    Column("step", pa.int32(), "training step, from 1"),
+    Column("loss", pa.float64(), "training loss of the chosen learning rate at that step"),
+    Column("gradient_norm", pa.float64(), "Euclidean norm of its gradient"),
+)
+
+TABLES = {"results": RESULTS, "jobs": JOBS, "curves": CURVES}
+
+
+def arrow(table: str) -> pa.Schema:
+    """A table's Arrow schema, each column with its meaning."""
+    return pa.schema([pa.field(c.name, c.type, metadata={"meaning": c.meaning}) for c in TABLES[table]])

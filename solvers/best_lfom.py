@@ -1,0 +1,64 @@
+"""The best linear first-order method with fixed coefficients: a bound, in closed form.
+
+After k steps any method whose steps are fixed linear combinations of gradients has
+
+    w_k = q_k(G) b      q_k a polynomial of degree k - 1, the same for every prompt
+
+The error at the query is affine in w, so the mean squared error is a quadratic form in the coefficients of q_k, and
+its least value solves one k x k linear system. Gradient descent, heavy ball, Nesterov, Chebyshev, a linear
+transformer or a Memformer with scalar preconditioner: none can be better in the mean.
+
+With the covariates' covariance known, Sigma^{-1} G takes the place of G and Sigma^{-1} b of b. This is the bound for
+preconditioners c_l Sigma^{-1}, and the reference for any full preconditioner: what was trained meets it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from .base import Method, Params, Problem, Residual
+
+
+@dataclass(frozen=True, kw_only=True)
+class BestLfom(Method):
+    """preconditioner: identity (scalar methods), or covariance (Sigma^{-1} is known)."""
+
+    family: ClassVar[Literal["bound"]] = "bound"
+    preconditioner: Literal["identity", "covariance"] = "identity"
+
+    def fit(self, problem: Problem, residual: Residual) -> Params:
+        """q: jobs depth depth, q_k's coefficients in row k - 1, from the prompts given."""
+        # columns r_i = residual along the Krylov vector G^i b; residual(sum q_i G^i b) = r + sum q_i r_i
+        r = residual(problem.start())
+        columns = torch.stack([residual(v) - r for v in self._krylov(problem)], -3)  # jobs depth k prompts
+        H = torch.einsum("...ikp,...jkp->...ij", columns, columns)
+        h = torch.einsum("...ikp,...kp->...i", columns, r)
+        q = torch.zeros_like(H)
+        for k in range(1, self.depth + 1):
+            scale = H[..., :k, :k].diagonal(dim1=-2, dim2=-1).rsqrt()
+            scaled = scale.unsqueeze(-1) * H[..., :k, :k] * scale.unsqueeze(-2)
+            q[..., k - 1, :k] = -scale * torch.linalg.solve(scaled, scale * h[..., :k])
+        return {"q": q}
+
+    def iterates(self, params: Params, problem: Problem) -> Iterator[Float[Tensor, "*jobs d prompts"]]:
+        """w_0 .. w_depth."""
+        yield problem.start()
+        krylov = torch.stack(list(self._krylov(problem)), -3)  # jobs depth d prompts
+        for k in range(self.depth):
+            yield torch.einsum("...i,...idp->...dp", params["q"][..., k, :], krylov)
+
+    def _krylov(self, problem: Problem) -> Iterator[Tensor]:
+        """b, G b, G^2 b, ..., preconditioned throughout."""
+        v = self._precondition(problem, -problem.gradient(problem.start()))
+        for _ in range(self.depth):
+            yield v
+            v = self._precondition(problem, problem.curvature(v))
+
+    def _precondition(self, problem: Problem, g: Tensor) -> Tensor:
+        return g if self.preconditioner == "identity" else problem.whiten(g)

@@ -1,0 +1,153 @@
+"""What a task is: a distribution of prompts.
+
+A prompt is n labelled examples (x_i, y_i) in R^d x R and a query x with its target <w*, x>.
+A gradient method sees of it only G = X^T X / n and b = X^T y / n.
+
+Shapes, everywhere: `streams` counts independent random streams (one per task and seed), `prompts` is the last axis,
+and `some` is either `prompts` or 1, for what all prompts of a stream have in common.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Annotated, Protocol
+
+import torch
+from annotated_types import Ge
+from jaxtyping import Float
+from torch import Tensor
+
+Count = Annotated[int, Ge(1)]
+NonNegative = Annotated[float, Ge(0)]
+
+
+class Random(Protocol):
+    """Independent random streams side by side; every draw has `streams` as its first axis."""
+
+    def normal(self, *shape: int) -> Float[Tensor, "streams *shape"]:
+        """Standard normals."""
+
+    def uniform(self, *shape: int) -> Float[Tensor, "streams *shape"]:
+        """Uniforms on [0, 1)."""
+
+    def chi_square(self, degrees: list[int], prompts: int) -> Float[Tensor, "streams degrees prompts"]:
+        """A row per entry of `degrees`, chi-square with so many degrees of freedom."""
+
+
+def apply(M: Float[Tensor, "*batch d k some"], v: Float[Tensor, "*jobs k prompts"]) -> Float[Tensor, "*jobs d prompts"]:
+    """M v, with one matrix per prompt, or one for all where M's last axis is 1."""
+    return M.squeeze(-1) @ v if M.shape[-1] == 1 else (M * v.unsqueeze(-3)).sum(-2)
+
+
+@dataclass(frozen=True)
+class Quadratic:
+    """R(w) = <w, G w> / 2 - <b, w>, one per prompt: the least-squares risk of the prompt's examples, up to a constant.
+
+    `root` is a square root of the covariates' covariance, Sigma = root root^T. Only methods that are told Sigma use it.
+    """
+
+    G: Float[Tensor, "streams d d prompts"]
+    b: Float[Tensor, "streams d prompts"]
+    root: Float[Tensor, "streams d d some"]
+
+    def start(self) -> Float[Tensor, "streams d prompts"]:
+        """w_0 = 0."""
+        return torch.zeros_like(self.b)
+
+    def gradient(self, w: Float[Tensor, "*jobs d prompts"]) -> Float[Tensor, "*jobs d prompts"]:
+        """G w - b."""
+        return self.curvature(w) - self.b
+
+    def curvature(self, p: Float[Tensor, "*jobs d prompts"]) -> Float[Tensor, "*jobs d prompts"]:
+        """G p."""
+        return (self.G * p.unsqueeze(-3)).sum(-2)
+
+    def whiten(self, g: Float[Tensor, "*jobs d prompts"]) -> Float[Tensor, "*jobs d prompts"]:
+        """Sigma^{-1} g: what a method may use that knows the covariates' distribution."""
+        root = self.root.movedim(-1, -3)
+        return apply(torch.cholesky_inverse(torch.linalg.cholesky(root @ root.mT)).movedim(-3, -1), g)
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """A batch of prompts as a first-order method meets it, and how its answers are judged.
+
+    `judge` is Sigma^{1/2} where the query is integrated out (E <w - w*, x>^2 = |judge^T (w - w*)|^2),
+    and the query itself, a d x 1 matrix per prompt, where it is sampled.
+    """
+
+    problem: Quadratic
+    w_star: Float[Tensor, "streams d prompts"]
+    judge: Float[Tensor, "streams d k some"]
+
+    def select(self, streams: list[int]) -> Prompts:
+        """A batch whose k-th stream is this one's streams[k]."""
+        problem = Quadratic(self.problem.G[streams], self.problem.b[streams], self.problem.root[streams])
+        return Prompts(problem, self.w_star[streams], self.judge[streams])
+
+    def residual(self, w: Float[Tensor, "*jobs d prompts"]) -> Float[Tensor, "*jobs k prompts"]:
+        """judge^T (w - w*): affine in w; its squared length is the error at the query."""
+        return apply(self.judge.transpose(-2, -3), w - self.w_star)
+
+    def squared_error(self, w: Float[Tensor, "*jobs d prompts"]) -> Float[Tensor, "*jobs prompts"]:
+        """Squared error at the query of every prompt."""
+        return self.residual(w).square().sum(-2)
+
+
+@dataclass(frozen=True)
+class Examples:
+    """A batch of prompts in full: the examples, the query, and what generated them."""
+
+    X: Float[Tensor, "streams d n prompts"]
+    y: Float[Tensor, "streams n prompts"]
+    query: Float[Tensor, "streams d prompts"]
+    w_star: Float[Tensor, "streams d prompts"]
+    root: Float[Tensor, "streams d d some"]  # Sigma = root root^T
+
+    def withhold(self, count: int) -> Examples:
+        """The same prompts without their last `count` examples."""
+        keep = self.y.shape[-2] - count
+        return Examples(self.X[..., :keep, :], self.y[..., :keep, :], self.query, self.w_star, self.root)
+
+    def problem(self) -> Quadratic:
+        """G = X^T X / n and b = X^T y / n."""
+        n = self.y.shape[-2]
+        G = torch.einsum("sinp,sjnp->sijp", self.X, self.X) / n
+        b = torch.einsum("sinp,snp->sip", self.X, self.y) / n
+        return Quadratic(G, b, self.root)
+
+    def prompts(self, *, sampled_query: bool) -> Prompts:
+        """The same prompts reduced to (G, b), judged at their own query or over all queries."""
+        return Prompts(self.problem(), self.w_star, self.query.unsqueeze(-2) if sampled_query else self.root)
+
+    def tokens(self) -> Float[Tensor, "streams d_1 n_1 prompts"]:
+        """Z_0 = [[x_1 .. x_n, query], [y_1 .. y_n, 0]]: what a token model sees."""
+        X = torch.cat([self.X, self.query.unsqueeze(-2)], -2)
+        y = torch.cat([self.y, torch.zeros_like(self.y[..., :1, :])], -2)
+        return torch.cat([X, y.unsqueeze(-3)], -3)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task(ABC):
+    """A distribution of prompts. Float fields may hold one value, or a tensor with one entry per packed stream:
+    `streams 1 1` for a float, `streams k` for k floats; so write them with broadcasting.
+    """
+
+    d: Count
+    n: Count
+
+    def check(self) -> None:
+        """Raise ValueError, naming the field, where fields do not fit each other."""
+
+    def frame(self, random: Random) -> Tensor | None:
+        """What a seed fixes for all its prompts, such as a rotation."""
+        return None
+
+    @abstractmethod
+    def examples(self, random: Random, frame: Tensor | None, prompts: int) -> Examples:
+        """Draw prompts in full."""
+
+    def prompts(self, random: Random, frame: Tensor | None, prompts: int) -> Prompts:
+        """Draw prompts as (G, b) with exact queries. Override it where there is a shorter way than through X."""
+        return self.examples(random, frame, prompts).prompts(sampled_query=False)
