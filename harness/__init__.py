@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import Any
 
-_HOMES = {"Job": "job", "Protocol": "protocol", "PROTOCOLS": "protocol", "Sweep": "sweep", "load": "sweep", "run": "run"}
+_HOMES = {"Job": "job", "Protocol": "protocol", "PROTOCOLS": "protocol", "Sweep": "sweep", "load": "sweep", "run": "launch"}
 __all__ = ["PROTOCOLS", "Job", "Protocol", "Sweep", "load", "run"]  # noqa: F822  # see __getattr__
 
 

@@ -71,10 +71,9 @@ class Source:
     ) -> None:
         words = [(spec_of(t), job.seed, job.protocol.data_seed) for t, job in zip(tasks, jobs, strict=True)]
         names = [digest(word) for word in words]
-        owners = {name: i for i, name in reversed(list(enumerate(names)))}
-        streams = [(tasks[i], words[i]) for i in owners.values()]
-        order = {name: k for k, name in enumerate(owners)}
-        self.index = [order[name] for name in names]
+        distinct = list(dict.fromkeys(names))
+        self.index = [distinct.index(name) for name in names]
+        streams = [(tasks[i], words[i]) for i in map(names.index, distinct)]
         self.shared = self.index != list(range(len(jobs)))
         self.task = stack([task for task, _ in streams], dtype, device)
         frames = Streams([("frame", name_of(task), task.d, seed) for task, (_, seed, _) in streams], torch.float64, device)

@@ -66,7 +66,7 @@ class LinearRegression(Task):
         T[:, range(rank), range(rank)] = diagonal
         T[:, row, column] = random.normal(len(row), prompts)
         L = _columns(root, T)
-        G = torch.einsum("sikp,sjkp->sijp", L, L) / n
+        G = (L.unsqueeze(1) * L.unsqueeze(2)).sum(3) / n
         w_star = apply(dual, random.normal(d, prompts))
         b = (G * w_star.unsqueeze(-3)).sum(-2) + self.noise / n * apply(L, random.normal(rank, prompts))
         return Prompts(Quadratic(G, b, root), w_star, root)

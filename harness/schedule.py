@@ -1,0 +1,145 @@
+"""Packs to finished packs: in this process, or on Ray. The only place that catches what a solver or task may raise."""
+
+from __future__ import annotations
+
+import os
+import socket
+import traceback
+from collections import Counter, deque
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import torch
+
+from .errors import UserError
+from .pack import Pack
+from .record import Outcome, execute, failure
+
+ATTEMPTS = 3  # for a pack whose worker dies under it
+
+
+class Executor(Protocol):
+    """Runs packs from a queue that may grow meanwhile; gives each back with its outcome or a traceback."""
+
+    workers: int
+
+    def run(self, queue: deque[Pack]) -> Iterator[tuple[Pack, Outcome | str]]:
+        """Finished packs, in the order they finish."""
+
+    def close(self) -> None:
+        """Let go of the workers."""
+
+
+def outcomes(queue: deque[Pack], executor: Executor) -> Iterator[Outcome]:
+    """Every pack's outcome. A pack that raises is split, until the job that is to blame stands alone and fails."""
+    for pack, result in executor.run(queue):
+        if isinstance(result, Outcome):
+            yield result
+        elif len(pack.jobs) == 1:
+            yield failure(pack, result)
+        else:
+            half = len(pack.jobs) // 2
+            queue.extendleft([Pack(pack.jobs[half:], pack.tests), Pack(pack.jobs[:half], pack.tests)])
+
+
+def attempt(pack: Pack) -> Outcome | str:
+    """Run a pack here; a traceback where it raises."""
+    torch.set_num_threads(1)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return execute(pack, device)
+    except Exception:
+        return traceback.format_exc()
+
+
+class InProcess:
+    """One pack after the other, in this process."""
+
+    workers = 1
+
+    def run(self, queue: deque[Pack]) -> Iterator[tuple[Pack, Outcome | str]]:
+        """Finished packs, in the queue's order."""
+        while queue:
+            pack = queue.popleft()
+            yield pack, attempt(pack)
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+
+class OnRay:
+    """Long-lived actors, one per core or GPU, each with at most one pack in flight."""
+
+    def __init__(self, address: str | None = None, workers: int | None = None) -> None:
+        """Start Ray on this machine, or join the cluster at `address`."""
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        import ray
+
+        self.ray = ray
+        quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+        if address is None:
+            ray.init(address="local", include_dashboard=False, num_cpus=workers or cores(), object_store_memory=256 << 20, **quiet)
+        else:
+            reachable(address)
+            try:
+                ray.init(address=address, **quiet)
+            except (ConnectionError, RuntimeError, TimeoutError, ValueError) as error:
+                raise UserError(f"--address {address}: cannot join the Ray cluster there: {error}") from error
+        resources = ray.cluster_resources()
+        self.gpus = int(resources.get("GPU", 0))
+        self.workers = workers or self.gpus or max(1, int(resources.get("CPU", 1)))
+
+    def run(self, queue: deque[Pack]) -> Iterator[tuple[Pack, Outcome | str]]:
+        """Finished packs, as they come."""
+        ray = self.ray
+        worker = ray.remote(max_restarts=0, num_cpus=1, num_gpus=1 if self.gpus else 0)(_Worker)
+        idle: list[Any] = []
+        flying: dict[Any, tuple[Any, Pack]] = {}
+        deaths: Counter[str] = Counter()
+        while queue or flying:
+            while queue and len(flying) < self.workers:
+                actor, pack = idle.pop() if idle else worker.remote(), queue.popleft()
+                flying[actor.run.remote(pack)] = (actor, pack)
+            ready, _ = ray.wait(list(flying), num_returns=1, timeout=1.0)
+            for reference in ready:
+                actor, pack = flying.pop(reference)
+                try:
+                    result: Outcome | str = ray.get(reference)
+                    idle.append(actor)
+                except ray.exceptions.RayError as error:
+                    deaths[pack.id] += 1
+                    if deaths[pack.id] < ATTEMPTS:
+                        queue.appendleft(pack)
+                        continue
+                    result = f"its worker died {ATTEMPTS} times: {error}"
+                yield pack, result
+
+    def close(self) -> None:
+        """Leave the cluster, or stop Ray on this machine."""
+        self.ray.shutdown()
+
+
+class _Worker:
+    """A process that has torch imported and runs packs."""
+
+    def run(self, pack: Pack) -> Outcome | str:
+        return attempt(pack)
+
+
+def cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def reachable(address: str, seconds: float = 10.0) -> None:
+    """UserError where nothing listens at `host:port`, in little time: Ray itself would try for minutes."""
+    host, _, port = address.rpartition("://")[2].partition("/")[0].rpartition(":")
+    if address == "auto":
+        return
+    if not host or not port.isdigit():
+        raise UserError(f"--address {address}: must be host:port, or auto on a machine of the cluster")
+    try:
+        socket.create_connection((host, int(port)), timeout=seconds).close()
+    except OSError as error:
+        raise UserError(f"--address {address}: nothing listens there: {error}") from error

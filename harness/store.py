@@ -1,0 +1,146 @@
+"""The ledger: Parquet files under one folder or object-store prefix, written by one process.
+
+    results/PACK.parquet  jobs/PACK.parquet  curves/PACK.parquet  weights/PACK.safetensors  sweeps/NAME.json
+
+A pack's results are written last, under a temporary name, and then renamed: a job is done when its results are there.
+Writing the same pack again replaces the same files.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from statistics import median
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+from pyarrow import fs
+from safetensors.numpy import save
+
+from . import schema
+from .errors import UserError
+from .job import label
+from .record import Outcome
+from .sweep import Sweep
+
+Done = set[tuple[str, str]]  # (job id, test)
+
+
+class Store:
+    """What a sweep writes to."""
+
+    def __init__(self, out: str) -> None:
+        """Open for reading; `UserError` where it is a file or of a newer version."""
+        self.out = out
+        if "://" in out:
+            self.files, self.root = fs.FileSystem.from_uri(out)
+        else:
+            self.files, self.root = fs.LocalFileSystem(), str(Path(out).expanduser().absolute())
+        if self._info().type == fs.FileType.File:
+            raise UserError(f"--out {out} is a file; it must be a folder, or one that can be made")
+        if self._info("store.json").type == fs.FileType.File:
+            found = self._read_json("store.json").get("schema")
+            if not isinstance(found, int) or found > schema.VERSION:
+                raise UserError(
+                    f"{out} was written by a newer lfombench: its schema is {found}, this one knows up to {schema.VERSION}"
+                )
+
+    def create(self) -> None:
+        """Make the folders, and sweep up what a killed writer left half-written."""
+        try:
+            for name in ("results", "jobs", "curves", "weights", "sweeps"):
+                self.files.create_dir(f"{self.root}/{name}", recursive=True)
+            for info in self.files.get_file_info(fs.FileSelector(self.root, recursive=True, allow_not_found=True)):
+                if info.base_name.startswith(".writing-"):
+                    self.files.delete_file(info.path)
+            self._write("store.json", json.dumps({"schema": schema.VERSION}).encode())
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def done(self) -> Done:
+        """Every (job id, test) with results."""
+        table = self._table("results", ["job", "test"])
+        return set(zip(table["job"].to_pylist(), table["test"].to_pylist(), strict=True))
+
+    def history(self) -> float | None:
+        """Seconds per unit of work in the packs run so far; None where there are none."""
+        table = self._table("jobs", ["pack", "pack_seconds", "pack_work"])
+        packs = {row["pack"]: row["pack_seconds"] / row["pack_work"] for row in table.to_pylist() if row["pack_seconds"]}
+        return median(packs.values()) if packs else None
+
+    def want(self, sweep: Sweep, ids: list[str]) -> None:
+        """Record which jobs a sweep wants."""
+        wanted = {
+            "name": sweep.name,
+            "about": sweep.about.strip(),
+            "tasks": [label(task) for task in sweep.tasks],
+            "tests": [label(task) for task in sweep.tests],
+            "protocols": [label(protocol) for protocol in sweep.protocols],
+            "jobs": ids,
+        }
+        try:
+            self._write(f"sweeps/{sweep.name}.json", json.dumps(wanted, indent=1).encode())
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def commit(self, outcome: Outcome, done: Done) -> None:
+        """Add a pack: the rows that are not there yet, results last. `done` grows by what was added."""
+        results = outcome.tables["results"]
+        new = [key not in done for key in zip(results["job"].to_pylist(), results["test"].to_pylist(), strict=True)]
+        results = results.filter(pa.array(new, pa.bool_()))
+        try:
+            if outcome.weights:
+                self._write(f"weights/{outcome.pack}.safetensors", save(outcome.weights))
+            for name in ("curves", "jobs"):
+                if outcome.tables[name].num_rows:
+                    self._write(f"{name}/{outcome.pack}.parquet", _parquet(outcome.tables[name]))
+            if results.num_rows:
+                self._write(f"results/{outcome.pack}.parquet", _parquet(results))
+        except OSError as error:
+            raise self._unwritable(error) from error
+        done.update(zip(results["job"].to_pylist(), results["test"].to_pylist(), strict=True))
+
+    def rows(self, table: str, ids: set[str]) -> pa.Table:
+        """The rows of these jobs; of the jobs table, each job's latest."""
+        found = self._table(table, None, pc.field("job").isin(list(ids)))
+        if table == "jobs":
+            latest = {job: i for i, job in sorted(enumerate(found["job"].to_pylist()), key=lambda x: found["finished"][x[0]].as_py())}
+            found = found.take(pa.array(sorted(latest.values()), pa.int64()))
+        return found
+
+    def _table(self, table: str, columns: list[str] | None, where: pc.Expression | None = None) -> pa.Table:
+        selector = fs.FileSelector(f"{self.root}/{table}", allow_not_found=True)
+        paths = [i.path for i in self.files.get_file_info(selector) if i.base_name.endswith(".parquet") and i.base_name[0] != "."]
+        data = ds.dataset(sorted(paths), schema=schema.arrow(table), format="parquet", filesystem=self.files)
+        return data.to_table(columns=columns, filter=where)
+
+    def _info(self, name: str = "") -> fs.FileInfo:
+        return self.files.get_file_info(f"{self.root}/{name}".rstrip("/"))
+
+    def _read_json(self, name: str) -> dict[str, object]:
+        with self.files.open_input_stream(f"{self.root}/{name}") as stream:
+            try:
+                return dict(json.loads(stream.read()))
+            except ValueError as error:
+                raise UserError(f"{self.out}/{name} is not JSON: {error}") from error
+
+    def _write(self, name: str, content: bytes | pa.Buffer) -> None:
+        folder, _, base = name.rpartition("/")
+        temporary = f"{self.root}/{folder}/.writing-{os.getpid()}-{base}"
+        with self.files.open_output_stream(temporary) as stream:
+            stream.write(content)
+        self.files.move(temporary, f"{self.root}/{name}")
+
+    def _unwritable(self, error: OSError) -> UserError:
+        return UserError(
+            f"--out {self.out} cannot be written: {error.strerror or error}. What was committed before is safe; the same command goes on from there"
+        )
+
+
+def _parquet(table: pa.Table) -> pa.Buffer:
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    return sink.getvalue()
