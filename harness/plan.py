@@ -12,7 +12,7 @@ from .pack import Pack
 
 MEMORY = 1 << 29  # bytes a pack's tensors may take, by the estimate below
 WIDEST = 64  # jobs in a pack
-CHEAP = 4.0  # seconds: packs below this go first, so that a board soon has something to show
+CHEAP = 8.0  # seconds: packs below this go first, so that a board soon has something to show
 
 
 def packs(jobs: Iterable[Job], tests: tuple[Task, ...]) -> list[Pack]:
@@ -46,12 +46,12 @@ def work(pack: Pack) -> float:
     d, depth, protocol = job.task.d, job.solver.depth, job.protocol
     jobs = len(pack.jobs)
     tested = jobs * (1 + len(pack.tests)) * protocol.test_prompts
-    seconds = 0.05 + tested * (400e-9 + 3e-9 * d * (d + 2) * (depth + 1))
+    seconds = 0.05 + tested * (1e-6 + 8e-9 * d * (d + 2) * (depth + 1))
     if job.solver.family == "bound":
-        seconds += jobs * 102_400 * (400e-9 + 3e-9 * d * (d + 2 * depth) * depth)
+        seconds += jobs * 102_400 * (1e-6 + 20e-9 * d * (d + 2 * depth) * depth)
     if job.solver.family == "learned":
-        layers = depth * (120e-6 + 0.9e-9 * pack.members * protocol.batch * d * (d + 4))
-        draws = jobs * protocol.batch * 350e-9 if protocol.fresh else 0.0
+        layers = depth * (120e-6 + 4.4e-9 * pack.members * protocol.batch * d * (d + 4))
+        draws = jobs * protocol.batch * 1e-6 if protocol.fresh else 0.0
         seconds += protocol.steps * (250e-6 + layers + draws)
     return seconds
 
@@ -65,25 +65,12 @@ class Estimate:
     workers: int
     measured: bool  # whether the store's own history calibrated it
 
-    def __str__(self) -> str:
-        source = "from this store's history" if self.measured else "not yet calibrated on this machine"
-        return f"about {duration(self.seconds)} on {self.workers} worker{'s' * (self.workers != 1)} ({source})"
-
 
 def estimate(todo: list[Pack], workers: int, history: float | None) -> Estimate:
     """Time for these packs; `history` is seconds per unit of work, measured on packs already run."""
     costs = [work(pack) * (history or 1.0) for pack in todo]
     seconds = max(sum(costs) / max(workers, 1), max(costs, default=0.0))
     return Estimate(len(todo), seconds, workers, history is not None)
-
-
-def duration(seconds: float) -> str:
-    """`45 s`, `3 min 20 s`, `2 h 5 min`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def pending(jobs: Iterable[Job], tests: tuple[str, ...], done: set[tuple[str, str]]) -> Iterator[Job]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path
 from statistics import median
 
 import pyarrow as pa
@@ -23,6 +22,7 @@ from safetensors.numpy import save
 from . import schema
 from .errors import UserError
 from .job import label
+from .place import locate
 from .record import Outcome
 from .sweep import Sweep
 
@@ -35,10 +35,7 @@ class Store:
     def __init__(self, out: str) -> None:
         """Open for reading; `UserError` where it is a file or of a newer version."""
         self.out = out
-        if "://" in out:
-            self.files, self.root = fs.FileSystem.from_uri(out)
-        else:
-            self.files, self.root = fs.LocalFileSystem(), str(Path(out).expanduser().absolute())
+        self.files, self.root = locate(out)
         if self._info().type == fs.FileType.File:
             raise UserError(f"--out {out} is a file; it must be a folder, or one that can be made")
         if self._info("store.json").type == fs.FileType.File:

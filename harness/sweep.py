@@ -7,7 +7,7 @@
       - linear_regression: {d: 5, n: 20, spectrum: [1, 1, 0.5, 0.25, 1]}
     solvers:
       - conjugate_gradient: {depth: 4}
-      - memformer: {memory: cgd, depth: {each: [1, 2, 3, 4]}}
+      - memformer: {memory: cgd, preconditioner: full, depth: {each: [1, 2, 3, 4]}}
     tests: []                                       # further test tasks
 
 Keys are fields of dataclasses. `{each: [...]}` is a grid; a bare list is a value.

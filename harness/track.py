@@ -63,12 +63,10 @@ class Tracker:
 
 
 def prepare(uri: str) -> None:
-    """Quiet MLflow, and let a SQLite database be read while it is written."""
+    """Keep MLflow from waiting for ever, and let a SQLite database be read while it is written."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
-    for name in ("mlflow", "alembic", "urllib3"):
-        logging.getLogger(name).setLevel(logging.ERROR)
     if uri.startswith("sqlite:///"):
         connection = sqlite3.connect(uri.removeprefix("sqlite:///"))
         connection.execute("PRAGMA journal_mode=wal")
@@ -79,6 +77,8 @@ def _open(uri: str, sweep: str, artifacts: str | None) -> tuple[Any, str]:
     prepare(uri)
     from mlflow import MlflowClient
 
+    for name in ("mlflow", "alembic", "urllib3"):  # after the import, which sets levels of its own
+        logging.getLogger(name).setLevel(logging.ERROR)
     client = MlflowClient(tracking_uri=uri)
     found = client.get_experiment_by_name(sweep)
     if found is not None:

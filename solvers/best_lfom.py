@@ -30,7 +30,7 @@ class BestLfom(Method):
     """preconditioner: identity (scalar methods), or covariance (Sigma^{-1} is known)."""
 
     family: ClassVar[Literal["bound"]] = "bound"
-    preconditioner: Literal["identity", "covariance"] = "identity"
+    preconditioner: Literal["identity", "covariance"]
 
     def fit(self, problem: Problem, residual: Residual) -> Params:
         """q: jobs depth depth, q_k's coefficients in row k - 1, from the prompts given."""

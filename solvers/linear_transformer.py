@@ -25,7 +25,7 @@ class LinearTransformer(Method):
     """preconditioner: A_l = a_l I (gradient descent with learned steps), a diagonal, or any matrix."""
 
     family: ClassVar[Literal["learned"]] = "learned"
-    preconditioner: Shape = "full"
+    preconditioner: Shape
 
     def init(self, d: int, normal: Normal) -> Params:
         """A: jobs depth (d (d))."""

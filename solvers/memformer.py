@@ -27,7 +27,7 @@ class Memformer(Method):
 
     family: ClassVar[Literal["learned"]] = "learned"
     memory: Literal["cgd"]
-    preconditioner: Shape = "full"
+    preconditioner: Shape
 
     def init(self, d: int, normal: Normal) -> Params:
         """A: jobs depth (d (d)); alpha and gamma: jobs depth (gamma_0 meets no memory, and is not there)."""

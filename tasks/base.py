@@ -115,7 +115,7 @@ class Examples:
         n = self.y.shape[-2]
         G = torch.einsum("sinp,sjnp->sijp", self.X, self.X) / n
         b = torch.einsum("sinp,snp->sip", self.X, self.y) / n
-        return Quadratic(G, b, self.root)
+        return Quadratic(G.contiguous(), b.contiguous(), self.root)  # einsum leaves prompts first in memory
 
     def prompts(self, *, sampled_query: bool) -> Prompts:
         """The same prompts reduced to (G, b), judged at their own query or over all queries."""

@@ -1,0 +1,46 @@
+# make run: the main job.  make test: the tests.  Both set everything up first; a second time that is instant.
+VENV   ?= .venv
+OUT    ?= out
+PYTHON ?= python3
+BIN     = $(VENV)/bin
+UV     := $(shell command -v uv 2>/dev/null)
+
+.PHONY: setup run test check bench types clean
+
+setup: $(VENV)/.ready
+
+# uv does not read pip's find-links, so it is passed on: where pip finds a CPU build of torch, uv shall too.
+$(VENV)/.ready: pyproject.toml
+ifdef UV
+	test -x $(BIN)/python || uv venv --quiet --python '>=3.11' $(VENV)
+	UV_FIND_LINKS="$(PIP_FIND_LINKS)" uv pip install --quiet --python $(BIN)/python -e '.[dev]'
+else
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python >= 3.11 is needed, $(PYTHON) is older: install one, or uv, or say make PYTHON=..."; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV): some minutes the first time"
+	$(BIN)/python -m pip install --quiet -e '.[dev]'
+endif
+	touch $@
+
+run: setup
+	$(BIN)/lfombench run fig1 --out $(OUT)
+
+test: setup
+	$(BIN)/python -m pytest
+
+check: setup types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# mypy does not follow an editable install with mapped folders; a folder of links shows it the package as installed.
+types: setup
+	mkdir -p build/types/lfombench
+	for folder in harness tasks solvers analysis cluster; do ln -sfn ../../../$$folder build/types/lfombench/$$folder; done
+	MYPYPATH=build/types $(BIN)/mypy --explicit-package-bases --namespace-packages -p lfombench
+
+bench: setup
+	$(BIN)/python benchmarks/step.py
+
+clean:
+	rm -rf build $(VENV) *.egg-info

@@ -1,0 +1,1 @@
+"""Reads stores: boards, queries and reports. Imports neither torch nor ray."""

@@ -1,0 +1,84 @@
+"""Charts as Vega-Lite declarations, drawn to SVG without a browser."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import altair as alt
+import polars as pl
+import vl_convert as vlc
+
+from .board import Board
+
+WIDTH, HEIGHT = 400, 280
+# Okabe and Ito's colours, which the colour-blind can tell apart; yellow left out, too faint on white
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#7F7F7F")
+
+
+def colours(solvers: Sequence[str]) -> dict[str, str]:
+    """A colour per solver, the same in every chart of a report."""
+    return {solver: COLOURS[i % len(COLOURS)] for i, solver in enumerate(sorted(solvers))}
+
+
+def loss_by_depth(board: Board, palette: dict[str, str]) -> str:
+    """Mean log loss against depth, with 95 % bands; bounds dashed, published values as hollow points. SVG."""
+    data = pl.DataFrame(
+        [
+            {
+                "solver": row.solver,
+                "bound": row.family == "bound",
+                "depth": depth,
+                "mean": cell.mean,
+                "low": cell.mean - (cell.half_width or 0),
+                "high": cell.mean + (cell.half_width or 0),
+                "published": cell.published,
+            }
+            for row in board.rows
+            for depth, cell in sorted(row.cells.items())
+        ],
+        infer_schema_length=None,
+    )
+    base = alt.Chart(data).encode(
+        x=alt.X("depth:O", title="layers or steps", axis=alt.Axis(labelAngle=0)), color=_colour(palette)
+    )
+    y = alt.Y("mean:Q", title="log mean squared error", scale=alt.Scale(zero=False))
+    bands = base.mark_area(opacity=0.18).encode(y=alt.Y("low:Q", title="log mean squared error"), y2="high:Q")
+    dash = alt.StrokeDash("bound:N", scale=alt.Scale(domain=[False, True], range=[[1, 0], [6, 4]]), legend=None)
+    lines = base.mark_line(strokeWidth=2).encode(y=y, strokeDash=dash)
+    points = base.mark_point(filled=True, size=36, opacity=1).encode(y=y)
+    layers: list[Any] = [bands, lines, points]
+    if data["published"].is_not_null().any():
+        paper = alt.Chart(data.filter(pl.col("published").is_not_null()))
+        layers.append(
+            paper.mark_point(filled=False, size=110, strokeWidth=1.5).encode(x="depth:O", y="published:Q", color=_colour(palette))
+        )
+    return _svg(alt.layer(*layers))
+
+
+def training(curves: pl.DataFrame, palette: dict[str, str]) -> str:
+    """Training loss against step, the geometric mean over seeds. `curves`: solver, step, loss. SVG."""
+    chart = (
+        alt.Chart(curves)
+        .mark_line(strokeWidth=1.5)
+        .encode(
+            x=alt.X("step:Q", title="training step"),
+            y=alt.Y("loss:Q", title="log training loss", scale=alt.Scale(zero=False)),
+            color=_colour(palette),
+        )
+    )
+    return _svg(chart)
+
+
+def _colour(palette: dict[str, str]) -> Any:
+    return alt.Color("solver:N", scale=alt.Scale(domain=list(palette), range=list(palette.values())), legend=None)
+
+
+def _svg(chart: Any) -> str:
+    styled = (
+        chart.properties(width=WIDTH, height=HEIGHT, background="transparent")
+        .configure_view(strokeOpacity=0)
+        .configure_axis(labelFontSize=12, titleFontSize=12, titleFontWeight="normal", gridOpacity=0.4)
+    )
+    return str(vlc.vegalite_to_svg(json.dumps(styled.to_dict())))

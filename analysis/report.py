@@ -1,0 +1,78 @@
+"""One self-contained HTML file: boards, loss against depth, training curves. No script, no network."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import jinja2
+import polars as pl
+
+from . import charts
+from .board import Board, boards
+from .results import Wanted, table
+
+
+def render(out: str, wanted: list[Wanted]) -> str:
+    """The report of these sweeps, as HTML."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("lfombench.analysis", "."), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    environment.filters["signed"] = lambda value: f"{value:.3f}".replace("-", "\N{MINUS SIGN}")
+    return environment.get_template("report.html.j2").render(
+        sweeps=[_sweep(out, sweep) for sweep in wanted],
+        written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        machines=_machines(out, wanted),
+    )
+
+
+def _sweep(out: str, sweep: Wanted) -> dict[str, Any]:
+    found = boards(out, sweep)
+    palette = charts.colours([solver for solver in {row.solver for board in found.boards for row in board.rows}])
+    return {
+        "boards": found,
+        "sections": [
+            {
+                "board": board,
+                "palette": palette,
+                "chart": charts.loss_by_depth(board, palette) if any(row.cells for row in board.rows) else None,
+                "curves": _curves(out, sweep, board, palette) if board.test == board.task else [],
+            }
+            for board in found.boards
+        ],
+    }
+
+
+def _curves(out: str, sweep: Wanted, board: Board, palette: dict[str, str]) -> list[dict[str, Any]]:
+    """A chart of training losses for each depth."""
+    jobs = table(out, "jobs").filter(
+        pl.col("job").is_in(sweep.jobs) & (pl.col("task") == board.task) & (pl.col("protocol") == board.protocol)
+    )
+    curves = (
+        table(out, "curves")
+        .unique(["job", "step"])
+        .join(jobs.select("job", "solver", "depth"), on="job")
+        .filter(pl.col("loss").is_finite() & (pl.col("loss") > 0))
+        .group_by("solver", "depth", "step")
+        .agg(pl.col("loss").log().mean())
+        .sort("depth", "solver", "step")
+        .collect()
+    )
+    return [
+        {"depth": depth, "chart": charts.training(mine.drop("depth"), palette)}
+        for (depth,), mine in curves.group_by("depth", maintain_order=True)
+    ]
+
+
+def _machines(out: str, wanted: list[Wanted]) -> dict[str, Any]:
+    """Where the numbers come from: devices, versions, and seconds of computing."""
+    ids = {job for sweep in wanted for job in sweep.jobs}
+    jobs = table(out, "jobs").filter(pl.col("job").is_in(list(ids))).collect()
+    packs = jobs.unique("pack")
+    return {
+        "devices": sorted(jobs["device"].drop_nulls().unique()),
+        "hosts": jobs["host"].n_unique(),
+        "versions": sorted(jobs["version"].drop_nulls().unique()),
+        "seconds": float(packs["pack_seconds"].sum() or 0.0),
+        "packs": packs.height,
+    }

@@ -1,0 +1,56 @@
+"""A store, read: its tables as Polars frames and the sweeps it knows."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+import pyarrow.dataset as ds
+from pyarrow import fs
+
+from lfombench.harness import schema
+from lfombench.harness.place import locate
+
+
+class NoStore(Exception):
+    """There is nothing to read."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A sweep as the store remembers it."""
+
+    name: str
+    about: str
+    jobs: list[str]
+    protocols: list[str]
+    tasks: list[str]
+    tests: list[str]
+
+
+def table(out: str, name: str) -> pl.LazyFrame:
+    """One of results, jobs and curves. Columns that older files lack are null; of a job tried twice, the last row."""
+    files, root = locate(out)
+    found = files.get_file_info(fs.FileSelector(f"{root}/{name}", allow_not_found=True))
+    paths = sorted(i.path for i in found if i.base_name.endswith(".parquet") and not i.base_name.startswith("."))
+    data = ds.dataset(paths, schema=schema.arrow(name), format="parquet", filesystem=files)
+    frame = pl.scan_pyarrow_dataset(data) if paths else pl.LazyFrame(pl.DataFrame(schema.arrow(name).empty_table()))
+    if name == "jobs":
+        return frame.sort("finished").unique("job", keep="last", maintain_order=True)
+    return frame
+
+
+def sweeps(out: str) -> list[Wanted]:
+    """The sweeps that ran into a store, by name."""
+    files, root = locate(out)
+    if files.get_file_info(f"{root}/store.json").type != fs.FileType.File:
+        raise NoStore(f"--out {out} holds no results yet; make some with `lfombench run SWEEP --out {out}`")
+    known: list[Wanted] = []
+    for info in sorted(files.get_file_info(fs.FileSelector(f"{root}/sweeps", allow_not_found=True)), key=lambda i: i.path):
+        if info.base_name.endswith(".json") and not info.base_name.startswith("."):
+            with files.open_input_stream(info.path) as stream:
+                found: dict[str, Any] = json.loads(stream.read())
+            known.append(Wanted(**{key: found[key] for key in Wanted.__dataclass_fields__}))
+    return known

@@ -1,0 +1,1 @@
+"""Ray clusters: handing a sweep to one, following it, stopping it."""

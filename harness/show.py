@@ -1,0 +1,169 @@
+"""What people see in the terminal: plans, progress and boards."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Table
+from rich.text import Text
+
+from lfombench.analysis.board import Board, Boards, Cell, boards
+from lfombench.analysis.results import sweeps
+
+if TYPE_CHECKING:
+    from .launch import Plan
+    from .plan import Estimate
+    from .record import Outcome
+    from .store import Store
+    from .track import Tracker
+
+FIRST_BOARD = 30.0  # seconds into a run; then after four times as long, and so on
+LINE_EVERY = 5.0  # seconds between plain progress lines
+
+
+def duration(seconds: float) -> str:
+    """`45 s`, `3 min 20 s`, `2 h 5 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def expected(estimate: Estimate) -> str:
+    """An estimate in words."""
+    source = "from this store's history" if estimate.measured else "not yet calibrated on this machine"
+    workers = f"{estimate.workers} worker{'s' * (estimate.workers != 1)}"
+    return f"about {duration(estimate.seconds)} on {workers} ({source})"
+
+
+def show_boards(console: Console, found: Boards) -> None:
+    """Every board of a sweep."""
+    for board in found.boards:
+        console.print(_table(board, narrow=console.width < 56 + 17 * len(board.depths)))
+    if found.boards:
+        console.print(
+            "log mean squared error at the query by depth: mean over seeds ± half of the 95 % interval, lower is better;\n"
+            "in parentheses the paper's value; best of each depth in bold, bounds apart",
+            style="dim",
+            highlight=False,
+        )
+    if found.partial:
+        console.print(Text(f"partial: {found.done} of {found.wanted} jobs of {found.sweep} are done", style="bold yellow"))
+
+
+def _table(board: Board, narrow: bool) -> Table:
+    where = board.task if board.test == board.task else f"{board.task}, tested on {board.test}"
+    title = Text.assemble((board.protocol, "bold"), "  ", (where, "dim"))
+    made = Table(title=title, title_justify="left", title_style="", box=SIMPLE_HEAD)
+    made.add_column("solver", overflow="fold")
+    for depth in board.depths:
+        made.add_column(str(depth), justify="right", no_wrap=True)
+    for row in board.rows:
+        name = Text(row.solver.replace("(", "\n  (") if narrow else row.solver)
+        if row.family == "bound":
+            name.append("  bound", style="dim")
+        if row.diverged:
+            name.append(f"  {row.diverged} diverged", style="bold red")
+        cells = [_cell(row.cells.get(depth), board.best(depth) == row.solver, narrow) for depth in board.depths]
+        made.add_row(name, *cells, style="italic" if row.family == "bound" else "")
+    return made
+
+
+def _cell(cell: Cell | None, best: bool, narrow: bool) -> Text:
+    if cell is None:
+        return Text()
+    text = Text(f"{cell.mean:.3f}", style="bold green" if best else "")
+    if cell.half_width is not None:
+        text.append(f"{chr(10) if narrow else ' '}±{cell.half_width:.3f}", style="not bold dim")
+    if cell.published is not None:
+        text.append(f"\n({cell.published:.2f})" if narrow else f" ({cell.published:.2f})", style="not bold dim")
+    return text
+
+
+class Terminal:
+    """Tells a terminal how a run goes: a bar where it can, plain lines where it cannot."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.bar: Progress | None = None
+        self.next_board = FIRST_BOARD
+        self.last_line = 0.0
+
+    def planned(self, store: Store, plan: Plan) -> None:
+        """Say what is done and what is left."""
+        self.store, self.plan, self.begin = store, plan, time.monotonic()
+        self.total = self._total()
+        self.worked, self.jobs, self.failed = 0.0, 0, 0
+        self.first: tuple[float, float] | None = None  # when the first pack was there, and its work
+        head = f"{plan.sweep.name}: {len(plan.jobs)} jobs, {plan.done} done, {plan.to_run} to run"
+        tail = f" in {len(plan.packs)} packs, {expected(plan.estimate)}" if plan.packs else ""
+        self.console.print(head + tail, highlight=False)
+        if plan.packs and self.console.is_terminal:
+            columns = (TextColumn("{task.description}"), BarColumn(bar_width=None), TextColumn("{task.fields[rest]}"))
+            self.bar = Progress(*columns, console=self.console, expand=True, transient=True)
+            self.task = self.bar.add_task(f"0/{plan.to_run} jobs", total=self.total, rest="starting Ray")
+            self.bar.start()
+
+    def committed(self, outcome: Outcome, work: float) -> None:
+        """Advance."""
+        rows = outcome.tables["jobs"]["status"].to_pylist()
+        self.worked += work
+        self.jobs += len(rows)
+        self.failed += rows.count("failed")
+        elapsed = time.monotonic() - self.begin
+        self.first = self.first or (elapsed, self.worked)
+        left = self._left(elapsed)
+        done = f"{self.jobs}/{self.plan.to_run} jobs"
+        rest = f"{self.jobs / elapsed:.1f} jobs/s, {duration(left)} left" + (f", {self.failed} failed" if self.failed else "")
+        if self.bar:
+            self.bar.update(self.task, completed=self.worked, description=done, rest=rest)
+        elif elapsed - self.last_line > LINE_EVERY or self.jobs == self.plan.to_run:
+            self.last_line = elapsed
+            self.console.print(f"{done} after {duration(elapsed)}, {rest}", highlight=False)
+            sys.stdout.flush()
+        if elapsed > self.next_board and self.jobs < self.plan.to_run:
+            self.next_board = 4 * elapsed
+            show_boards(self.console, self.boards())
+
+    def tracking(self, tracker: Tracker) -> None:
+        """Wait for MLflow in sight."""
+        self.stop()
+        if tracker.waiting.qsize() > 2:
+            self.console.print("writing the last runs to MLflow", highlight=False)
+
+    def stop(self) -> None:
+        """Take the bar away."""
+        if self.bar:
+            self.bar.stop()
+            self.bar = None
+
+    def boards(self) -> Boards:
+        """The sweep's boards as they are now."""
+        [wanted] = [sweep for sweep in sweeps(self.store.out) if sweep.name == self.plan.sweep.name]
+        return boards(self.store.out, wanted)
+
+    def _left(self, elapsed: float) -> float:
+        """Seconds left: by the plan at first, then more and more by the rate since the first pack."""
+        assert self.first
+        rest = self.total - self.worked
+        since, work = elapsed - self.first[0], self.worked - self.first[1]
+        planned = self.plan.estimate.seconds * rest / self.total
+        trust = self.worked / self.total
+        return planned * (1 - trust) + (since * rest / work if work else planned) * trust
+
+    def _total(self) -> float:
+        from .plan import work
+
+        return sum(work(pack) for pack in self.plan.packs)
+
+
+def console() -> Console:
+    """The terminal; where there is none, wide enough for a board."""
+    found = Console(soft_wrap=True)
+    return found if found.is_terminal else Console(soft_wrap=True, width=150)

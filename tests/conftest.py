@@ -1,0 +1,59 @@
+"""Shapes are checked under pytest: every annotation of tasks, solvers and harness, by beartype."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from jaxtyping import install_import_hook
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+install_import_hook(
+    ["lfombench.tasks", "lfombench.solvers", "lfombench.harness.engine", "lfombench.harness.streams"], "beartype.beartype"
+)
+torch.set_num_threads(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Fast tests first."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+
+
+SMALL = """\
+name: small
+protocol:
+  - {use: published, steps: 20, batch: 50, test_prompts: 256}
+  - {use: rigorous, steps: 20, batch: 32, learning_rates: [0.01, 0.1], validation_prompts: 64, test_prompts: 256}
+seeds: 2
+tasks:
+  - linear_regression: {d: 3, n: 8}
+solvers:
+  - conjugate_gradient: {depth: 2}
+  - linear_transformer: {preconditioner: {each: [scalar, full]}, depth: 2}
+  - memformer: {memory: cgd, preconditioner: full, depth: {each: [1, 2]}}
+"""
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """A sweep of 20 jobs that runs in a second."""
+    path = tmp_path / "small.yaml"
+    path.write_text(SMALL)
+    return path
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The store of that sweep, run once in this process with its MLflow view."""
+    from lfombench.harness import load, run
+
+    folder = tmp_path_factory.mktemp("finished")
+    (folder / "small.yaml").write_text(SMALL)
+    summary = run(load(str(folder / "small.yaml")), str(folder / "out"), workers=0)
+    assert summary.exit_code == 0, summary
+    assert summary.mlflow_error is None
+    yield str(folder / "out")
