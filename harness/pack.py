@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from copy import copy
+from dataclasses import asdict, dataclass, fields
 from typing import Any, TypeVar
 
 import torch
@@ -55,8 +56,10 @@ def stack(parts: Sequence[T], dtype: torch.dtype, device: torch.device) -> T:
             return torch.tensor(values, dtype=dtype, device=device)
         return values[0]
 
-    names = [f.name for f in fields(parts[0])]  # type: ignore[arg-type]
-    return replace(parts[0], **{name: stacked([getattr(part, name) for part in parts]) for name in names})  # type: ignore[type-var]
+    packed = copy(parts[0])
+    for f in fields(packed):  # type: ignore[arg-type]
+        object.__setattr__(packed, f.name, stacked([getattr(part, f.name) for part in parts]))
+    return packed
 
 
 class Source:

@@ -54,6 +54,8 @@ class Sweep:
         for kind in ("tasks", "solvers", "protocols", "seeds"):
             if not getattr(self, kind):
                 raise SpecError(f"{kind}: none given")
+        for kind in ("tasks", "solvers", "protocols", "tests"):
+            object.__setattr__(self, kind, [build(type(part), asdict(part)) for part in getattr(self, kind)])
         for kind in ("tasks", "solvers", "protocols", "seeds", "tests"):
             parts = list(getattr(self, kind))
             for i, part in enumerate(parts):

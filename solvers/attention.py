@@ -1,8 +1,9 @@
 """Linear attention on the tokens of a prompt (von Oswald et al., 2023; Ahn et al., 2023).
 
     Attn_{P,Q}(Z) = P Z M (Z^T Q Z)        M = diag(I_n, 0) hides the query
-    P = [[B, 0], [0, 1]]                   Q = -[[A, 0], [0, 0]]
+    P = [[B, 0], [0, 1]]                   Q = -[[A^T, 0], [0, 0]]
 
+The literature writes A for A^T; transposed, A is the preconditioner of the gradient step it makes, symmetric or not.
 Z is (d+1) x (n+1), a token per column; the prediction after l layers is -[Z_l]_{d+1, n+1}.
 """
 
@@ -19,7 +20,7 @@ def attention(
     """Attn_{P,Q}(Z); without B it is 0, and only the label row of the result is not."""
     X = Z[..., :-1, :, :]
     seen = Z[..., :, :-1, :]  # Z M
-    scores = -torch.einsum("...ikp,...ij,...jtp->...ktp", seen[..., :-1, :, :], A, X)  # M Z^T Q Z
+    scores = -torch.einsum("...jkp,...ij,...itp->...ktp", seen[..., :-1, :, :], A, X)  # M Z^T Q Z
     label = torch.einsum("...kp,...ktp->...tp", seen[..., -1, :, :], scores).unsqueeze(-3)
     if B is None:
         return torch.cat([torch.zeros_like(X).expand(*label.shape[:-3], *X.shape[-3:]), label], -3)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal, Protocol
+from typing import Annotated, ClassVar, Literal, Protocol, runtime_checkable
 
 import torch
 from annotated_types import Ge
@@ -21,6 +21,7 @@ Params = Mapping[str, Tensor]
 Normal = Callable[..., Tensor]  # normal(*shape) -> jobs *shape, small and centred
 
 
+@runtime_checkable
 class Problem(Protocol):
     """A differentiable risk per prompt."""
 

@@ -1,6 +1,6 @@
 """The linear transformer with P = 0 (Ahn et al., 2023): preconditioned gradient descent with learned preconditioners.
 
-    on tokens   Z_{l+1} = Z_l + Attn_{P_l, Q_l}(Z_l) / n      P_l = [[0, 0], [0, 1]],  Q_l = -[[A_l, 0], [0, 0]]
+    on tokens   Z_{l+1} = Z_l + Attn_{P_l, Q_l}(Z_l) / n      P_l = [[0, 0], [0, 1]],  Q_l = -[[A_l^T, 0], [0, 0]]
     on (G, b)   w_{l+1} = w_l - A_l (G w_l - b)               w_0 = 0
 
 Both are the same function of the prompt (Lemma 1 there): -[Z_l]_{d+1, n+1} = <w_l, query>. Several heads add up

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Annotated, Protocol
+from typing import Annotated, Protocol, runtime_checkable
 
 import torch
 from annotated_types import Ge
@@ -22,6 +22,7 @@ Count = Annotated[int, Ge(1)]
 NonNegative = Annotated[float, Ge(0)]
 
 
+@runtime_checkable
 class Random(Protocol):
     """Independent random streams side by side; every draw has `streams` as its first axis."""
 

@@ -1,0 +1,220 @@
+"""Sweeps, ids and packs: what is one job, what is another, and what cannot be meant."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lfombench.harness import PROTOCOLS, Job, Sweep, load
+from lfombench.harness.errors import SpecError
+from lfombench.harness.job import label
+from lfombench.harness.plan import estimate, packs, pending
+from lfombench.harness.streams import generator
+from lfombench.solvers import ConjugateGradient, GradientDescent, LinearTransformer, Memformer
+from lfombench.tasks import LinearRegression
+
+GOOD = """\
+name: good
+protocol: {use: rigorous, steps: 50}
+seeds: 2
+tasks:
+  - linear_regression: {d: 2, n: 3, spectrum: [1, 0.5]}
+solvers:
+  - conjugate_gradient: {depth: 4}
+  - memformer: {memory: cgd, preconditioner: {each: [scalar, full]}, depth: {each: [1, 2]}}
+"""
+
+
+def parse(tmp_path: Path, text: str) -> Sweep:
+    path = tmp_path / "sweep.yaml"
+    path.write_text(text)
+    return load(str(path))
+
+
+def test_a_sweep_is_the_product_of_its_parts(tmp_path):
+    sweep = parse(tmp_path, GOOD)
+    jobs = list(sweep.jobs())
+    assert len(jobs) == len(sweep) == 2 * (1 + 4)
+    assert len({job.id for job in jobs}) == 10
+    assert [label(s) for s in sweep.solvers[:2]] == ["conjugate_gradient", "memformer(memory=cgd, preconditioner=scalar)"]
+    assert label(sweep.tasks[0]) == "linear_regression(d=2, n=3, spectrum=[1, 0.5])"
+    assert label(sweep.protocols[0]) == "rigorous(steps=50)"
+
+
+def test_fig1_is_the_papers_figure():
+    sweep = load("fig1")
+    assert len(sweep) == 2 * 19 * 5
+    assert {p.use for p in sweep.protocols} == {"published", "rigorous"}
+
+
+def test_yaml_and_python_name_the_same_jobs(tmp_path):
+    path = tmp_path / "sweep.py"
+    path.write_text(
+        "from dataclasses import replace\n"
+        "from lfombench.harness import PROTOCOLS, Sweep\n"
+        "from lfombench.solvers import ConjugateGradient, Memformer\n"
+        "from lfombench.tasks import LinearRegression\n"
+        "sweep = Sweep(name='good', protocols=[replace(PROTOCOLS['rigorous'], steps=50)], seeds=range(2),\n"
+        "    tasks=[LinearRegression(d=2, n=3, spectrum=(1.0, 0.5))],\n"
+        "    solvers=[ConjugateGradient(depth=4), *(Memformer(memory='cgd', preconditioner=p, depth=L)\n"
+        "        for p in ('scalar', 'full') for L in (1, 2))])\n"
+    )
+    assert [job.id for job in load(str(path)).jobs()] == [job.id for job in parse(tmp_path, GOOD).jobs()]
+
+
+@pytest.mark.parametrize(
+    ("written", "as_well"), [("steps: 50", "steps:   50"), ("spectrum: [1, 0.5]", "spectrum: [1.0, 5e-1]"), ("[1, 0.5]", "[1e0, .5]")]
+)
+def test_equal_meanings_are_equal_jobs(tmp_path, written, as_well):
+    assert [j.id for j in parse(tmp_path, GOOD).jobs()] == [j.id for j in parse(tmp_path, GOOD.replace(written, as_well)).jobs()]
+
+
+def test_an_id_depends_on_everything_that_decides_the_numbers():
+    base = Job(task=LinearRegression(d=2, n=3), solver=ConjugateGradient(depth=2), protocol=PROTOCOLS["rigorous"], seed=0)
+    others = [
+        replace(base, seed=1),
+        replace(base, solver=ConjugateGradient(depth=3)),
+        replace(base, solver=GradientDescent(depth=2)),
+        replace(base, task=LinearRegression(d=2, n=4)),
+        replace(base, task=LinearRegression(d=2, n=3, noise=0.1)),
+        replace(base, protocol=replace(PROTOCOLS["rigorous"], steps=7)),
+    ]
+    assert len({job.id for job in [base, *others]}) == 7
+    assert base.id == "3342d0d2075d2baff732"  # pinned: stores on disk depend on it
+
+
+ERRORS = [
+    ("unknown key at the top", ("seeds: 2", "sedes: 2"), 3, "unknown key 'sedes'", "did you mean 'seeds'?"),
+    ("unknown field", ("{d: 2,", "{dd: 2,"), 5, "unknown key 'dd'", "allowed: d, n"),
+    ("unknown solver", ("conjugate_gradient:", "conjugate_gradients:"), 7, "unknown solver 'conjugate_gradients'", "did you mean 'conjugate_gradient'?"),
+    ("unknown task", ("linear_regression:", "linear_regresion:"), 5, "unknown task", "did you mean 'linear_regression'?"),
+    ("unknown protocol", ("use: rigorous", "use: rigourous"), 2, "unknown protocol", "did you mean 'rigorous'?"),
+    ("misspelt choice", ("memory: cgd", "memory: cdg"), 8, 'memory: got "cdg"', "did you mean 'cgd'?"),
+    ("misspelt choice in a grid", ("[scalar, full]", "[scalar, fulll]"), 8, 'preconditioner: got "fulll"', "did you mean 'full'?"),
+    ("text for a number", ("steps: 50", "steps: many"), 2, 'steps: got "many"', "must be a valid integer"),
+    ("quoted number", ("d: 2", "d: '2'"), 5, 'd: got "2"', "must be a valid integer"),
+    ("fraction for a whole number", ("depth: 4", "depth: 4.5"), 7, "depth: got 4.5", "integer"),
+    ("depth 0", ("depth: 4", "depth: 0"), 7, "depth: got 0", "greater than or equal to 1"),
+    ("negative depth", ("depth: 4", "depth: -2"), 7, "depth: got -2", "greater than or equal to 1"),
+    ("n of 0", ("n: 3", "n: 0"), 5, "n: got 0", "greater than or equal to 1"),
+    ("spectrum of the wrong length", ("[1, 0.5]", "[1, 0.5, 1]"), 5, "spectrum: got 3 numbers", "needs d = 2"),
+    ("spectrum with a zero", ("[1, 0.5]", "[1, 0]"), 5, "got 0", "greater than 0"),
+    ("empty grid", ("{each: [1, 2]}", "{each: []}"), 8, "a grid needs a list that is not empty", ""),
+    ("bare list for a grid", ("{each: [1, 2]}", "[1, 2]"), 8, "got [1, 2]", "for a grid write {each: [...]}"),
+    ("mapping that is no grid", ("{each: [1, 2]}", "{every: [1, 2]}"), 8, "can only be a grid", ""),
+    ("missing field", ("{memory: cgd, ", "{"), 8, "memory is missing", ""),
+    ("missing key", ("seeds: 2\ntasks:\n  - linear_regression: {d: 2, n: 3, spectrum: [1, 0.5]}\n", ""), 1, "'tasks' is missing", ""),
+    ("no seeds", ("seeds: 2", "seeds: 0"), 3, "seeds", "number of seeds >= 1"),
+    ("seeds twice the same", ("seeds: 2", "seeds: [1, 1]"), None, "seeds: 1 is given twice", ""),
+    ("solver twice", ("solvers:", "solvers:\n  - conjugate_gradient: {depth: 4}"), 8, "conjugate_gradient of depth 4 is given twice", "first on line 7"),
+    ("key twice", ("seeds: 2", "seeds: 2\nseeds: 3"), 4, "'seeds' stands twice", "first on line 3"),
+    ("field twice", ("depth: 4", "depth: 4, depth: 5"), 7, "'depth' stands twice", ""),
+    ("solvers no list", ("  - conjugate_gradient: {depth: 4}\n  - memformer:", "  memformer:"), 6, "must be a list of solvers", ""),
+    ("empty tasks", ("tasks:\n  - linear_regression: {d: 2, n: 3, spectrum: [1, 0.5]}", "tasks: []"), 4, "not empty", ""),
+    ("not YAML", ("tasks:", "tasks: ]"), 4, "not YAML", ""),
+    ("bad name", ("name: good", "name: a/b"), None, "name: got 'a/b'", "allowed: letters"),
+    ("withheld leaves nothing", ("steps: 50", "withheld: 3"), 7, "leaves none", "n = 3"),
+    ("impossible protocol", ("steps: 50", "query: sampled"), 2, "query: a sampled query needs draw: examples", ""),
+    ("no learning rate", ("steps: 50", "learning_rates: []"), 2, "learning_rates: got []", "at least 1"),
+    ("own class that is not there", ("conjugate_gradient:", "'no.such:Thing':"), 7, "cannot be imported", "No module named"),
+    ("own class of the wrong kind", ("conjugate_gradient:", "'lfombench.tasks:LinearRegression':"), 7, "is not a solver", ""),
+    ("test task of another d", ("seeds: 2", "seeds: 2\ntests: [linear_regression: {d: 3, n: 3}]"), None, "has d = 3", "has d = 2"),
+]
+
+
+@pytest.mark.parametrize(("change", "line", "says", "and_says"), [e[1:] for e in ERRORS], ids=[e[0] for e in ERRORS])
+def test_bad_input_is_named_with_its_place(tmp_path, change, line, says, and_says):
+    assert change[0] in GOOD
+    with pytest.raises(SpecError) as caught:
+        parse(tmp_path, GOOD.replace(*change))
+    message = str(caught.value)
+    assert says in message
+    assert and_says in message
+    if line is not None:
+        assert re.search(rf"sweep\.yaml, line {line}\b", message), message
+
+
+def test_no_such_sweep():
+    with pytest.raises(SpecError, match=r"no sweep 'fig2'.*did you mean 'fig1'\?"):
+        load("fig2")
+
+
+def test_python_callers_get_the_same_strictness():
+    with pytest.raises(SpecError, match="depth: got 0"):
+        Job(task=LinearRegression(d=2, n=3), solver=ConjugateGradient(depth=0), protocol=PROTOCOLS["rigorous"], seed=0)
+
+
+def test_floats_are_data_and_the_rest_is_structure():
+    def structure(**changes) -> str:
+        parts = {"task": LinearRegression(d=2, n=3, noise=0.1), "solver": GradientDescent(depth=2, step=0.1), "protocol": PROTOCOLS["rigorous"], "seed": 0}
+        return Job(**(parts | changes)).structure
+
+    same = [
+        {"seed": 5},
+        {"task": LinearRegression(d=2, n=3, noise=0.7)},
+        {"solver": GradientDescent(depth=2, step=0.9)},
+        {"protocol": replace(PROTOCOLS["rigorous"], learning_rates=(1.0, 2.0, 3.0), beta1=0.5, init_scale=1.0, data_seed=4)},
+    ]
+    other = [
+        {"task": LinearRegression(d=2, n=4, noise=0.1)},
+        {"task": LinearRegression(d=2, n=3, noise=0.1, spectrum=(1.0, 1.0))},
+        {"solver": GradientDescent(depth=2)},
+        {"solver": GradientDescent(depth=3, step=0.1)},
+        {"protocol": replace(PROTOCOLS["rigorous"], learning_rates=(1.0,))},
+        {"protocol": replace(PROTOCOLS["rigorous"], steps=10)},
+    ]
+    assert {structure(**change) for change in same} == {structure()}
+    assert len({structure(), *(structure(**change) for change in other)}) == 7
+
+
+def test_packs_hold_every_job_once_and_one_structure_each(tmp_path):
+    jobs = list(parse(tmp_path, GOOD).jobs())
+    made = packs(jobs, ())
+    assert sorted(job.id for pack in made for job in pack.jobs) == sorted(job.id for job in jobs)
+    assert all(len({job.structure for job in pack.jobs}) == 1 for pack in made)
+    assert len(made) == 5
+
+
+def test_a_pack_has_a_width(tmp_path):
+    jobs = list(parse(tmp_path, GOOD.replace("seeds: 2", "seeds: 150")).jobs())
+    assert max(len(pack.jobs) for pack in packs(jobs, ())) <= 64
+    wide = Job(task=LinearRegression(d=50, n=60), solver=LinearTransformer(depth=4, preconditioner="full"), protocol=PROTOCOLS["published"], seed=0)
+    assert max(len(pack.jobs) for pack in packs([replace(wide, seed=s) for s in range(100)], ())) < 64
+
+
+def test_pending_are_the_jobs_that_lack_a_test(tmp_path):
+    jobs = list(parse(tmp_path, GOOD).jobs())
+    task = label(jobs[0].task)
+    done = {(job.id, task) for job in jobs[:4]} | {(jobs[0].id, "shifted")}
+    assert list(pending(jobs, (), done)) == jobs[4:]
+    assert list(pending(jobs, ("shifted",), done)) == jobs[1:]
+
+
+def test_history_scales_the_estimate(tmp_path):
+    made = packs(parse(tmp_path, GOOD).jobs(), ())
+    plain, measured = estimate(made, 2, None), estimate(made, 2, 3.0)
+    assert measured.seconds == pytest.approx(3 * plain.seconds)
+    assert (plain.measured, measured.measured) == (False, True)
+    assert estimate([], 2, None).seconds == 0
+
+
+@given(st.lists(st.tuples(st.sampled_from(["train", "test"]), st.integers(0, 10**9)), min_size=2, max_size=20, unique=True))
+def test_streams_have_nothing_in_common(keys):
+    draws = {tuple(generator(key).integers(0, 2**63, 4).tolist()) for key in keys}
+    assert len(draws) == len(keys)
+
+
+def test_a_stream_is_the_same_everywhere():
+    """Pinned: numbers on record depend on it."""
+    assert generator(("test", 1)).integers(0, 1000, 4).tolist() == [8, 157, 888, 721]
+
+
+def test_labels_leave_depth_out():
+    assert label(Memformer(depth=3, memory="cgd", preconditioner="full")) == "memformer(memory=cgd, preconditioner=full)"
+    assert label(GradientDescent(depth=3)) == "gradient_descent"
+    assert label(GradientDescent(depth=3, step=0.25)) == "gradient_descent(step=0.25)"

@@ -1,0 +1,125 @@
+"""What every solver in the table must do. A new solver passes by adding a line to CASES."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from lfombench.harness.pack import stack
+from lfombench.harness.streams import Streams
+from lfombench.solvers import (
+    SOLVERS,
+    BestLfom,
+    ConjugateGradient,
+    GradientDescent,
+    LinearTransformer,
+    Memformer,
+    Method,
+)
+from lfombench.tasks import LinearRegression, Prompts
+
+D, N, PROMPTS, DEPTH = 4, 9, 11, 3
+CPU = torch.device("cpu")
+CASES: list[Method] = [
+    ConjugateGradient(depth=DEPTH),
+    GradientDescent(depth=DEPTH),
+    GradientDescent(depth=DEPTH, step=0.1),
+    *(LinearTransformer(depth=DEPTH, preconditioner=p) for p in ("scalar", "diagonal", "full")),
+    *(Memformer(depth=DEPTH, memory="cgd", preconditioner=p) for p in ("scalar", "diagonal", "full")),
+    *(BestLfom(depth=DEPTH, preconditioner=p) for p in ("identity", "covariance")),
+]
+every = pytest.mark.parametrize("solver", CASES, ids=repr)
+learned = pytest.mark.parametrize("solver", [s for s in CASES if s.family == "learned"], ids=repr)
+
+
+def drawn(jobs: int, dtype: torch.dtype = torch.float64) -> Prompts:
+    task = LinearRegression(d=D, n=N, spectrum=(1.0, 0.5, 2.0, 1.0), noise=0.1)
+    frame = task.frame(Streams([("frame", i) for i in range(jobs)], torch.float64, CPU))
+    return task.prompts(Streams([("x", i) for i in range(jobs)], dtype, CPU), frame.to(dtype), PROMPTS)
+
+
+def parameters(solver: Method, prompts: Prompts, scale: float = 0.3):
+    """Random ones, or the closed-form fit."""
+    jobs, dtype = len(prompts.w_star), prompts.w_star.dtype
+    if solver.family == "bound":
+        return solver.fit(prompts.problem, prompts.residual)
+    random = Streams([("init", i) for i in range(jobs)], dtype, CPU)
+    return solver.init(D, lambda *shape: scale * random.normal(*shape))
+
+
+def run(solver: Method, params, prompts: Prompts) -> torch.Tensor:
+    return torch.stack(list(solver.iterates(params, prompts.problem)))
+
+
+def test_every_solver_is_in_the_battery():
+    assert {type(solver) for solver in CASES} == set(SOLVERS.values())
+
+
+@every
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_shape_dtype_and_start(solver, dtype):
+    prompts = drawn(2, dtype)
+    w = run(solver, parameters(solver, prompts), prompts)
+    assert w.shape == (DEPTH + 1, 2, D, PROMPTS)
+    assert w.dtype == dtype
+    assert torch.all(w[0] == 0)
+    assert torch.all(w.isfinite())
+
+
+@every
+def test_deterministic(solver):
+    prompts = drawn(2)
+    params = parameters(solver, prompts)
+    assert torch.equal(run(solver, params, prompts), run(solver, params, prompts))
+
+
+@every
+def test_packed_is_alone(solver):
+    """A job gives the same iterates in a pack as by itself."""
+    prompts = drawn(3)
+    params = parameters(solver, prompts)
+    together = run(stack([solver] * 3, torch.float64, CPU), params, prompts)
+    for j in range(3):
+        alone = run(solver, {name: p[j : j + 1] for name, p in params.items()}, prompts.select([j]))
+        assert torch.allclose(together[:, j], alone[:, 0], rtol=1e-12, atol=1e-12)
+
+
+@every
+def test_further_leading_axes(solver):
+    """An axis of learning rates in front of the jobs."""
+    prompts = drawn(2)
+    params = {name: p.expand(3, *p.shape) for name, p in parameters(solver, prompts).items()}
+    iterates = list(solver.iterates(params, prompts.problem))
+    expected = run(solver, {name: p[0] for name, p in params.items()}, prompts)
+    for w, e in zip(iterates, expected, strict=True):
+        assert torch.allclose(w.expand(3, *e.shape)[2], e, rtol=1e-9, atol=1e-12)
+
+
+@learned
+def test_gradient_against_finite_differences(solver):
+    prompts = drawn(1)
+    params = parameters(solver, prompts, scale=0.1)
+    names = [name for name, p in params.items() if p.numel()]
+
+    def loss(*values: torch.Tensor) -> torch.Tensor:
+        chosen = dict(params) | dict(zip(names, values, strict=True))
+        return prompts.squared_error(list(solver.iterates(chosen, prompts.problem))[-1]).mean()
+
+    leaves = tuple(params[name].clone().requires_grad_() for name in names)
+    assert torch.autograd.gradcheck(loss, leaves)
+
+
+@learned
+def test_zero_parameters_stay_at_zero(solver):
+    """Without steps nothing moves: alpha = 1 remains, A = eta = 0."""
+    prompts = drawn(1)
+    assert torch.all(run(solver, parameters(solver, prompts, scale=0.0), prompts) == 0)
+
+
+@every
+def test_from_the_optimum_nothing_moves(solver):
+    """Where the gradient is 0, no first-order method leaves w_0."""
+    prompts = drawn(1)
+    still = type(prompts.problem)(prompts.problem.G, torch.zeros_like(prompts.problem.b), prompts.problem.root)
+    iterates = torch.stack(list(solver.iterates(parameters(solver, prompts), still)))
+    assert torch.all(iterates == 0)
