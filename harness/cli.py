@@ -214,6 +214,7 @@ def ui(out: str, port: int | None, mlflow: str | None) -> None:
 
     if mlflow is None:
         _wanted(out, None)
+    signal.signal(signal.SIGTERM, _interrupt)
     sys.exit(serve(out, port, mlflow))
 
 

@@ -65,6 +65,7 @@ class Tracker:
 def prepare(uri: str) -> None:
     """Keep MLflow from waiting for ever, and let a SQLite database be read while it is written."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
     if uri.startswith("sqlite:///"):

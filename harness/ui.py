@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -34,19 +36,29 @@ def serve(out: str, port: int | None, mlflow: str | None) -> int:
     environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
     log = Path(out) / "mlflow-ui.log" if "://" not in out else Path(os.devnull)
     with log.open("wb") as sink:
-        server = subprocess.Popen(command, env=environment, stdout=sink, stderr=subprocess.STDOUT)
+        server = subprocess.Popen(command, env=environment, stdout=sink, stderr=subprocess.STDOUT, start_new_session=True)
         try:
             click.echo("starting MLflow, a few seconds ...")
             _wait(server, port, log)
             for name, address in _pages(uri, port):
                 click.echo(f"{name}: {address}")
             click.echo("Ctrl-C ends it")
-            return server.wait()
+            while server.poll() is None:  # not wait(): with MLflow's threads about, a signal does not always end it
+                time.sleep(0.2)
+            return server.returncode
         except KeyboardInterrupt:
             return 0
         finally:
-            server.terminate()
-            server.wait(10)
+            _stop(server)
+
+
+def _stop(server: subprocess.Popen[bytes]) -> None:
+    """End the server and the processes it started, gently at first."""
+    for how in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(server.pid, how)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            server.wait(5)
 
 
 def _free(port: int) -> bool:

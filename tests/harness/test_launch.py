@@ -1,0 +1,227 @@
+"""Whole runs: in process and on a real Ray; extended, interrupted, and with jobs that break."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import polars as pl
+import pytest
+import torch
+
+from lfombench.analysis.results import table
+from lfombench.harness import PROTOCOLS, Job, Sweep, load, run, schedule
+from lfombench.harness.errors import UserError
+from lfombench.harness.launch import Silent
+from lfombench.harness.pack import Pack
+from lfombench.solvers import ConjugateGradient, LinearTransformer
+from lfombench.tasks import LinearRegression
+
+QUICK = replace(PROTOCOLS["rigorous"], steps=2, batch=4, learning_rates=(0.1,), test_prompts=64)
+
+
+def results(out: str) -> pl.DataFrame:
+    return table(out, "results").drop("blocks").collect().sort("job", "test", "step")
+
+
+@pytest.fixture(scope="module")
+def on_ray(tmp_path_factory) -> tuple[str, list[int]]:
+    """The small sweep on two actors, without and then with a worker that is killed; its store."""
+    from tests.conftest import SMALL
+
+    folder = tmp_path_factory.mktemp("ray")
+    (folder / "small.yaml").write_text(SMALL)
+    summary = run(load(str(folder / "small.yaml")), str(folder / "out"), workers=2, mlflow="off")
+    assert summary.exit_code == 0, summary
+    return str(folder / "out"), [summary.ran]
+
+
+@pytest.mark.slow
+def test_ray_and_this_process_give_the_same_numbers(on_ray, finished):
+    there, here = results(on_ray[0]), results(finished)
+    assert there.select("job", "test", "step").equals(here.select("job", "test", "step"))
+    assert (there["log_mse"] - here["log_mse"]).abs().max() < 1e-9
+    assert on_ray[1] == [20]
+
+
+@pytest.mark.slow
+def test_a_killed_worker_loses_nothing(tmp_path):
+    """kill -9 of every actor under its first pack: the packs are run again, and no job is there twice."""
+    sweep = Sweep(
+        name="killed",
+        tasks=[LinearRegression(d=2, n=3)],
+        solvers=[LinearTransformer(depth=depth, preconditioner="full") for depth in (1, 2, 3)],
+        protocols=[replace(QUICK, steps=300, batch=64)],
+        seeds=range(2),
+    )
+    others = _workers()
+    killed: list[int] = []
+
+    def kill() -> None:
+        while not killed and not finished.wait(0.05):
+            for pid in _workers() - others:
+                os.kill(pid, signal.SIGKILL)
+                killed.append(pid)
+
+    finished, killer = threading.Event(), threading.Thread(target=kill)
+    executor = schedule.OnRay(workers=2)
+    try:
+        killer.start()
+        packs = deque(Pack(tuple(list(sweep.jobs())[i : i + 2])) for i in (0, 2, 4))
+        found = [row for outcome in schedule.outcomes(packs, executor) for row in outcome.tables["jobs"].to_pylist()]
+    finally:
+        finished.set()
+        killer.join()
+        executor.close()
+    assert killed
+    assert [row["status"] for row in found] == ["done"] * 6
+    assert len({row["job"] for row in found}) == 6
+
+
+def _workers() -> set[int]:
+    """Processes that are an actor of ours, by the title Ray gives them."""
+    found = set()
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            with contextlib.suppress(OSError):
+                if b"ray::_Worker.run" in (folder / "cmdline").read_bytes():
+                    found.add(int(folder.name))
+    return found
+
+
+def test_running_again_computes_nothing(finished, tmp_path):
+    from tests.conftest import SMALL
+
+    path = tmp_path / "small.yaml"
+    path.write_text(SMALL)
+    before = results(finished)
+    summary = run(load(str(path)), finished, workers=0, mlflow="off")
+    assert (summary.ran, summary.done, summary.exit_code) == (0, 20, 0)
+    assert results(finished).equals(before)
+
+
+def test_an_extended_sweep_runs_only_the_difference(tmp_path):
+    def sweep(**changes):
+        parts = {"name": "grown", "tasks": [LinearRegression(d=2, n=3)], "solvers": [ConjugateGradient(depth=2)], "protocols": [QUICK], "seeds": range(2)}
+        return Sweep(**(parts | changes))
+
+    out = str(tmp_path / "out")
+    assert run(sweep(), out, workers=0, mlflow="off").ran == 2
+    assert run(sweep(seeds=range(5)), out, workers=0, mlflow="off").ran == 3
+    more = sweep(seeds=range(5), solvers=[ConjugateGradient(depth=2), LinearTransformer(depth=1, preconditioner="full")])
+    assert run(more, out, workers=0, mlflow="off").ran == 5
+    assert run(sweep(name="another", seeds=range(6)), out, workers=0, mlflow="off").ran == 1
+    shifted = sweep(seeds=range(5), tests=[LinearRegression(d=2, n=8)])
+    before = results(out)
+    assert run(shifted, out, workers=0, mlflow="off").done == 5
+    after = results(out)
+    assert len(after) == len(before) + 5 * 3
+    assert after["test"].n_unique() == 2
+    assert after.filter(pl.col("test").str.contains("n=3")).equals(before)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Breaks(LinearTransformer):
+    """Raises for one value of a float, which is data: so the pack holds good jobs and one bad."""
+
+    poison: float = 0.0
+
+    def init(self, d, normal):
+        if torch.as_tensor(self.poison).any():
+            raise ZeroDivisionError("as ordered")
+        return super().init(d, normal)
+
+    def iterates(self, params, problem):
+        if torch.as_tensor(self.poison).any():
+            raise ZeroDivisionError("as ordered")
+        yield from super().iterates(params, problem)
+
+
+def test_a_job_that_raises_is_found_and_its_neighbours_finish(tmp_path):
+    solvers = [Breaks(depth=1, preconditioner="full", poison=poison) for poison in (0.0, 1.0)]
+    sweep = Sweep(name="poisoned", tasks=[LinearRegression(d=2, n=3)], solvers=solvers, protocols=[QUICK], seeds=range(4))
+    out = str(tmp_path / "out")
+    summary = run(sweep, out, workers=0, mlflow="off")
+    assert summary.exit_code == 3
+    assert (summary.done, len(summary.failed)) == (4, 4)
+    jobs = table(out, "jobs").collect()
+    bad = jobs.filter(pl.col("status") == "failed")
+    assert bad["solver"].str.contains("poison=1").all()
+    assert bad["reason"].str.contains("ZeroDivisionError: as ordered").all()
+    assert bad["reason"].str.contains("Traceback").all()
+    again = run(sweep, out, workers=0, mlflow="off")
+    assert (again.done, len(again.failed), again.ran) == (4, 4, 0)
+
+
+def test_a_diverged_job_is_an_outcome_and_is_not_tried_again(tmp_path):
+    wild = replace(QUICK, steps=30, learning_rates=(1e15,))
+    sweep = Sweep(name="wild", tasks=[LinearRegression(d=2, n=3)], solvers=[LinearTransformer(depth=4, preconditioner="full")], protocols=[wild])
+    out = str(tmp_path / "out")
+    first, second = (run(sweep, out, workers=0, mlflow="off") for _ in range(2))
+    assert (first.ran, second.ran) == (1, 0)
+    assert (first.diverged, first.exit_code, second.exit_code) == (1, 3, 3)
+    assert "not finite" in results(out)["reason"][0]
+
+
+def test_stopping_keeps_what_is_committed(tmp_path, small):
+    """Ctrl-C after the third pack; the same command goes on from there."""
+
+    class Stop(Silent):
+        packs = 0
+
+        def committed(self, outcome, work):
+            self.packs += 1
+            if self.packs == 3:
+                raise KeyboardInterrupt
+
+    out = str(tmp_path / "out")
+    with pytest.raises(KeyboardInterrupt):
+        run(load(str(small)), out, workers=0, mlflow="off", observer=Stop())
+    assert 0 < results(out)["job"].n_unique() < 20
+    summary = run(load(str(small)), out, workers=0, mlflow="off")
+    assert summary.exit_code == 0
+    assert 0 < summary.ran < 20
+    assert len(results(out)) == len(results(out).unique(["job", "test", "step"]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_stopped_command_is_continued_by_the_same_command(tmp_path, small, how):
+    """A real process, in process mode, stopped at a random instant after its first results."""
+    small.write_text(small.read_text().replace("steps: 20, batch: 50", "steps: 400, batch: 500"))
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "lfombench.harness.cli", "run", str(small), "--out", str(out), "--workers", "0", "--mlflow", "off"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not list(out.glob("results/*.parquet")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(how)
+    _, errors = process.communicate(timeout=60)
+    if how != signal.SIGKILL:
+        assert process.returncode == 3
+        assert "the same command goes on from there" in errors
+        assert "Traceback" not in errors
+    assert results(str(out))["job"].n_unique() < 20
+    again = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert again.returncode == 0, again.stderr
+    rows = results(str(out))
+    assert rows["job"].n_unique() == 20
+    assert len(rows) == len(rows.unique(["job", "test", "step"]))
+    assert not list(out.rglob(".writing-*"))
+
+
+def test_an_address_where_nothing_listens_fails_soon(tmp_path, small):
+    begin = time.monotonic()
+    with pytest.raises(UserError, match=r"--address 127\.0\.0\.1:1: nothing listens there"):
+        run(load(str(small)), str(tmp_path / "out"), address="127.0.0.1:1", mlflow="off")
+    assert time.monotonic() - begin < 30
+    with pytest.raises(UserError, match="must be host:port"):
+        run(load(str(small)), str(tmp_path / "out"), address="nowhere", mlflow="off")
