@@ -92,12 +92,12 @@ def boards(out: str, sweep: Wanted) -> Boards:
         for job, task in frame.select("job", "task").unique().iter_rows()
     )
     groups = {
-        key: _board(*key, rows)
-        for key, rows in ((tuple(map(str, k)), g) for k, g in frame.group_by("task", "test", "protocol"))
+        (str(task), str(test), str(protocol)): rows
+        for (task, test, protocol), rows in frame.group_by("task", "test", "protocol")
     }
     order = {name: i for i, name in enumerate(sweep.protocols)}
     ordered = sorted(groups, key=lambda key: (key[0], key[1] != key[0], key[1], order.get(key[2], len(order)), key[2]))
-    return Boards(sweep.name, sweep.about, len(sweep.jobs), complete, [groups[key] for key in ordered])
+    return Boards(sweep.name, sweep.about, len(sweep.jobs), complete, [_board(*key, groups[key]) for key in ordered])
 
 
 def at_their_depth(frame: pl.DataFrame) -> pl.DataFrame:
@@ -130,7 +130,9 @@ def _board(task: str, test: str, protocol: str, frame: pl.DataFrame) -> Board:
 
 def _ranked(rows: list[Row]) -> list[Row]:
     """Lowest first at the deepest depth that all rows have; rows without values last."""
-    shared = set.intersection(*(set(row.cells) for row in rows if row.cells)) if any(row.cells for row in rows) else set()
+    shared = (
+        set.intersection(*(set(row.cells) for row in rows if row.cells)) if any(row.cells for row in rows) else set()
+    )
 
     def rank(row: Row) -> tuple[bool, float, str]:
         depth = max(shared or row.cells, default=0)

@@ -52,7 +52,9 @@ def loss_by_depth(board: Board, palette: dict[str, str]) -> str:
     if data["published"].is_not_null().any():
         paper = alt.Chart(data.filter(pl.col("published").is_not_null()))
         layers.append(
-            paper.mark_point(filled=False, size=110, strokeWidth=1.5).encode(x="depth:O", y="published:Q", color=_colour(palette))
+            paper.mark_point(filled=False, size=110, strokeWidth=1.5).encode(
+                x="depth:O", y="published:Q", color=_colour(palette)
+            )
         )
     return _svg(alt.layer(*layers))
 

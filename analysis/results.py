@@ -8,10 +8,9 @@ from typing import Any
 
 import polars as pl
 import pyarrow.dataset as ds
-from pyarrow import fs
-
 from lfombench.harness import schema
 from lfombench.harness.place import locate
+from pyarrow import fs
 
 
 class NoStore(Exception):
@@ -48,7 +47,9 @@ def sweeps(out: str) -> list[Wanted]:
     if files.get_file_info(f"{root}/store.json").type != fs.FileType.File:
         raise NoStore(f"--out {out} holds no results yet; make some with `lfombench run SWEEP --out {out}`")
     known: list[Wanted] = []
-    for info in sorted(files.get_file_info(fs.FileSelector(f"{root}/sweeps", allow_not_found=True)), key=lambda i: i.path):
+    for info in sorted(
+        files.get_file_info(fs.FileSelector(f"{root}/sweeps", allow_not_found=True)), key=lambda i: i.path
+    ):
         if info.base_name.endswith(".json") and not info.base_name.startswith("."):
             with files.open_input_stream(info.path) as stream:
                 found: dict[str, Any] = json.loads(stream.read())

@@ -1,10 +1,17 @@
-"""Sweeps, and the machinery that runs them. Imported names load on first use, so that `lfombench --help` stays quick."""
+"""Sweeps, and the machinery that runs them. Names load on first use, so that `lfombench --help` stays quick."""
 
 from importlib import import_module
 from typing import Any
 
-_HOMES = {"Job": "job", "Protocol": "protocol", "PROTOCOLS": "protocol", "Sweep": "sweep", "load": "sweep", "run": "launch"}
-__all__ = ["PROTOCOLS", "Job", "Protocol", "Sweep", "load", "run"]  # noqa: F822  # see __getattr__
+_HOMES = {
+    "Job": "job",
+    "Protocol": "protocol",
+    "PROTOCOLS": "protocol",
+    "Sweep": "sweep",
+    "load": "sweep",
+    "run": "launch",
+}
+__all__ = ["PROTOCOLS", "Job", "Protocol", "Sweep", "load", "run"]  # see __getattr__
 
 
 def __getattr__(name: str) -> Any:

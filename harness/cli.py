@@ -15,15 +15,21 @@ from .errors import UserError, nearest
 if TYPE_CHECKING:
     from lfombench.analysis.results import Wanted
 
-OUT = click.option("--out", default="out", show_default=True, metavar="DIR", help="The store: a folder or s3://bucket/prefix.")
+OUT = click.option(
+    "--out", default="out", show_default=True, metavar="DIR", help="The store: a folder or s3://bucket/prefix."
+)
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-ADDRESS = click.option("--address", required=True, metavar="URL", help="The cluster's dashboard, such as http://head:8265.")
+ADDRESS = click.option(
+    "--address", required=True, metavar="URL", help="The cluster's dashboard, such as http://head:8265."
+)
 
 
 class Commands(click.Group):
     """A group that knows what was meant."""
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         """A command by its name, or a usage error with the nearest one."""
         if args and args[0] not in self.commands and not args[0].startswith("-"):
             ctx.fail(f"no command {args[0]!r}; {nearest(args[0], self.commands)}")
@@ -45,8 +51,12 @@ def cli(debug: bool) -> None:
 @cli.command()
 @click.argument("sweep")
 @OUT
-@click.option("--address", metavar="HOST:PORT", help="A Ray cluster, or auto on one of its machines. [default: Ray here]")
-@click.option("--workers", type=click.IntRange(min=0), help="How many; 0 runs in this process. [default: one per core or GPU]")
+@click.option(
+    "--address", metavar="HOST:PORT", help="A Ray cluster, or auto on one of its machines. [default: Ray here]"
+)
+@click.option(
+    "--workers", type=click.IntRange(min=0), help="How many; 0 runs in this process. [default: one per core or GPU]"
+)
 @click.option("--mlflow", metavar="URI", help="A tracking server, or off. [default: SQLite in the store]")
 def run(sweep: str, out: str, address: str | None, workers: int | None, mlflow: str | None) -> None:
     """Run what SWEEP still lacks, then show its boards."""
@@ -68,7 +78,9 @@ def run(sweep: str, out: str, address: str | None, workers: int | None, mlflow: 
     for job, reason in summary.failed[:3]:
         click.echo(f"failed: job {job}\n{reason}", err=True)
     if summary.failed:
-        click.echo(f"{len(summary.failed)} jobs failed; their tracebacks are in the jobs table, column reason", err=True)
+        click.echo(
+            f"{len(summary.failed)} jobs failed; their tracebacks are in the jobs table, column reason", err=True
+        )
     if summary.mlflow_error:
         click.echo(f"MLflow could not be written: {summary.mlflow_error}. The same command tries again.", err=True)
     path = _write_report(out, [wanted.name])
@@ -122,7 +134,9 @@ def plan(sweep: str, out: str, workers: int | None, as_json: bool) -> None:
             table.add_row(*(str(pack[key]) for key in ("solver", "depth", "protocol", "jobs", "models", "seconds")))
         screen.print(table)
     rest = f" in {len(packs)} packs, {expected(made.estimate)}" if packs else ""
-    screen.print(f"{made.sweep.name}: {len(made.jobs)} jobs, {made.done} done, {made.to_run} to run{rest}", highlight=False)
+    screen.print(
+        f"{made.sweep.name}: {len(made.jobs)} jobs, {made.done} done, {made.to_run} to run{rest}", highlight=False
+    )
 
 
 @cli.command()
@@ -132,15 +146,27 @@ def plan(sweep: str, out: str, workers: int | None, as_json: bool) -> None:
 def status(out: str, sweep: str | None, as_json: bool) -> None:
     """Say how far the sweeps of a store are."""
     import polars as pl
-
     from lfombench.analysis.board import boards
     from lfombench.analysis.results import table
 
     rows = []
     for wanted in _wanted(out, sweep):
         found = boards(out, wanted)
-        failed = table(out, "jobs").filter(pl.col("job").is_in(wanted.jobs) & (pl.col("status") == "failed")).collect().height
-        rows.append({"sweep": wanted.name, "jobs": found.wanted, "done": found.done, "failed": failed, "diverged": found.diverged})
+        failed = (
+            table(out, "jobs")
+            .filter(pl.col("job").is_in(wanted.jobs) & (pl.col("status") == "failed"))
+            .collect()
+            .height
+        )
+        rows.append(
+            {
+                "sweep": wanted.name,
+                "jobs": found.wanted,
+                "done": found.done,
+                "failed": failed,
+                "diverged": found.diverged,
+            }
+        )
     if as_json:
         click.echo(json.dumps(rows, indent=1))
         return
@@ -174,7 +200,6 @@ def board(out: str, sweep: str | None, as_json: bool) -> None:
 def query(sql: str, out: str, form: str) -> None:
     """Ask a store in SQL. Tables: results, jobs, curves."""
     import polars as pl
-
     from lfombench.analysis.results import table
 
     from .schema import TABLES
@@ -192,7 +217,9 @@ def query(sql: str, out: str, form: str) -> None:
     elif form == "json":
         click.echo(answer.write_json())
     else:
-        with pl.Config(tbl_rows=1000, tbl_cols=100, fmt_str_lengths=200, tbl_hide_dataframe_shape=True, tbl_width_chars=250):
+        with pl.Config(
+            tbl_rows=1000, tbl_cols=100, fmt_str_lengths=200, tbl_hide_dataframe_shape=True, tbl_width_chars=250
+        ):
             click.echo(answer)
 
 
@@ -221,8 +248,12 @@ def ui(out: str, port: int | None, mlflow: str | None) -> None:
 @cli.command()
 @click.argument("sweep")
 @ADDRESS
-@click.option("--out", required=True, metavar="URI", help="The store: a folder that all nodes share, or s3://bucket/prefix.")
-@click.option("--code", type=click.Path(exists=True, file_okay=False), help="A folder with your tasks and solvers, sent along.")
+@click.option(
+    "--out", required=True, metavar="URI", help="The store: a folder that all nodes share, or s3://bucket/prefix."
+)
+@click.option(
+    "--code", type=click.Path(exists=True, file_okay=False), help="A folder with your tasks and solvers, sent along."
+)
 @click.option("--workers", type=click.IntRange(min=1), help="[default: one per core or GPU of the cluster]")
 @click.option("--mlflow", metavar="URI", help="A tracking server, or off.")
 @click.option("--no-wait", is_flag=True, help="Return at once instead of following the log.")
@@ -354,7 +385,10 @@ def main() -> None:
     except Exception as error:
         if debug:
             raise
-        click.echo(f"Error: {type(error).__name__}: {error}\nThis looks like a fault of lfombench; --debug shows where.", err=True)
+        click.echo(
+            f"Error: {type(error).__name__}: {error}\nThis looks like a fault of lfombench; --debug shows where.",
+            err=True,
+        )
         sys.exit(1)
 
 

@@ -18,7 +18,7 @@ class _Loader(yaml.SafeLoader):
     """Safe YAML in which 1e-3 is a number, as everyone expects."""
 
 
-_Loader.add_implicit_resolver(  # type: ignore[no-untyped-call]
+_Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+0123456789.")
 )
 
@@ -58,7 +58,7 @@ def read(path: Path) -> Document:
     except yaml.YAMLError as error:
         raise SpecError(f"{path}: not YAML: {error}") from None
     finally:
-        loader.dispose()  # type: ignore[no-untyped-call]
+        loader.dispose()
     return Document(str(path), data, lines)
 
 
@@ -78,4 +78,4 @@ def _convert(loader: _Loader, node: yaml.Node, at: Keys, lines: dict[Keys, int],
         return found
     if isinstance(node, yaml.SequenceNode):
         return [_convert(loader, child, (*at, i), lines, source) for i, child in enumerate(node.value)]
-    return loader.construct_object(node)  # type: ignore[no-untyped-call]
+    return loader.construct_object(node)

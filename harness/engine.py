@@ -13,10 +13,9 @@ from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor
-
 from lfombench.solvers import Method, Params
 from lfombench.tasks import Prompts, Task
+from torch import Tensor
 
 from .pack import Pack, Source, per_job, stack
 from .protocol import Protocol
@@ -158,9 +157,7 @@ def fit(pack: Pack, device: torch.device) -> Tensors:
 
 
 @torch.no_grad()
-def test(
-    pack: Pack, params: Params, task: Task | None, device: torch.device
-) -> Float[Tensor, "jobs steps prompts"]:
+def test(pack: Pack, params: Params, task: Task | None, device: torch.device) -> Float[Tensor, "jobs steps prompts"]:
     """Squared error of every iterate on test prompts, in float64: those of each job's own task, or of `task`."""
     protocol, dtype = pack.first.protocol, torch.float64
     tasks = [job.task if task is None else task for job in pack.jobs]

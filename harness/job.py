@@ -10,10 +10,9 @@ from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
-
 from lfombench.solvers import SOLVERS, Method
 from lfombench.tasks import TASKS, Task
+from pydantic import TypeAdapter, ValidationError
 
 from .errors import SpecError, nearest
 from .protocol import PROTOCOLS, Protocol
@@ -40,7 +39,9 @@ class Job:
         self.protocol.check()
         self.solver.check(self.task.d)
         if self.protocol.withheld >= self.task.n:
-            raise SpecError(f"protocol withheld={self.protocol.withheld} leaves none of the task's n = {self.task.n} examples")
+            raise SpecError(
+                f"protocol withheld={self.protocol.withheld} leaves none of the task's n = {self.task.n} examples"
+            )
 
     @functools.cached_property
     def spec(self) -> dict[str, Any]:
@@ -78,7 +79,10 @@ def shape_of(part: Any) -> Any:
             return f"{len(value)} floats"
         return value
 
-    return [name_of(part), {f.name: reduce(getattr(part, f.name)) for f in fields(part) if f.name not in ("use", "data_seed")}]
+    return [
+        name_of(part),
+        {f.name: reduce(getattr(part, f.name)) for f in fields(part) if f.name not in ("use", "data_seed")},
+    ]
 
 
 # ---- names ----------------------------------------------------------------------------------------------------------
@@ -96,8 +100,9 @@ def find(kind: str, name: str) -> type[Any]:
         found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise SpecError(f"{kind} {name!r} cannot be imported: {error}") from error
-    if not (isinstance(found, type) and issubclass(found, Task if kind == "task" else Method)):
-        raise SpecError(f"{name!r} is not a {kind}: it must be a subclass of lfombench.{kind}s.{'Task' if kind == 'task' else 'Method'}")
+    base = Task if kind == "task" else Method
+    if not (isinstance(found, type) and issubclass(found, base)):
+        raise SpecError(f"{name!r} is not a {kind}: it must be a subclass of lfombench.{kind}s.{base.__name__}")
     return found
 
 
@@ -118,7 +123,11 @@ def label(part: Any) -> str:
     else:
         name = name_of(part)
         shown = {f.name: getattr(part, f.name) for f in fields(part) if f.name != "depth"}
-        shown = {f.name: shown[f.name] for f in fields(part) if f.name in shown and (f.default is MISSING or shown[f.name] != f.default)}
+        shown = {
+            f.name: shown[f.name]
+            for f in fields(part)
+            if f.name in shown and (f.default is MISSING or shown[f.name] != f.default)
+        }
     return f"{name}({', '.join(f'{k}={_show(v)}' for k, v in shown.items())})" if shown else name
 
 

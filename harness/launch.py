@@ -96,7 +96,8 @@ def run(
 ) -> Summary:
     """Run what a sweep still lacks in the store at `out`.
 
-    address: a Ray cluster; left out, Ray starts on this machine. workers: how many; 0 runs in this process, without Ray.
+    address: a Ray cluster; left out, Ray starts on this machine.
+    workers: how many; 0 runs in this process, without Ray.
     mlflow: a tracking URI; left out, SQLite in `out`; "off" for none.
     """
     begin = time.monotonic()

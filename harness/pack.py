@@ -8,9 +8,8 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
-
 from lfombench.tasks import Prompts, Task
+from torch import Tensor
 
 from .job import Job, digest, name_of
 from .streams import Streams
@@ -38,7 +37,9 @@ class Pack:
     @property
     def members(self) -> int:
         """How many models it trains: a job has one for each learning rate it tunes over."""
-        return len(self.jobs) * (len(self.first.protocol.learning_rates) if self.first.solver.family == "learned" else 1)
+        return len(self.jobs) * (
+            len(self.first.protocol.learning_rates) if self.first.solver.family == "learned" else 1
+        )
 
 
 def spec_of(part: Any) -> dict[str, Any]:
@@ -79,10 +80,14 @@ class Source:
         streams = [(tasks[i], words[i]) for i in map(names.index, distinct)]
         self.shared = self.index != list(range(len(jobs)))
         self.task = stack([task for task, _ in streams], dtype, device)
-        frames = Streams([("frame", name_of(task), task.d, seed) for task, (_, seed, _) in streams], torch.float64, device)
+        frames = Streams(
+            [("frame", name_of(task), task.d, seed) for task, (_, seed, _) in streams], torch.float64, device
+        )
         frame = self.task.frame(frames)
         self.frame = None if frame is None else frame.to(dtype)
-        keys = [(role, spec, seed if data_seed is None else f"data {data_seed}") for _, (spec, seed, data_seed) in streams]
+        keys = [
+            (role, spec, seed if data_seed is None else f"data {data_seed}") for _, (spec, seed, data_seed) in streams
+        ]
         self.random = Streams(keys, dtype, device)
 
     def draw(self, prompts: int, *, through: str, query: str, withheld: int = 0) -> Prompts:

@@ -6,6 +6,7 @@ import json
 import math
 import platform
 import socket
+import sys
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -101,7 +102,7 @@ def _losses(squared_error: np.ndarray[Any, Any], diverged: bool) -> Rows:
         mse = float(error.mean())
         row |= {
             "mse": mse,
-            "log_mse": math.log(mse) if mse > 0 else -math.inf,
+            "log_mse": math.log(max(mse, sys.float_info.min)),
             "mse_normalised": mse / float(zero.mean()),
             "median": median,
             "q90": q90,

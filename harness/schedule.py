@@ -79,7 +79,13 @@ class OnRay:
         self.ray = ray
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
         if address is None:
-            ray.init(address="local", include_dashboard=False, num_cpus=workers or cores(), object_store_memory=256 << 20, **quiet)
+            ray.init(
+                address="local",
+                include_dashboard=False,
+                num_cpus=workers or cores(),
+                object_store_memory=256 << 20,
+                **quiet,
+            )
         else:
             reachable(address)
             try:

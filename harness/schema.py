@@ -30,7 +30,7 @@ RESULTS = (
     Column("seed", pa.int64(), "of task frame, prompts and initialisation"),
     Column("protocol", pa.string(), "name and fields that differ from it"),
     Column("mse", pa.float64(), "mean squared error at the query over the test prompts; null if diverged"),
-    Column("log_mse", pa.float64(), "its natural logarithm"),
+    Column("log_mse", pa.float64(), "its natural logarithm; where the mse is 0, that of the least positive double"),
     Column("mse_normalised", pa.float64(), "mse over the mse of predicting 0"),
     Column("median", pa.float64(), "of the squared error over prompts"),
     Column("q90", pa.float64(), "90 % quantile of the squared error over prompts"),

@@ -6,14 +6,13 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from lfombench.analysis.board import Board, Boards, Cell, boards
+from lfombench.analysis.results import sweeps
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
-
-from lfombench.analysis.board import Board, Boards, Cell, boards
-from lfombench.analysis.results import sweeps
 
 if TYPE_CHECKING:
     from .launch import Plan
@@ -48,13 +47,15 @@ def show_boards(console: Console, found: Boards) -> None:
         console.print(_table(board, narrow=console.width < 56 + 17 * len(board.depths)))
     if found.boards:
         console.print(
-            "log mean squared error at the query by depth: mean over seeds ± half of the 95 % interval, lower is better;\n"
+            "log mean squared error at the query by depth, lower is better; mean over seeds ± half of the 95 % interval,\n"
             "in parentheses the paper's value; best of each depth in bold, bounds apart",
             style="dim",
             highlight=False,
         )
     if found.partial:
-        console.print(Text(f"partial: {found.done} of {found.wanted} jobs of {found.sweep} are done", style="bold yellow"))
+        console.print(
+            Text(f"partial: {found.done} of {found.wanted} jobs of {found.sweep} are done", style="bold yellow")
+        )
 
 
 def _table(board: Board, narrow: bool) -> Table:
@@ -120,7 +121,9 @@ class Terminal:
         self.first = self.first or (elapsed, self.worked)
         left = self._left(elapsed)
         done = f"{self.jobs}/{self.plan.to_run} jobs"
-        rest = f"{self.jobs / elapsed:.1f} jobs/s, {duration(left)} left" + (f", {self.failed} failed" if self.failed else "")
+        rest = f"{self.jobs / elapsed:.1f} jobs/s, {duration(left)} left" + (
+            f", {self.failed} failed" if self.failed else ""
+        )
         if self.bar:
             self.bar.update(self.task, completed=self.worked, description=done, rest=rest)
         elif elapsed - self.last_line > LINE_EVERY or self.jobs == self.plan.to_run:

@@ -42,7 +42,8 @@ class Store:
             found = self._read_json("store.json").get("schema")
             if not isinstance(found, int) or found > schema.VERSION:
                 raise UserError(
-                    f"{out} was written by a newer lfombench: its schema is {found}, this one knows up to {schema.VERSION}"
+                    f"{out} was written by a newer lfombench: its schema is {found}, "
+                    f"this one knows up to {schema.VERSION}"
                 )
 
     def create(self) -> None:
@@ -65,7 +66,9 @@ class Store:
     def history(self) -> float | None:
         """Seconds per unit of work in the packs run so far; None where there are none."""
         table = self._table("jobs", ["pack", "pack_seconds", "pack_work"])
-        packs = {row["pack"]: row["pack_seconds"] / row["pack_work"] for row in table.to_pylist() if row["pack_seconds"]}
+        packs = {
+            row["pack"]: row["pack_seconds"] / row["pack_work"] for row in table.to_pylist() if row["pack_seconds"]
+        }
         return median(packs.values()) if packs else None
 
     def want(self, sweep: Sweep, ids: list[str]) -> None:
@@ -104,13 +107,20 @@ class Store:
         """The rows of these jobs; of the jobs table, each job's latest."""
         found = self._table(table, None, pc.field("job").isin(list(ids)))
         if table == "jobs":
-            latest = {job: i for i, job in sorted(enumerate(found["job"].to_pylist()), key=lambda x: found["finished"][x[0]].as_py())}
+            latest = {
+                job: i
+                for i, job in sorted(enumerate(found["job"].to_pylist()), key=lambda x: found["finished"][x[0]].as_py())
+            }
             found = found.take(pa.array(sorted(latest.values()), pa.int64()))
         return found
 
     def _table(self, table: str, columns: list[str] | None, where: pc.Expression | None = None) -> pa.Table:
         selector = fs.FileSelector(f"{self.root}/{table}", allow_not_found=True)
-        paths = [i.path for i in self.files.get_file_info(selector) if i.base_name.endswith(".parquet") and i.base_name[0] != "."]
+        paths = [
+            i.path
+            for i in self.files.get_file_info(selector)
+            if i.base_name.endswith(".parquet") and i.base_name[0] != "."
+        ]
         data = ds.dataset(sorted(paths), schema=schema.arrow(table), format="parquet", filesystem=self.files)
         return data.to_table(columns=columns, filter=where)
 
@@ -133,7 +143,8 @@ class Store:
 
     def _unwritable(self, error: OSError) -> UserError:
         return UserError(
-            f"--out {self.out} cannot be written: {error.strerror or error}. What was committed before is safe; the same command goes on from there"
+            f"--out {self.out} cannot be written: {error.strerror or error}. "
+            "What was committed before is safe; the same command goes on from there"
         )
 
 

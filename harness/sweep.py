@@ -66,7 +66,9 @@ class Sweep:
             test.check()
             for task in self.tasks:
                 if test.d != task.d:
-                    raise SpecError(f"tests: {label(test)} has d = {test.d}, the training task {label(task)} has d = {task.d}")
+                    raise SpecError(
+                        f"tests: {label(test)} has d = {test.d}, the training task {label(task)} has d = {task.d}"
+                    )
 
     def __len__(self) -> int:
         return len(self.protocols) * len(self.tasks) * len(self.solvers) * len(self.seeds)
@@ -146,7 +148,9 @@ class _Parts:
         """Tasks or solvers: a list of `name: {field: value}`."""
         entries = self.document.data[key]
         if not isinstance(entries, list) or (not entries and key != "tests"):
-            raise self.document.error((key,), f"must be a list of {kind}s that is not empty, such as `- name: {{field: value}}`")
+            raise self.document.error(
+                (key,), f"must be a list of {kind}s that is not empty, such as `- name: {{field: value}}`"
+            )
         made: list[tuple[Any, Keys]] = []
         for i, entry in enumerate(entries):
             at: Keys = (key, i)
@@ -165,13 +169,19 @@ class _Parts:
     def protocols(self) -> list[tuple[Protocol, Keys]]:
         """One protocol or a list: each a name, or `{use: name, field: value}`."""
         given = self.document.data["protocol"]
-        entries = [(entry, ("protocol", i)) for i, entry in enumerate(given)] if isinstance(given, list) else [(given, ("protocol",))]
+        entries = (
+            [(entry, ("protocol", i)) for i, entry in enumerate(given)]
+            if isinstance(given, list)
+            else [(given, ("protocol",))]
+        )
         made: list[tuple[Protocol, Keys]] = []
         for entry, at in entries:
             if isinstance(entry, str):
                 entry = {"use": entry}
             if not isinstance(entry, dict) or "use" not in entry:
-                raise self.document.error(at, f"got {json.dumps(entry)}, must be `{{use: name, field: value}}`; {nearest('', PROTOCOLS)}")
+                raise self.document.error(
+                    at, f"got {json.dumps(entry)}, must be `{{use: name, field: value}}`; {nearest('', PROTOCOLS)}"
+                )
             for values, where in self.choices(entry, at):
                 if values["use"] not in PROTOCOLS:
                     raise self.document.error(
@@ -195,7 +205,9 @@ class _Parts:
             here = (*at, key)
             if isinstance(value, dict):
                 if set(value) != {"each"}:
-                    raise self.document.error(here, f"got {json.dumps(value)}; a mapping here can only be a grid, {{each: [...]}}")
+                    raise self.document.error(
+                        here, f"got {json.dumps(value)}; a mapping here can only be a grid, {{each: [...]}}"
+                    )
                 if not isinstance(value["each"], list) or not value["each"]:
                     raise self.document.error(here, f"got {json.dumps(value)}; a grid needs a list that is not empty")
                 axes.append([(v, (*here, "each", i)) for i, v in enumerate(value["each"])])
@@ -229,7 +241,9 @@ class _Parts:
                     raise self.document.error(at, f"{_title(part)} is given twice, first on line {line}")
         return made
 
-    def fit(self, tasks: list[tuple[Task, Keys]], solvers: list[tuple[Method, Keys]], protocols: list[tuple[Protocol, Keys]]) -> None:
+    def fit(
+        self, tasks: list[tuple[Task, Keys]], solvers: list[tuple[Method, Keys]], protocols: list[tuple[Protocol, Keys]]
+    ) -> None:
         """Every combination is possible."""
         for (task, _), (solver, at), (protocol, _) in product(tasks, solvers, protocols):
             try:

@@ -55,7 +55,9 @@ class Tracker:
                 losses, curves = _by_job(tables["results"]), _by_job(tables["curves"])
                 for job in tables["jobs"].to_pylist():
                     if job["job"] not in shown:
-                        _log(client, experiment, self.sweep, job, losses.get(job["job"], []), curves.get(job["job"], []))
+                        _log(
+                            client, experiment, self.sweep, job, losses.get(job["job"], []), curves.get(job["job"], [])
+                        )
                         shown.add(job["job"])
                         self.logged += 1
         except Exception as error:
@@ -113,7 +115,10 @@ def _log(client: Any, experiment: str, sweep: str, job: Row, losses: list[Row], 
     end = int(job["finished"].timestamp() * 1000)
     begin = end - int(1000 * (job["pack_seconds"] or 0))
     tags = {key: str(job[key]) for key in ("job", "status", "task", "solver", "depth", "seed", "protocol", "pack")}
-    tags |= {"sweep": sweep, "mlflow.runName": f"{job['solver']} depth {job['depth']} seed {job['seed']} {job['protocol']}"}
+    tags |= {
+        "sweep": sweep,
+        "mlflow.runName": f"{job['solver']} depth {job['depth']} seed {job['seed']} {job['protocol']}",
+    }
     if job["reason"]:
         tags["reason"] = job["reason"][-5000:]
     metrics = [Metric(key, row[key], end, row["step"]) for row in curve for key in ("loss", "gradient_norm")]

@@ -24,19 +24,34 @@ HOST = "127.0.0.1"
 def serve(out: str, port: int | None, mlflow: str | None) -> int:
     """Run the server until it ends or Ctrl-C; its exit code."""
     if mlflow is None and "://" in out:
-        raise UserError(f"the runs of {out} are on the tracking server that --mlflow named; open that, or give --mlflow here")
+        raise UserError(
+            f"the runs of {out} are on the tracking server that --mlflow named; open that, or give --mlflow here"
+        )
     uri = mlflow or default_uri(out)
     prepare(uri)
     if port is None:
         port = next(p for p in range(5000, 6000) if _free(p))
     elif not _free(port):
         raise UserError(f"--port {port} is taken; leave it out for the next free one")
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--host", HOST, "--port", str(port)]
+    command = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "server",
+        "--backend-store-uri",
+        uri,
+        "--host",
+        HOST,
+        "--port",
+        str(port),
+    ]
     command += ["--workers", "1", "--default-artifact-root", (Path(out).absolute() / "artifacts").as_uri()]
     environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
     log = Path(out) / "mlflow-ui.log" if "://" not in out else Path(os.devnull)
     with log.open("wb") as sink:
-        server = subprocess.Popen(command, env=environment, stdout=sink, stderr=subprocess.STDOUT, start_new_session=True)
+        server = subprocess.Popen(
+            command, env=environment, stdout=sink, stderr=subprocess.STDOUT, start_new_session=True
+        )
         try:
             click.echo("starting MLflow, a few seconds ...")
             _wait(server, port, log)

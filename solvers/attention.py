@@ -15,7 +15,9 @@ from torch import Tensor
 
 
 def attention(
-    A: Float[Tensor, "*jobs d d"], Z: Float[Tensor, "*jobs d_1 n_1 prompts"], B: Float[Tensor, "*jobs d d"] | None = None
+    A: Float[Tensor, "*jobs d d"],
+    Z: Float[Tensor, "*jobs d_1 n_1 prompts"],
+    B: Float[Tensor, "*jobs d d"] | None = None,
 ) -> Float[Tensor, "*jobs d_1 n_1 prompts"]:
     """Attn_{P,Q}(Z); without B it is 0, and only the label row of the result is not."""
     X = Z[..., :-1, :, :]

@@ -1,8 +1,8 @@
 """Conjugate gradients on the normal equations (Hestenes & Stiefel, 1952).
 
-    w+ = w + a p      a = <r, r> / <p, G p>
-    r+ = r - a G p    c = <r+, r+> / <r, r>
-    p+ = r+ + c p     r = b - G w
+w+ = w + a p      a = <r, r> / <p, G p>
+r+ = r - a G p    c = <r+, r+> / <r, r>
+p+ = r+ + c p     r = b - G w
 """
 
 from __future__ import annotations

@@ -26,10 +26,10 @@ NonNegative = Annotated[float, Ge(0)]
 class Random(Protocol):
     """Independent random streams side by side; every draw has `streams` as its first axis."""
 
-    def normal(self, *shape: int) -> Float[Tensor, "streams *shape"]:
+    def normal(self, *shape: int) -> Float[Tensor, streams * shape]:
         """Standard normals."""
 
-    def uniform(self, *shape: int) -> Float[Tensor, "streams *shape"]:
+    def uniform(self, *shape: int) -> Float[Tensor, streams * shape]:
         """Uniforms on [0, 1)."""
 
     def chi_square(self, degrees: list[int], prompts: int) -> Float[Tensor, "streams degrees prompts"]:

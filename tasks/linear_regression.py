@@ -82,7 +82,11 @@ class LinearRegression(Task):
 
 def _columns(root: Tensor, M: Float[Tensor, "streams d k prompts"]) -> Float[Tensor, "streams d k prompts"]:
     """root M."""
-    return apply(root, M.flatten(2)).unflatten(-1, M.shape[2:]) if root.shape[-1] == 1 else torch.einsum("sijp,sjkp->sikp", root, M)
+    return (
+        apply(root, M.flatten(2)).unflatten(-1, M.shape[2:])
+        if root.shape[-1] == 1
+        else torch.einsum("sijp,sjkp->sikp", root, M)
+    )
 
 
 def haar(random: Random, d: int, prompts: int) -> Float[Tensor, "streams d d prompts"]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,8 @@ from jaxtyping import install_import_hook
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 install_import_hook(
-    ["lfombench.tasks", "lfombench.solvers", "lfombench.harness.engine", "lfombench.harness.streams"], "beartype.beartype"
+    ["lfombench.tasks", "lfombench.solvers", "lfombench.harness.engine", "lfombench.harness.streams"],
+    "beartype.beartype",
 )
 torch.set_num_threads(1)
 
@@ -47,7 +47,7 @@ def small(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def finished(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The store of that sweep, run once in this process with its MLflow view."""
     from lfombench.harness import load, run
 
@@ -56,4 +56,4 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     summary = run(load(str(folder / "small.yaml")), str(folder / "out"), workers=0)
     assert summary.exit_code == 0, summary
     assert summary.mlflow_error is None
-    yield str(folder / "out")
+    return str(folder / "out")

@@ -14,7 +14,13 @@ import pytest
 
 
 def lfombench(*arguments: str, timeout: float = 120, **options) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "lfombench.harness.cli", *arguments], capture_output=True, text=True, timeout=timeout, **options)
+    return subprocess.run(
+        [sys.executable, "-m", "lfombench.harness.cli", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        **options,
+    )
 
 
 @pytest.mark.parametrize("command", [["--help"], ["run", "--help"], ["board", "--help"], ["submit", "--help"]])
@@ -92,9 +98,16 @@ def test_query_in_three_formats(finished):
     assert len(from_json) == 4
     assert [row["loss"] for row in from_json] == sorted(row["loss"] for row in from_json)
     assert "memformer(memory=cgd, preconditioner=full)" in lfombench("query", SQL, "--out", finished).stdout
-    assert lfombench("query", "SELECT job, blocks FROM results LIMIT 1", "--out", finished, "--format", "csv").returncode == 0
-    joined = "SELECT j.seed, COUNT(*) AS points FROM curves c JOIN jobs j ON c.job = j.job GROUP BY j.seed ORDER BY j.seed"
-    assert [row["seed"] for row in json.loads(lfombench("query", joined, "--out", finished, "--format", "json").stdout)] == [0, 1]
+    assert (
+        lfombench("query", "SELECT job, blocks FROM results LIMIT 1", "--out", finished, "--format", "csv").returncode
+        == 0
+    )
+    joined = (
+        "SELECT j.seed, COUNT(*) AS points FROM curves c JOIN jobs j ON c.job = j.job GROUP BY j.seed ORDER BY j.seed"
+    )
+    assert [
+        row["seed"] for row in json.loads(lfombench("query", joined, "--out", finished, "--format", "json").stdout)
+    ] == [0, 1]
 
 
 @pytest.mark.parametrize("name", ["tasks", "solvers"])
@@ -120,7 +133,12 @@ BAD = [
     (["query", "SELECT los FROM results", "--out", "{store}"], 1, "cannot be answered", "Tables: results(job, task"),
     (["query", "SELECT", "--out", "{store}"], 1, "cannot be answered", ""),
     (["ui", "--out", "{folder}/nothing"], 1, "holds no results yet", ""),
-    (["submit", "fig1", "--address", "head:8265", "--out", "x"], 1, "must be the address of Ray's dashboard", "http://head:8265"),
+    (
+        ["submit", "fig1", "--address", "head:8265", "--out", "x"],
+        1,
+        "must be the address of Ray's dashboard",
+        "http://head:8265",
+    ),
     (["submit", "fig1", "--address", "http://127.0.0.1:1", "--out", "x"], 1, "nothing listens there", ""),
     (["submit", "fig1", "--address", "http://127.0.0.1:1"], 2, "Missing option '--out'", ""),
 ]

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
-
 from lfombench.harness import PROTOCOLS, Job, engine
 from lfombench.harness.pack import Pack, Source, stack
 from lfombench.harness.record import execute
@@ -15,7 +14,9 @@ from lfombench.tasks import LinearRegression
 
 CPU = torch.device("cpu")
 TASK = LinearRegression(d=5, n=20, spectrum=(1.0, 1.0, 0.5, 0.25, 1.0))
-QUICK = replace(PROTOCOLS["rigorous"], steps=40, batch=64, validation_prompts=128, test_prompts=512, learning_rates=(0.03,))
+QUICK = replace(
+    PROTOCOLS["rigorous"], steps=40, batch=64, validation_prompts=128, test_prompts=512, learning_rates=(0.03,)
+)
 PUBLISHED = replace(PROTOCOLS["published"], steps=30, batch=100, test_prompts=512)
 
 
@@ -23,7 +24,11 @@ def jobs(solver, protocol=QUICK, seeds=range(3), task=TASK) -> tuple[Job, ...]:
     return tuple(Job(task=task, solver=solver, protocol=protocol, seed=seed) for seed in seeds)
 
 
-@pytest.mark.parametrize("protocol", [QUICK, PUBLISHED, replace(QUICK, schedule="constant", beta1=0.5)], ids=["rigorous", "published", "other"])
+@pytest.mark.parametrize(
+    "protocol",
+    [QUICK, PUBLISHED, replace(QUICK, schedule="constant", beta1=0.5)],
+    ids=["rigorous", "published", "other"],
+)
 def test_training_is_torchs_adam(protocol):
     """The same prompts, start and schedule with torch.optim.Adam give the same parameters."""
     pack = Pack(jobs(Memformer(depth=2, memory="cgd", preconditioner="full"), protocol, seeds=[4]))
@@ -48,7 +53,15 @@ def test_training_is_torchs_adam(protocol):
 
 
 @pytest.mark.parametrize("protocol", [QUICK, PUBLISHED, replace(QUICK, learning_rates=(0.01, 0.1))])
-@pytest.mark.parametrize("solver", [LinearTransformer(depth=3, preconditioner="full"), ConjugateGradient(depth=3), BestLfom(depth=3, preconditioner="identity")], ids=lambda s: type(s).__name__)
+@pytest.mark.parametrize(
+    "solver",
+    [
+        LinearTransformer(depth=3, preconditioner="full"),
+        ConjugateGradient(depth=3),
+        BestLfom(depth=3, preconditioner="identity"),
+    ],
+    ids=lambda s: type(s).__name__,
+)
 def test_packing_changes_no_number(solver, protocol):
     """Each job alone, in a pack, and in the pack turned round."""
     pack = Pack(jobs(solver, protocol))
@@ -64,7 +77,9 @@ def test_packing_changes_no_number(solver, protocol):
 def test_jobs_with_other_floats_share_a_pack_and_keep_their_numbers():
     noisy = [replace(TASK, noise=noise) for noise in (0.0, 0.5)]
     mixed = tuple(
-        Job(task=task, solver=GradientDescent(depth=2, step=step), protocol=QUICK, seed=0) for task in noisy for step in (0.1, 0.5)
+        Job(task=task, solver=GradientDescent(depth=2, step=step), protocol=QUICK, seed=0)
+        for task in noisy
+        for step in (0.1, 0.5)
     )
     assert len({job.structure for job in mixed}) == 1
     together = execute(Pack(mixed), CPU).tables["results"].to_pylist()
@@ -85,7 +100,10 @@ def test_solvers_meet_the_same_test_prompts():
 
 def test_roles_and_seeds_draw_apart():
     pack = jobs(ConjugateGradient(depth=1))
-    draws = [Source([TASK] * 3, pack, role, torch.float64, CPU).draw(50, through="statistics", query="exact") for role in ("train", "validation", "test")]
+    draws = [
+        Source([TASK] * 3, pack, role, torch.float64, CPU).draw(50, through="statistics", query="exact")
+        for role in ("train", "validation", "test")
+    ]
     seen = torch.cat([draw.w_star for draw in draws])
     assert len(torch.unique(seen[:, 0, :].flatten())) == 9 * 50
 
@@ -96,7 +114,9 @@ def test_a_data_seed_gives_all_seeds_the_same_prompts_but_for_rotation():
     lengths = (drawn.problem.root.squeeze(-1).mT @ drawn.w_star).square()  # D g' without U
     assert torch.allclose(lengths[0], lengths[1])
     assert not torch.allclose(drawn.w_star[0], drawn.w_star[1])
-    other = Source([TASK], jobs(ConjugateGradient(depth=1), replace(PUBLISHED, data_seed=1), [0]), "train", torch.float64, CPU)
+    other = Source(
+        [TASK], jobs(ConjugateGradient(depth=1), replace(PUBLISHED, data_seed=1), [0]), "train", torch.float64, CPU
+    )
     assert not torch.allclose(other.draw(50, through="examples", query="sampled").w_star, drawn.w_star[:1])
 
 
@@ -111,7 +131,9 @@ def test_a_shifted_test_task_turns_with_its_training_task():
 def test_withheld_examples_cost_only_the_classical():
     fewer = replace(QUICK, withheld=15)
     losses = {
-        (type(solver).__name__, protocol.withheld): execute(Pack(jobs(solver, protocol)), CPU).tables["results"].to_pylist()[2]["mse"]
+        (type(solver).__name__, protocol.withheld): execute(Pack(jobs(solver, protocol)), CPU)
+        .tables["results"]
+        .to_pylist()[2]["mse"]
         for solver in (ConjugateGradient(depth=2), BestLfom(depth=2, preconditioner="identity"))
         for protocol in (QUICK, fewer)
     }
@@ -120,7 +142,12 @@ def test_withheld_examples_cost_only_the_classical():
 
 
 def test_validation_chooses_the_learning_rate():
-    trained = engine.train(Pack(jobs(LinearTransformer(depth=1, preconditioner="scalar"), replace(QUICK, learning_rates=(1e-6, 0.1, 1e-5)))), CPU)
+    trained = engine.train(
+        Pack(
+            jobs(LinearTransformer(depth=1, preconditioner="scalar"), replace(QUICK, learning_rates=(1e-6, 0.1, 1e-5)))
+        ),
+        CPU,
+    )
     assert trained.learning_rates == [0.1, 0.1, 0.1]
 
 
@@ -177,11 +204,18 @@ def test_no_failures_are_counted_at_step_zero_and_a_nan_is_one():
     assert [row["failure_rate"] for row in rows] == [0.0, 0.5]
 
 
-@pytest.mark.parametrize(("preconditioner", "depth", "expected", "within"), [("scalar", 2, 0.445, 0.02), ("full", 1, 0.143, 0.02), ("full", 2, -1.018, 0.04)])
+@pytest.mark.parametrize(
+    ("preconditioner", "depth", "expected", "within"),
+    [("scalar", 2, 0.445, 0.02), ("full", 1, 0.143, 0.02), ("full", 2, -1.018, 0.04)],
+)
 @pytest.mark.parametrize("memory", [False, True], ids=["linear_transformer", "memformer"])
 def test_trained_models_reach_the_closed_form(preconditioner, depth, expected, within, memory):
     """And none beats its bound on the same prompts by more than it could by chance."""
-    solver = Memformer(depth=depth, memory="cgd", preconditioner=preconditioner) if memory else LinearTransformer(depth=depth, preconditioner=preconditioner)
+    solver = (
+        Memformer(depth=depth, memory="cgd", preconditioner=preconditioner)
+        if memory
+        else LinearTransformer(depth=depth, preconditioner=preconditioner)
+    )
     protocol = replace(PROTOCOLS["rigorous"], steps=1500, learning_rates=(0.03,))
     pack = Pack(jobs(solver, protocol, seeds=[0]))
     found = engine.test(pack, engine.train(pack, CPU).params, None, CPU)[0, depth].mean().log().item()

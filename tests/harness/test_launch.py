@@ -16,9 +16,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 import torch
-
 from lfombench.analysis.results import table
-from lfombench.harness import PROTOCOLS, Job, Sweep, load, run, schedule
+from lfombench.harness import PROTOCOLS, Sweep, load, run, schedule
 from lfombench.harness.errors import UserError
 from lfombench.harness.launch import Silent
 from lfombench.harness.pack import Pack
@@ -110,13 +109,21 @@ def test_running_again_computes_nothing(finished, tmp_path):
 
 def test_an_extended_sweep_runs_only_the_difference(tmp_path):
     def sweep(**changes):
-        parts = {"name": "grown", "tasks": [LinearRegression(d=2, n=3)], "solvers": [ConjugateGradient(depth=2)], "protocols": [QUICK], "seeds": range(2)}
+        parts = {
+            "name": "grown",
+            "tasks": [LinearRegression(d=2, n=3)],
+            "solvers": [ConjugateGradient(depth=2)],
+            "protocols": [QUICK],
+            "seeds": range(2),
+        }
         return Sweep(**(parts | changes))
 
     out = str(tmp_path / "out")
     assert run(sweep(), out, workers=0, mlflow="off").ran == 2
     assert run(sweep(seeds=range(5)), out, workers=0, mlflow="off").ran == 3
-    more = sweep(seeds=range(5), solvers=[ConjugateGradient(depth=2), LinearTransformer(depth=1, preconditioner="full")])
+    more = sweep(
+        seeds=range(5), solvers=[ConjugateGradient(depth=2), LinearTransformer(depth=1, preconditioner="full")]
+    )
     assert run(more, out, workers=0, mlflow="off").ran == 5
     assert run(sweep(name="another", seeds=range(6)), out, workers=0, mlflow="off").ran == 1
     shifted = sweep(seeds=range(5), tests=[LinearRegression(d=2, n=8)])
@@ -147,7 +154,9 @@ class Breaks(LinearTransformer):
 
 def test_a_job_that_raises_is_found_and_its_neighbours_finish(tmp_path):
     solvers = [Breaks(depth=1, preconditioner="full", poison=poison) for poison in (0.0, 1.0)]
-    sweep = Sweep(name="poisoned", tasks=[LinearRegression(d=2, n=3)], solvers=solvers, protocols=[QUICK], seeds=range(4))
+    sweep = Sweep(
+        name="poisoned", tasks=[LinearRegression(d=2, n=3)], solvers=solvers, protocols=[QUICK], seeds=range(4)
+    )
     out = str(tmp_path / "out")
     summary = run(sweep, out, workers=0, mlflow="off")
     assert summary.exit_code == 3
@@ -163,7 +172,12 @@ def test_a_job_that_raises_is_found_and_its_neighbours_finish(tmp_path):
 
 def test_a_diverged_job_is_an_outcome_and_is_not_tried_again(tmp_path):
     wild = replace(QUICK, steps=30, learning_rates=(1e15,))
-    sweep = Sweep(name="wild", tasks=[LinearRegression(d=2, n=3)], solvers=[LinearTransformer(depth=4, preconditioner="full")], protocols=[wild])
+    sweep = Sweep(
+        name="wild",
+        tasks=[LinearRegression(d=2, n=3)],
+        solvers=[LinearTransformer(depth=4, preconditioner="full")],
+        protocols=[wild],
+    )
     out = str(tmp_path / "out")
     first, second = (run(sweep, out, workers=0, mlflow="off") for _ in range(2))
     assert (first.ran, second.ran) == (1, 0)
@@ -198,7 +212,19 @@ def test_a_stopped_command_is_continued_by_the_same_command(tmp_path, small, how
     """A real process, in process mode, stopped at a random instant after its first results."""
     small.write_text(small.read_text().replace("steps: 20, batch: 50", "steps: 400, batch: 500"))
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "lfombench.harness.cli", "run", str(small), "--out", str(out), "--workers", "0", "--mlflow", "off"]
+    command = [
+        sys.executable,
+        "-m",
+        "lfombench.harness.cli",
+        "run",
+        str(small),
+        "--out",
+        str(out),
+        "--workers",
+        "0",
+        "--mlflow",
+        "off",
+    ]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while not list(out.glob("results/*.parquet")) and time.monotonic() < deadline:

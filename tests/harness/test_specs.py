@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from lfombench.harness import PROTOCOLS, Job, Sweep, load
 from lfombench.harness.errors import SpecError
 from lfombench.harness.job import label
@@ -41,7 +40,10 @@ def test_a_sweep_is_the_product_of_its_parts(tmp_path):
     jobs = list(sweep.jobs())
     assert len(jobs) == len(sweep) == 2 * (1 + 4)
     assert len({job.id for job in jobs}) == 10
-    assert [label(s) for s in sweep.solvers[:2]] == ["conjugate_gradient", "memformer(memory=cgd, preconditioner=scalar)"]
+    assert [label(s) for s in sweep.solvers[:2]] == [
+        "conjugate_gradient",
+        "memformer(memory=cgd, preconditioner=scalar)",
+    ]
     assert label(sweep.tasks[0]) == "linear_regression(d=2, n=3, spectrum=[1, 0.5])"
     assert label(sweep.protocols[0]) == "rigorous(steps=50)"
 
@@ -68,14 +70,19 @@ def test_yaml_and_python_name_the_same_jobs(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("written", "as_well"), [("steps: 50", "steps:   50"), ("spectrum: [1, 0.5]", "spectrum: [1.0, 5e-1]"), ("[1, 0.5]", "[1e0, .5]")]
+    ("written", "as_well"),
+    [("steps: 50", "steps:   50"), ("spectrum: [1, 0.5]", "spectrum: [1.0, 5e-1]"), ("[1, 0.5]", "[1e0, .5]")],
 )
 def test_equal_meanings_are_equal_jobs(tmp_path, written, as_well):
-    assert [j.id for j in parse(tmp_path, GOOD).jobs()] == [j.id for j in parse(tmp_path, GOOD.replace(written, as_well)).jobs()]
+    assert [j.id for j in parse(tmp_path, GOOD).jobs()] == [
+        j.id for j in parse(tmp_path, GOOD.replace(written, as_well)).jobs()
+    ]
 
 
 def test_an_id_depends_on_everything_that_decides_the_numbers():
-    base = Job(task=LinearRegression(d=2, n=3), solver=ConjugateGradient(depth=2), protocol=PROTOCOLS["rigorous"], seed=0)
+    base = Job(
+        task=LinearRegression(d=2, n=3), solver=ConjugateGradient(depth=2), protocol=PROTOCOLS["rigorous"], seed=0
+    )
     others = [
         replace(base, seed=1),
         replace(base, solver=ConjugateGradient(depth=3)),
@@ -91,11 +98,29 @@ def test_an_id_depends_on_everything_that_decides_the_numbers():
 ERRORS = [
     ("unknown key at the top", ("seeds: 2", "sedes: 2"), 3, "unknown key 'sedes'", "did you mean 'seeds'?"),
     ("unknown field", ("{d: 2,", "{dd: 2,"), 5, "unknown key 'dd'", "allowed: d, n"),
-    ("unknown solver", ("conjugate_gradient:", "conjugate_gradients:"), 7, "unknown solver 'conjugate_gradients'", "did you mean 'conjugate_gradient'?"),
-    ("unknown task", ("linear_regression:", "linear_regresion:"), 5, "unknown task", "did you mean 'linear_regression'?"),
+    (
+        "unknown solver",
+        ("conjugate_gradient:", "conjugate_gradients:"),
+        7,
+        "unknown solver 'conjugate_gradients'",
+        "did you mean 'conjugate_gradient'?",
+    ),
+    (
+        "unknown task",
+        ("linear_regression:", "linear_regresion:"),
+        5,
+        "unknown task",
+        "did you mean 'linear_regression'?",
+    ),
     ("unknown protocol", ("use: rigorous", "use: rigourous"), 2, "unknown protocol", "did you mean 'rigorous'?"),
     ("misspelt choice", ("memory: cgd", "memory: cdg"), 8, 'memory: got "cdg"', "did you mean 'cgd'?"),
-    ("misspelt choice in a grid", ("[scalar, full]", "[scalar, fulll]"), 8, 'preconditioner: got "fulll"', "did you mean 'full'?"),
+    (
+        "misspelt choice in a grid",
+        ("[scalar, full]", "[scalar, fulll]"),
+        8,
+        'preconditioner: got "fulll"',
+        "did you mean 'full'?",
+    ),
     ("text for a number", ("steps: 50", "steps: many"), 2, 'steps: got "many"', "must be a valid integer"),
     ("quoted number", ("d: 2", "d: '2'"), 5, 'd: got "2"', "must be a valid integer"),
     ("fraction for a whole number", ("depth: 4", "depth: 4.5"), 7, "depth: got 4.5", "integer"),
@@ -108,22 +133,64 @@ ERRORS = [
     ("bare list for a grid", ("{each: [1, 2]}", "[1, 2]"), 8, "got [1, 2]", "for a grid write {each: [...]}"),
     ("mapping that is no grid", ("{each: [1, 2]}", "{every: [1, 2]}"), 8, "can only be a grid", ""),
     ("missing field", ("{memory: cgd, ", "{"), 8, "memory is missing", ""),
-    ("missing key", ("seeds: 2\ntasks:\n  - linear_regression: {d: 2, n: 3, spectrum: [1, 0.5]}\n", ""), 1, "'tasks' is missing", ""),
+    (
+        "missing key",
+        ("seeds: 2\ntasks:\n  - linear_regression: {d: 2, n: 3, spectrum: [1, 0.5]}\n", ""),
+        1,
+        "'tasks' is missing",
+        "",
+    ),
     ("no seeds", ("seeds: 2", "seeds: 0"), 3, "seeds", "number of seeds >= 1"),
     ("seeds twice the same", ("seeds: 2", "seeds: [1, 1]"), None, "seeds: 1 is given twice", ""),
-    ("solver twice", ("solvers:", "solvers:\n  - conjugate_gradient: {depth: 4}"), 8, "conjugate_gradient of depth 4 is given twice", "first on line 7"),
+    (
+        "solver twice",
+        ("solvers:", "solvers:\n  - conjugate_gradient: {depth: 4}"),
+        8,
+        "conjugate_gradient of depth 4 is given twice",
+        "first on line 7",
+    ),
     ("key twice", ("seeds: 2", "seeds: 2\nseeds: 3"), 4, "'seeds' stands twice", "first on line 3"),
     ("field twice", ("depth: 4", "depth: 4, depth: 5"), 7, "'depth' stands twice", ""),
-    ("solvers no list", ("  - conjugate_gradient: {depth: 4}\n  - memformer:", "  memformer:"), 6, "must be a list of solvers", ""),
-    ("empty tasks", ("tasks:\n  - linear_regression: {d: 2, n: 3, spectrum: [1, 0.5]}", "tasks: []"), 4, "not empty", ""),
+    (
+        "solvers no list",
+        ("  - conjugate_gradient: {depth: 4}\n  - memformer:", "  memformer:"),
+        6,
+        "must be a list of solvers",
+        "",
+    ),
+    (
+        "empty tasks",
+        ("tasks:\n  - linear_regression: {d: 2, n: 3, spectrum: [1, 0.5]}", "tasks: []"),
+        4,
+        "not empty",
+        "",
+    ),
     ("not YAML", ("tasks:", "tasks: ]"), 4, "not YAML", ""),
     ("bad name", ("name: good", "name: a/b"), None, "name: got 'a/b'", "allowed: letters"),
     ("withheld leaves nothing", ("steps: 50", "withheld: 3"), 7, "leaves none", "n = 3"),
     ("impossible protocol", ("steps: 50", "query: sampled"), 2, "query: a sampled query needs draw: examples", ""),
     ("no learning rate", ("steps: 50", "learning_rates: []"), 2, "learning_rates: got []", "at least 1"),
-    ("own class that is not there", ("conjugate_gradient:", "'no.such:Thing':"), 7, "cannot be imported", "No module named"),
-    ("own class of the wrong kind", ("conjugate_gradient:", "'lfombench.tasks:LinearRegression':"), 7, "is not a solver", ""),
-    ("test task of another d", ("seeds: 2", "seeds: 2\ntests: [linear_regression: {d: 3, n: 3}]"), None, "has d = 3", "has d = 2"),
+    (
+        "own class that is not there",
+        ("conjugate_gradient:", "'no.such:Thing':"),
+        7,
+        "cannot be imported",
+        "No module named",
+    ),
+    (
+        "own class of the wrong kind",
+        ("conjugate_gradient:", "'lfombench.tasks:LinearRegression':"),
+        7,
+        "is not a solver",
+        "",
+    ),
+    (
+        "test task of another d",
+        ("seeds: 2", "seeds: 2\ntests: [linear_regression: {d: 3, n: 3}]"),
+        None,
+        "has d = 3",
+        "has d = 2",
+    ),
 ]
 
 
@@ -151,14 +218,23 @@ def test_python_callers_get_the_same_strictness():
 
 def test_floats_are_data_and_the_rest_is_structure():
     def structure(**changes) -> str:
-        parts = {"task": LinearRegression(d=2, n=3, noise=0.1), "solver": GradientDescent(depth=2, step=0.1), "protocol": PROTOCOLS["rigorous"], "seed": 0}
+        parts = {
+            "task": LinearRegression(d=2, n=3, noise=0.1),
+            "solver": GradientDescent(depth=2, step=0.1),
+            "protocol": PROTOCOLS["rigorous"],
+            "seed": 0,
+        }
         return Job(**(parts | changes)).structure
 
     same = [
         {"seed": 5},
         {"task": LinearRegression(d=2, n=3, noise=0.7)},
         {"solver": GradientDescent(depth=2, step=0.9)},
-        {"protocol": replace(PROTOCOLS["rigorous"], learning_rates=(1.0, 2.0, 3.0), beta1=0.5, init_scale=1.0, data_seed=4)},
+        {
+            "protocol": replace(
+                PROTOCOLS["rigorous"], learning_rates=(1.0, 2.0, 3.0), beta1=0.5, init_scale=1.0, data_seed=4
+            )
+        },
     ]
     other = [
         {"task": LinearRegression(d=2, n=4, noise=0.1)},
@@ -183,7 +259,12 @@ def test_packs_hold_every_job_once_and_one_structure_each(tmp_path):
 def test_a_pack_has_a_width(tmp_path):
     jobs = list(parse(tmp_path, GOOD.replace("seeds: 2", "seeds: 150")).jobs())
     assert max(len(pack.jobs) for pack in packs(jobs, ())) <= 64
-    wide = Job(task=LinearRegression(d=50, n=60), solver=LinearTransformer(depth=4, preconditioner="full"), protocol=PROTOCOLS["published"], seed=0)
+    wide = Job(
+        task=LinearRegression(d=50, n=60),
+        solver=LinearTransformer(depth=4, preconditioner="full"),
+        protocol=PROTOCOLS["published"],
+        seed=0,
+    )
     assert max(len(pack.jobs) for pack in packs([replace(wide, seed=s) for s in range(100)], ())) < 64
 
 
@@ -203,7 +284,9 @@ def test_history_scales_the_estimate(tmp_path):
     assert estimate([], 2, None).seconds == 0
 
 
-@given(st.lists(st.tuples(st.sampled_from(["train", "test"]), st.integers(0, 10**9)), min_size=2, max_size=20, unique=True))
+@given(
+    st.lists(st.tuples(st.sampled_from(["train", "test"]), st.integers(0, 10**9)), min_size=2, max_size=20, unique=True)
+)
 def test_streams_have_nothing_in_common(keys):
     draws = {tuple(generator(key).integers(0, 2**63, 4).tolist()) for key in keys}
     assert len(draws) == len(keys)
@@ -215,6 +298,8 @@ def test_a_stream_is_the_same_everywhere():
 
 
 def test_labels_leave_depth_out():
-    assert label(Memformer(depth=3, memory="cgd", preconditioner="full")) == "memformer(memory=cgd, preconditioner=full)"
+    assert (
+        label(Memformer(depth=3, memory="cgd", preconditioner="full")) == "memformer(memory=cgd, preconditioner=full)"
+    )
     assert label(GradientDescent(depth=3)) == "gradient_descent"
     assert label(GradientDescent(depth=3, step=0.25)) == "gradient_descent(step=0.25)"

@@ -10,8 +10,6 @@ from dataclasses import replace
 import pyarrow.parquet as pq
 import pytest
 import torch
-from pyarrow import fs
-
 from lfombench.harness import PROTOCOLS, Job, load
 from lfombench.harness.errors import UserError
 from lfombench.harness.pack import Pack
@@ -20,6 +18,7 @@ from lfombench.harness.schema import RESULTS, TABLES, VERSION
 from lfombench.harness.store import Store
 from lfombench.solvers import ConjugateGradient, LinearTransformer
 from lfombench.tasks import LinearRegression
+from pyarrow import fs
 
 QUICK = replace(PROTOCOLS["rigorous"], steps=2, batch=4, learning_rates=(0.1,), test_prompts=64)
 TASK = LinearRegression(d=2, n=3)
@@ -74,7 +73,7 @@ def test_results_are_written_last(store, monkeypatch):
 
     monkeypatch.setattr(Store, "_write", dies)
     done = store.done()
-    with pytest.raises(UserError, match="No space left on device.*committed before is safe"):
+    with pytest.raises(UserError, match=r"No space left on device.*committed before is safe"):
         store.commit(run(pack()), done)
     assert written == ["weights", "curves", "jobs", "results"]
     assert done == set()
@@ -116,7 +115,10 @@ def test_columns_are_as_declared(store):
         found = pq.read_schema(path)
         assert found.names == [column.name for column in columns]
         assert found.types == [column.type for column in columns]
-    promised = "job task test solver family depth step seed protocol mse log_mse mse_normalised median q90 q99 failure_rate prompts blocks params status reason"
+    promised = (
+        "job task test solver family depth step seed protocol mse log_mse mse_normalised "
+        "median q90 q99 failure_rate prompts blocks params status reason"
+    )
     assert [column.name for column in RESULTS] == promised.split()
 
 
@@ -156,7 +158,9 @@ def test_history_is_seconds_per_unit_of_work(store):
 def test_a_store_of_a_newer_schema_is_refused(store):
     with open(f"{store.root}/store.json", "w") as file:
         json.dump({"schema": VERSION + 1}, file)
-    with pytest.raises(UserError, match=f"newer lfombench: its schema is {VERSION + 1}, this one knows up to {VERSION}"):
+    with pytest.raises(
+        UserError, match=f"newer lfombench: its schema is {VERSION + 1}, this one knows up to {VERSION}"
+    ):
         Store(store.out)
 
 
@@ -180,7 +184,7 @@ def test_a_full_disk_is_told_and_loses_nothing(store):
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
     try:
-        with pytest.raises(UserError, match="cannot be written: .*the same command goes on"):
+        with pytest.raises(UserError, match=r"cannot be written: .*the same command goes on"):
             store.commit(run(pack([1])), done)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -11,11 +11,12 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-
 from lfombench.analysis.results import table
 from lfombench.harness import load, run
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning"
+)
 
 
 def client(uri: str):

@@ -7,11 +7,10 @@ import math
 import numpy as np
 import pytest
 import torch
-from scipy.sparse.linalg import cg
-
 from lfombench.harness.streams import Streams
 from lfombench.solvers import BestLfom, ConjugateGradient, GradientDescent, LinearTransformer, Memformer
 from lfombench.tasks import Examples, LinearRegression, Prompts
+from scipy.sparse.linalg import cg
 
 CPU = torch.device("cpu")
 FIGURE_1 = LinearRegression(d=5, n=20, spectrum=(1.0, 1.0, 0.5, 0.25, 1.0))
@@ -59,7 +58,9 @@ def test_conjugate_gradients_reach_the_known_losses(task, expected):
     prompts = drawn(task, 100_000)
     for w, known in zip(list(ConjugateGradient(depth=4).iterates({}, prompts.problem))[1:], expected, strict=True):
         error = prompts.squared_error(w)
-        spread = (error.std() / error.mean() / 20_000**0.5).item()  # of a log mean over the 20,000 prompts behind `known`
+        spread = (
+            error.std() / error.mean() / 20_000**0.5
+        ).item()  # of a log mean over the 20,000 prompts behind `known`
         assert error.mean().log().item() == pytest.approx(known, abs=0.01 + 3 * spread)
 
 
@@ -75,7 +76,7 @@ def test_best_lfom_reaches_the_known_bounds(preconditioner, expected):
 
 
 def test_best_lfom_at_one_step_is_the_closed_form():
-    """One isotropic step a G w*: E|w* - a G w*|^2 = d (1 - 2a + a^2 (n + d + 1) / n) is least at a = n / (n + d + 1)."""
+    """E |w* - a G w*|^2 = d (1 - 2a + a^2 (n + d + 1) / n) is least at a = n / (n + d + 1)."""
     d, n = 5, 20
     fitted = drawn(ISOTROPIC, 400_000)
     q = BestLfom(depth=1, preconditioner="identity").fit(fitted.problem, fitted.residual)["q"]
@@ -133,7 +134,7 @@ def test_a_memformer_without_memory_is_a_linear_transformer():
 
 
 def test_a_memformer_given_a_prompts_coefficients_is_conjugate_gradients():
-    """With A = -I, alpha_l = -a_l and gamma_l = c_l of one prompt, R_l is CG's direction p_l: a Memformer can be CG there."""
+    """With A = -I, alpha_l = -a_l and gamma_l = c_l of one prompt, s_l is CG's direction p_l."""
     prompts = drawn(FIGURE_1, 1)
     G, b = prompts.problem.G[0, :, :, 0], prompts.problem.b[0, :, 0]
     r = p = b

@@ -1,0 +1,191 @@
+"""Boards, intervals and reports, from stores made by hand and by runs."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from lfombench.analysis.board import boards
+from lfombench.analysis.published import FIGURE_1, PUBLISHED, published
+from lfombench.analysis.report import render
+from lfombench.analysis.results import NoStore, sweeps, table
+from lfombench.analysis.statistics import mean_interval
+from lfombench.harness import load, schema
+from lfombench.harness.job import label
+from scipy import stats
+
+
+@pytest.mark.parametrize("values", [[1.0, 2.0], [0.3, 0.1, 0.7, 0.2], [5.0] * 3])
+def test_interval_is_scipys(values):
+    mean, half_width = mean_interval(values)
+    assert mean == pytest.approx(np.mean(values))
+    if len(set(values)) > 1:
+        low, high = stats.t.interval(0.95, len(values) - 1, np.mean(values), stats.sem(values))
+        assert (mean - half_width, mean + half_width) == pytest.approx((low, high))
+    else:
+        assert half_width == 0
+
+
+def test_one_value_has_no_interval():
+    assert mean_interval([2.0]) == (2.0, None)
+
+
+def test_the_interval_covers_as_often_as_it_says():
+    generator = np.random.default_rng(0)
+    samples = generator.normal(3.0, 2.0, (4000, 5))
+    covered = [abs(mean - 3.0) <= half_width for mean, half_width in map(mean_interval, samples.tolist())]
+    assert np.mean(covered) == pytest.approx(0.95, abs=0.012)
+
+
+def store(tmp_path, rows, jobs=None) -> str:
+    """A store by hand: rows of (solver, family, depth, step, seed, log_mse)."""
+    out = tmp_path / "made"
+    for folder in ("results", "jobs", "curves", "sweeps"):
+        (out / folder).mkdir(parents=True)
+    (out / "store.json").write_text('{"schema": 1}')
+    filled = [
+        {
+            "job": f"{solver}-{depth}-{seed}",
+            "task": "t",
+            "test": "t",
+            "protocol": "p",
+            "solver": solver,
+            "family": family,
+            "depth": depth,
+            "step": step,
+            "seed": seed,
+            "log_mse": loss,
+            "params": depth,
+            "status": "done" if loss is not None else "diverged",
+        }
+        for solver, family, depth, step, seed, loss in rows
+    ]
+    pq.write_table(pa.Table.from_pylist(filled, schema=schema.arrow("results")), out / "results" / "a.parquet")
+    ids = jobs or sorted({row["job"] for row in filled})
+    wanted = {"name": "made", "about": "", "jobs": ids, "protocols": ["p"], "tasks": ["t"], "tests": []}
+    (out / "sweeps" / "made.json").write_text(json.dumps(wanted))
+    return str(out)
+
+
+def test_a_board_ranks_by_the_deepest_shared_depth_and_takes_models_at_their_own(tmp_path):
+    rows = [
+        ("learned", "learned", depth, step, seed, -depth - step - seed / 10)
+        for depth in (1, 2)
+        for step in range(depth + 1)
+        for seed in (0, 1)
+    ]
+    rows += [
+        ("classic", "classical", 3, step, seed, -10.0 * (step == 3) - step / 2) for step in range(4) for seed in (0, 1)
+    ]
+    rows += [("limit", "bound", 2, step, 0, -9.0) for step in range(3)]
+    out = store(tmp_path, rows)
+    [wanted] = sweeps(out)
+    found = boards(out, wanted)
+    [board] = found.boards
+    assert [row.solver for row in board.rows] == ["limit", "learned", "classic"]
+    by = {row.solver: row for row in board.rows}
+    assert {depth: cell.mean for depth, cell in by["learned"].cells.items()} == pytest.approx({1: -2.05, 2: -4.05})
+    assert sorted(by["classic"].cells) == [1, 2, 3]
+    assert by["learned"].cells[1].half_width == pytest.approx(12.706 * 0.05, rel=1e-3)
+    assert board.best(2) == "learned"
+    assert board.best(3) == "classic"
+    assert board.depths == [1, 2, 3]
+    assert not found.partial
+
+
+def test_a_board_says_what_is_missing_and_what_diverged(tmp_path):
+    rows = [("a", "learned", 1, 1, seed, None if seed == 2 else 1.0) for seed in range(3)] + [
+        ("b", "learned", 1, 1, 0, None)
+    ]
+    out = store(tmp_path, rows, jobs=["a-1-0", "a-1-1", "a-1-2", "b-1-0", "missing"])
+    found = boards(out, sweeps(out)[0])
+    assert found.partial
+    assert (found.done, found.wanted) == (4, 5)
+    assert [(row.solver, row.diverged, bool(row.cells)) for row in found.boards[0].rows] == [
+        ("a", 1, True),
+        ("b", 1, False),
+    ]
+    assert found.boards[0].rows[0].cells[1].seeds == 2
+    assert found.diverged == 2
+
+
+def test_many_depths_are_thinned(tmp_path):
+    out = store(tmp_path, [("a", "classical", 40, step, 0, -float(step)) for step in range(41)])
+    depths = boards(out, sweeps(out)[0]).boards[0].depths
+    assert len(depths) == 8
+    assert (depths[0], depths[-1]) == (1, 40)
+
+
+def test_a_folder_without_results(tmp_path):
+    with pytest.raises(NoStore, match="holds no results yet"):
+        sweeps(str(tmp_path))
+
+
+def test_published_values_belong_to_solvers_and_tasks_of_fig1():
+    sweep = load("fig1")
+    labels = {label(solver) for solver in sweep.solvers}
+    assert label(sweep.tasks[0]) == FIGURE_1
+    for figure, task, solver, values in PUBLISHED:
+        assert task == FIGURE_1
+        assert solver in labels, figure
+        assert published(task, solver) == dict(enumerate(values, start=1))
+    assert published(FIGURE_1, "best_lfom(preconditioner=identity)") == {}
+
+
+def test_the_tables_agree_with_the_boards(finished):
+    found = boards(finished, sweeps(finished)[0])
+    assert len(found.boards) == 2
+    frame = table(finished, "results").collect()
+    for board in found.boards:
+        for row in board.rows:
+            for depth, cell in row.cells.items():
+                here = frame.filter(
+                    (frame["solver"] == row.solver) & (frame["protocol"] == board.protocol) & (frame["step"] == depth)
+                )
+                if row.family == "learned":
+                    here = here.filter(here["depth"] == depth)
+                assert cell.mean == pytest.approx(here["log_mse"].mean())
+    json.dumps(found.as_json())
+
+
+class _Tags(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.outside: list[str] = []
+        self.count: dict[str, int] = {}
+
+    def handle_starttag(self, tag, attributes):
+        self.count[tag] = self.count.get(tag, 0) + 1
+        for name, value in attributes:
+            if name in ("src", "href", "srcset") and value and not value.startswith(("#", "data:")):
+                self.outside.append(value)
+
+
+def test_the_report_is_one_file_with_everything_in_it(finished):
+    html = render(finished, sweeps(finished))
+    tags = _Tags()
+    tags.feed(html)
+    assert tags.outside == []
+    assert "script" not in tags.count
+    assert "@import" not in html
+    assert not re.search(r"url\((?!#)", html)
+    assert tags.count["table"] == 2
+    assert tags.count["svg"] == 2 * (1 + 2)  # per board: loss by depth, and training at each of two depths
+    for solver in ("conjugate_gradient", "memformer(memory=cgd, preconditioner=full)"):
+        assert solver in html
+    assert "20 jobs, all done" in html
+    assert 'name="viewport"' in html
+
+
+def test_a_report_of_a_partial_or_diverged_sweep(tmp_path):
+    rows = [("a<b>", "learned", 1, 1, 0, None), ("c", "learned", 1, 1, 0, -708.0)]
+    out = store(tmp_path, rows, jobs=["a<b>-1-0", "c-1-0", "x"])
+    html = render(out, sweeps(out))
+    assert "Partial: 2 of 3 jobs are done" in html
+    assert "1 diverged" in html
+    assert "a<b>" not in html
