@@ -47,8 +47,8 @@ def show_boards(console: Console, found: Boards) -> None:
         console.print(_table(board, narrow=console.width < 56 + 17 * len(board.depths)))
     if found.boards:
         console.print(
-            "log mean squared error at the query by depth, lower is better; mean over seeds ± half of the 95 % interval,\n"
-            "in parentheses the paper's value; best of each depth in bold, bounds apart",
+            "log mean squared error at the query by depth, lower is better: mean over seeds ± half of the 95 %\n"
+            "interval, in parentheses the paper's value; best of each depth in bold, bounds apart",
             style="dim",
             highlight=False,
         )
