@@ -134,7 +134,7 @@ def label(part: Any) -> str:
 def _show(value: Any) -> str:
     if isinstance(value, tuple | list):
         return "[" + ", ".join(map(_show, value)) + "]"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
 
 # ---- validation -----------------------------------------------------------------------------------------------------
@@ -155,10 +155,16 @@ def build(cls: type[T], values: Mapping[str, Any]) -> T:
         if key not in known:
             raise FieldError(f"unknown key {key!r}; {nearest(str(key), known)}", (key,))
     try:
-        return TypeAdapter(cls).validate_json(json.dumps(values), strict=True)
+        part: T = _adapter(cls).validate_json(json.dumps(values), strict=True)
+        return part
     except ValidationError as errors:
         error = errors.errors()[0]
         raise FieldError(_explain(error), tuple(error["loc"])) from None
+
+
+@functools.cache
+def _adapter(cls: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(cls)
 
 
 def _explain(error: Any) -> str:

@@ -97,29 +97,42 @@ class OnRay:
         self.workers = workers or self.gpus or max(1, int(resources.get("CPU", 1)))
 
     def run(self, queue: deque[Pack]) -> Iterator[tuple[Pack, Outcome | str]]:
-        """Finished packs, as they come."""
+        """Finished packs, as they come. A worker gets a pack once it is up: none waits for room on the cluster."""
         ray = self.ray
-        worker = ray.remote(max_restarts=0, num_cpus=1, num_gpus=1 if self.gpus else 0)(_Worker)
+        share = min(1.0, self.gpus / self.workers)
+        worker = ray.remote(max_restarts=0, num_cpus=1, num_gpus=share)(_Worker)
+        awaited: dict[Any, tuple[Any, Pack | None]] = {}
         idle: list[Any] = []
-        flying: dict[Any, tuple[Any, Pack]] = {}
         deaths: Counter[str] = Counter()
-        while queue or flying:
-            while queue and len(flying) < self.workers:
-                actor, pack = idle.pop() if idle else worker.remote(), queue.popleft()
-                flying[actor.run.remote(pack)] = (actor, pack)
-            ready, _ = ray.wait(list(flying), num_returns=1, timeout=1.0)
+
+        def hire() -> None:
+            actor = worker.remote()
+            awaited[actor.up.remote()] = (actor, None)
+
+        for _ in range(min(self.workers, len(queue))):
+            hire()
+        while queue or any(pack for _, pack in awaited.values()):
+            while queue and idle:
+                actor, pack = idle.pop(), queue.popleft()
+                awaited[actor.run.remote(pack)] = (actor, pack)
+            ready, _ = ray.wait(list(awaited), num_returns=1, timeout=1.0)
             for reference in ready:
-                actor, pack = flying.pop(reference)
+                actor, done = awaited.pop(reference)
                 try:
                     result: Outcome | str = ray.get(reference)
                     idle.append(actor)
                 except ray.exceptions.RayError as error:
-                    deaths[pack.id] += 1
-                    if deaths[pack.id] < ATTEMPTS:
-                        queue.appendleft(pack)
+                    hire()
+                    name = done.id if done else "start"
+                    deaths[name] += 1
+                    if done is None and deaths[name] > ATTEMPTS * self.workers:
+                        raise UserError(f"no worker can start on the cluster: {error}") from error
+                    if done and deaths[name] < ATTEMPTS:
+                        queue.appendleft(done)
                         continue
                     result = f"its worker died {ATTEMPTS} times: {error}"
-                yield pack, result
+                if done:
+                    yield done, result
 
     def close(self) -> None:
         """Leave the cluster, or stop Ray on this machine."""
@@ -128,6 +141,9 @@ class OnRay:
 
 class _Worker:
     """A process that has torch imported and runs packs."""
+
+    def up(self) -> None:
+        pass
 
     def run(self, pack: Pack) -> Outcome | str:
         return attempt(pack)

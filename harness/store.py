@@ -139,6 +139,9 @@ class Store:
         temporary = f"{self.root}/{folder}/.writing-{os.getpid()}-{base}"
         with self.files.open_output_stream(temporary) as stream:
             stream.write(content)
+        if isinstance(self.files, fs.LocalFileSystem):  # on disk before it has its name, whatever the power does
+            with open(temporary, "rb") as written:
+                os.fsync(written.fileno())
         self.files.move(temporary, f"{self.root}/{name}")
 
     def _unwritable(self, error: OSError) -> UserError:

@@ -45,7 +45,7 @@ class LinearRegression(Task):
         if self.rotation == "per_prompt":
             return None
         U = haar(random, self.d, 1).squeeze(-1)
-        return U if self.rotation == "per_seed" else torch.eye(self.d, dtype=U.dtype).expand_as(U)
+        return U if self.rotation == "per_seed" else torch.eye(self.d).to(U).expand_as(U)
 
     def examples(self, random: Random, frame: Tensor | None, prompts: int) -> Examples:
         """Prompts in full, through X."""
@@ -94,15 +94,20 @@ def haar(random: Random, d: int, prompts: int) -> Float[Tensor, "streams d d pro
 
     If Q is uniform on O(m - 1) and M(x) e_1 = x / |x| for a Gaussian x, then M(x) diag(1, Q) is uniform on O(m).
     """
-    Q = torch.where(random.normal(1, 1, prompts) < 0, -1.0, 1.0).to(random.normal(1).dtype)
+    Q = _sign(random.normal(1, 1, prompts))
     for m in range(2, d + 1):
         v = random.normal(m, prompts)
-        sign = torch.where(v[:, :1] < 0, -1.0, 1.0).to(v.dtype)
+        sign = _sign(v[:, :1])
         v[:, :1] += sign * v.norm(dim=1, keepdim=True)
-        B = torch.zeros(v.shape[0], m, m, prompts, dtype=v.dtype)
+        B = v.new_zeros(v.shape[0], m, m, prompts)
         B[:, 0, 0] = 1
         B[:, 1:, 1:] = Q
         along = (v.unsqueeze(2) * B).sum(1, keepdim=True)  # v^T B
         reflected = B - 2 * v.unsqueeze(2) * along / v.square().sum(1)[:, None, None]
         Q = -sign.unsqueeze(2) * reflected
     return Q
+
+
+def _sign(x: Tensor) -> Tensor:
+    """-1 or 1, never 0."""
+    return torch.where(x < 0, -torch.ones_like(x), torch.ones_like(x))

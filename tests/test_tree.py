@@ -22,7 +22,24 @@ MAY = {
 }
 # inside the harness, from the top down: a module may import only those to its right
 ORDER = [
-    *("cli", "ui", "listing", "show", "launch", "schedule", "track", "store", "record", "plan", "engine", "pack"),
+    *(
+        "cli",
+        "running",
+        "remote",
+        "reading",
+        "options",
+        "ui",
+        "listing",
+        "show",
+        "launch",
+        "schedule",
+        "track",
+        "store",
+        "record",
+        "plan",
+        "engine",
+        "pack",
+    ),
     *("sweep", "document", "job", "streams", "protocol", "errors", "place", "schema"),
 ]
 

@@ -1,0 +1,155 @@
+"""Commands that read a store. They import neither torch nor ray."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from .errors import UserError, nearest
+from .options import JSON, OUT, SWEEP, interrupt
+
+if TYPE_CHECKING:
+    from lfombench.analysis.results import Wanted
+
+
+@click.command()
+@OUT
+@SWEEP
+@JSON
+def status(out: str, sweep: str | None, as_json: bool) -> None:
+    """Say how far the sweeps of a store are."""
+    import polars as pl
+    from lfombench.analysis.board import boards
+    from lfombench.analysis.results import table
+
+    rows = []
+    for wanted in wanted_sweeps(out, sweep):
+        found = boards(out, wanted)
+        failed = (
+            table(out, "jobs")
+            .filter(pl.col("job").is_in(wanted.jobs) & (pl.col("status") == "failed"))
+            .collect()
+            .height
+        )
+        rows.append(
+            {
+                "sweep": wanted.name,
+                "jobs": found.wanted,
+                "done": found.done,
+                "failed": failed,
+                "diverged": found.diverged,
+            }
+        )
+    if as_json:
+        click.echo(json.dumps(rows, indent=1))
+        return
+    for row in rows:
+        click.echo("{sweep}: {done} of {jobs} jobs done, {failed} failed, {diverged} diverged".format(**row))
+
+
+@click.command()
+@OUT
+@SWEEP
+@JSON
+def board(out: str, sweep: str | None, as_json: bool) -> None:
+    """Show the leaderboards of a store."""
+    from lfombench.analysis.board import boards
+
+    from .show import console, show_boards
+
+    found = [boards(out, wanted) for wanted in wanted_sweeps(out, sweep)]
+    if as_json:
+        click.echo(json.dumps([each.as_json() for each in found], indent=1))
+        return
+    screen = console()
+    for each in found:
+        show_boards(screen, each)
+
+
+@click.command()
+@click.argument("sql")
+@OUT
+@click.option("--format", "form", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
+def query(sql: str, out: str, form: str) -> None:
+    """Ask a store in SQL. Tables: results, jobs, curves."""
+    import polars as pl
+    from lfombench.analysis.results import table
+
+    from .schema import TABLES
+
+    wanted_sweeps(out, None)
+    context = pl.SQLContext({name: table(out, name) for name in TABLES})
+    try:
+        answer = context.execute(sql, eager=True)
+    except pl.exceptions.PolarsError as error:
+        tables = "; ".join(f"{name}({', '.join(c.name for c in columns)})" for name, columns in TABLES.items())
+        raise UserError(f"this SQL cannot be answered: {error}\nTables: {tables}") from error
+    if form == "csv":
+        nested = [name for name, kind in answer.schema.items() if kind.is_nested()]
+        click.echo(answer.with_columns(pl.col(nested).map_elements(str, pl.String)).write_csv(), nl=False)
+    elif form == "json":
+        click.echo(answer.write_json())
+    else:
+        with pl.Config(
+            tbl_rows=1000, tbl_cols=100, fmt_str_lengths=200, tbl_hide_dataframe_shape=True, tbl_width_chars=250
+        ):
+            click.echo(answer)
+
+
+@click.command()
+@OUT
+@SWEEP
+def report(out: str, sweep: str | None) -> None:
+    """Write the store's HTML report."""
+    click.echo(write_report(out, [wanted.name for wanted in wanted_sweeps(out, sweep)]))
+
+
+@click.command()
+@OUT
+@click.option("--port", type=click.IntRange(1, 65535), help="[default: 5000, or the next that is free]")
+@click.option("--mlflow", metavar="URI", help="Show this tracking store. [default: SQLite in the store]")
+def ui(out: str, port: int | None, mlflow: str | None) -> None:
+    """Start MLflow's UI on this machine and print its address; Ctrl-C ends it."""
+    from .ui import serve
+
+    if mlflow is None:
+        wanted_sweeps(out, None)
+    signal.signal(signal.SIGTERM, interrupt)
+    sys.exit(serve(out, port, mlflow))
+
+
+def wanted_sweeps(out: str, sweep: str | None) -> list[Wanted]:
+    """The sweeps of a store, or the one of that name."""
+    from lfombench.analysis.results import NoStore, sweeps
+
+    try:
+        found = sweeps(out)
+    except NoStore as error:
+        raise UserError(str(error)) from error
+    if sweep is None:
+        return found
+    named = [wanted for wanted in found if wanted.name == sweep]
+    if not named:
+        raise UserError(f"no sweep {sweep!r} in {out}; {nearest(sweep, [wanted.name for wanted in found])}")
+    return named
+
+
+def write_report(out: str, names: list[str]) -> str:
+    """Write the report of these sweeps into their store; where it is."""
+    from lfombench.analysis.report import render
+
+    from .place import locate
+
+    html = render(out, [wanted for wanted in wanted_sweeps(out, None) if wanted.name in names])
+    files, root = locate(out)
+    try:
+        files.create_dir(f"{root}/report", recursive=True)
+        with files.open_output_stream(f"{root}/report/index.html") as stream:
+            stream.write(html.encode())
+    except OSError as error:
+        raise UserError(f"the report cannot be written to {out}: {error}") from error
+    return f"{out.rstrip('/')}/report/index.html"

@@ -1,0 +1,125 @@
+"""Commands that run sweeps, or say what would run and what there is to name."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+
+import click
+
+from .options import JSON, OUT, interrupt
+from .reading import write_report
+
+
+@click.command()
+@click.argument("sweep")
+@OUT
+@click.option(
+    "--address", metavar="HOST:PORT", help="A Ray cluster, or auto on one of its machines. [default: Ray here]"
+)
+@click.option(
+    "--workers", type=click.IntRange(min=0), help="How many; 0 runs in this process. [default: one per core or GPU]"
+)
+@click.option("--mlflow", metavar="URI", help="A tracking server, or off. [default: SQLite in the store]")
+def run(sweep: str, out: str, address: str | None, workers: int | None, mlflow: str | None) -> None:
+    """Run what SWEEP still lacks, then show its boards."""
+    from .launch import run as start
+    from .show import Terminal, console, duration, show_boards
+    from .sweep import load
+
+    if address and workers == 0:
+        raise click.UsageError("--workers 0 runs in this process; it cannot be on a cluster at --address")
+    signal.signal(signal.SIGTERM, interrupt)
+    terminal = Terminal(console())
+    wanted = load(sweep)
+    try:
+        summary = start(wanted, out, address=address, workers=workers, mlflow=mlflow, observer=terminal)
+    finally:
+        terminal.stop()
+    found = terminal.boards()
+    show_boards(terminal.console, found)
+    for job, reason in summary.failed[:3]:
+        click.echo(f"failed: job {job}\n{reason}", err=True)
+    if summary.failed:
+        click.echo(
+            f"{len(summary.failed)} jobs failed; their tracebacks are in the jobs table, column reason", err=True
+        )
+    if summary.mlflow_error:
+        click.echo(f"MLflow could not be written: {summary.mlflow_error}. The same command tries again.", err=True)
+    path = write_report(out, [wanted.name])
+    took = f"{summary.ran} jobs in {duration(summary.seconds)}" if summary.ran else "nothing to run"
+    click.echo(f"{took}; report: {path}; runs: lfombench ui --out {out}")
+    sys.exit(summary.exit_code)
+
+
+@click.command()
+@click.argument("sweep")
+@OUT
+@click.option("--workers", type=click.IntRange(min=1), help="For the estimate. [default: one per core]")
+@JSON
+def plan(sweep: str, out: str, workers: int | None, as_json: bool) -> None:
+    """Show what SWEEP would run: its jobs, as packs, what is done already, and how long the rest takes."""
+    from rich.table import Table
+
+    from .job import label
+    from .launch import make_plan
+    from .plan import work
+    from .schedule import cores
+    from .show import console, expected
+    from .store import Store
+    from .sweep import load
+
+    store = Store(out)
+    made = make_plan(load(sweep), store, workers or cores())
+    rate = store.history() or 1.0
+    packs = [
+        {
+            "pack": pack.id,
+            "solver": label(pack.first.solver),
+            "depth": pack.first.solver.depth,
+            "protocol": label(pack.first.protocol),
+            "jobs": len(pack.jobs),
+            "models": pack.members,
+            "seconds": round(work(pack) * rate, 1),
+        }
+        for pack in made.packs
+    ]
+    if as_json:
+        head = {"sweep": made.sweep.name, "jobs": len(made.jobs), "done": made.done, "to_run": made.to_run}
+        click.echo(json.dumps(head | {"seconds": round(made.estimate.seconds, 1), "packs": packs}, indent=1))
+        return
+    screen = console()
+    if packs:
+        table = Table("solver", "depth", "protocol", "jobs", "models", "seconds")
+        for column in table.columns[1:2] + table.columns[3:]:
+            column.justify = "right"
+        for pack in packs:
+            table.add_row(*(str(pack[key]) for key in ("solver", "depth", "protocol", "jobs", "models", "seconds")))
+        screen.print(table)
+    rest = f" in {len(packs)} packs, {expected(made.estimate)}" if packs else ""
+    screen.print(
+        f"{made.sweep.name}: {len(made.jobs)} jobs, {made.done} done, {made.to_run} to run{rest}", highlight=False
+    )
+
+
+@click.command()
+@JSON
+def tasks(as_json: bool) -> None:
+    """List the tasks and their fields."""
+    from lfombench.tasks import TASKS
+
+    from .listing import show
+
+    show(TASKS, as_json)
+
+
+@click.command()
+@JSON
+def solvers(as_json: bool) -> None:
+    """List the solvers and their fields."""
+    from lfombench.solvers import SOLVERS
+
+    from .listing import show
+
+    show(SOLVERS, as_json)
