@@ -155,7 +155,7 @@ def build(cls: type[T], values: Mapping[str, Any]) -> T:
         if key not in known:
             raise FieldError(f"unknown key {key!r}; {nearest(str(key), known)}", (key,))
     try:
-        part: T = _adapter(cls).validate_json(json.dumps(values), strict=True)
+        part: T = _adapter(cls).validate_json(json.dumps(values), strict=True)  # type: ignore[arg-type]  # classes hash
         return part
     except ValidationError as errors:
         error = errors.errors()[0]
