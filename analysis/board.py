@@ -52,10 +52,14 @@ class Board:
             return every
         return sorted({every[round(i * (len(every) - 1) / (COLUMNS - 1))] for i in range(COLUMNS)})
 
-    def best(self, depth: int) -> str | None:
-        """The solver with the lowest mean at a depth, bounds apart."""
-        means = {row.solver: row.cells[depth].mean for row in self.rows if depth in row.cells and row.family != "bound"}
-        return min(means, key=lambda solver: means[solver]) if means else None
+    def leaders(self, depth: int) -> set[str]:
+        """The solver with the lowest mean at a depth, and those whose interval reaches its own; bounds apart."""
+        cells = {row.solver: row.cells[depth] for row in self.rows if depth in row.cells and row.family != "bound"}
+        if not cells:
+            return set()
+        best = min(cells.values(), key=lambda cell: cell.mean)
+        reach = best.mean + (best.half_width or 0)
+        return {solver for solver, cell in cells.items() if cell.mean - (cell.half_width or 0) <= reach}
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 import jinja2
 import polars as pl
+from markupsafe import Markup, escape
 
 from . import charts
 from .board import Board, boards
@@ -19,6 +20,7 @@ def render(out: str, wanted: list[Wanted]) -> str:
         loader=jinja2.PackageLoader("lfombench.analysis", "."), autoescape=True, undefined=jinja2.StrictUndefined
     )
     environment.filters["signed"] = lambda value: f"{value:.3f}".replace("-", "\N{MINUS SIGN}")
+    environment.filters["breakable"] = lambda text: Markup("(<wbr>").join(map(escape, text.split("(")))
     return environment.get_template("report.html.j2").render(
         sweeps=[_sweep(out, sweep) for sweep in wanted],
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),

@@ -47,8 +47,8 @@ def show_boards(console: Console, found: Boards) -> None:
         console.print(_table(board, narrow=console.width < 56 + 17 * len(board.depths)))
     if found.boards:
         console.print(
-            "log mean squared error at the query by depth, lower is better: mean over seeds ± half of the 95 %\n"
-            "interval, in parentheses the paper's value; best of each depth in bold, bounds apart",
+            "log mean squared error at the query by depth, lower is better; mean over seeds ± half of the 95 %\n"
+            "interval, in parentheses the paper's; bold: the best of a depth and all whose interval reaches it",
             style="dim",
             highlight=False,
         )
@@ -71,7 +71,7 @@ def _table(board: Board, narrow: bool) -> Table:
             name.append("  bound", style="dim")
         if row.diverged:
             name.append(f"  {row.diverged} diverged", style="bold red")
-        cells = [_cell(row.cells.get(depth), board.best(depth) == row.solver, narrow) for depth in board.depths]
+        cells = [_cell(row.cells.get(depth), row.solver in board.leaders(depth), narrow) for depth in board.depths]
         made.add_row(name, *cells, style="italic" if row.family == "bound" else "")
     return made
 

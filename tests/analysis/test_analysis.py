@@ -92,10 +92,20 @@ def test_a_board_ranks_by_the_deepest_shared_depth_and_takes_models_at_their_own
     assert {depth: cell.mean for depth, cell in by["learned"].cells.items()} == pytest.approx({1: -2.05, 2: -4.05})
     assert sorted(by["classic"].cells) == [1, 2, 3]
     assert by["learned"].cells[1].half_width == pytest.approx(12.706 * 0.05, rel=1e-3)
-    assert board.best(2) == "learned"
-    assert board.best(3) == "classic"
+    assert board.leaders(2) == {"learned"}
+    assert board.leaders(3) == {"classic"}
     assert board.depths == [1, 2, 3]
     assert not found.partial
+
+
+def test_those_that_cannot_be_told_apart_lead_together(tmp_path):
+    rows = [
+        (name, "classical", 1, 1, seed, mean + seed / 10)
+        for name, mean in (("a", 0.0), ("b", 0.1), ("c", 9.0))
+        for seed in (0, 1)
+    ]
+    out = store(tmp_path, [*rows, ("limit", "bound", 1, 1, 0, -1.0)])
+    assert boards(out, sweeps(out)[0]).boards[0].leaders(1) == {"a", "b"}
 
 
 def test_a_board_says_what_is_missing_and_what_diverged(tmp_path):
