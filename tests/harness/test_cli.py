@@ -7,7 +7,6 @@ import io
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import polars as pl
 import pytest
@@ -200,11 +199,3 @@ def test_a_store_of_a_newer_schema_is_refused(tmp_path, small):
     done = lfombench("run", str(small), "--out", str(tmp_path / "out"))
     assert done.returncode == 1
     assert "newer lfombench" in done.stderr
-
-
-def test_the_readmes_question_has_its_answer(finished):
-    """The query that the README shows runs as it stands there."""
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    sql = readme.split('lfombench query "')[1].split('"')[0]
-    done = lfombench("query", sql, "--out", finished)
-    assert done.returncode == 0, done.stderr

@@ -1,0 +1,73 @@
+"""What the README shows works as it stands there."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import torch
+from lfombench.harness import load
+from lfombench.harness.streams import Streams
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+
+
+def block(language: str, containing: str) -> str:
+    """The one code block of a language that contains a text."""
+    [found] = [text for text in re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL) if containing in text]
+    return found
+
+
+def lfombench(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "lfombench.harness.cli", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=cwd)
+
+
+def test_the_query_answers_its_question(finished):
+    sql = block("sh", "lfombench query").split('"')[1].replace("step = 4 AND depth = 4", "step = depth")
+    done = lfombench("query", sql, "--out", finished)
+    assert done.returncode == 0, done.stderr
+    assert "memformer(memory=cgd, preconditioner=full)" in done.stdout
+    assert "typical_error" in done.stdout
+
+
+def test_the_sweep_is_the_shipped_one(tmp_path):
+    (tmp_path / "fig1.yaml").write_text(block("yaml", "name: fig1"))
+    shown, shipped = load(str(tmp_path / "fig1.yaml")), load("fig1")
+    assert [job.id for job in shown.jobs()] == [job.id for job in shipped.jobs()]
+
+
+def test_a_solver_and_a_task_of_ones_own(tmp_path):
+    (tmp_path / "mine.py").write_text(block("python", "class HeavyBall") + block("python", "class UniformRegression"))
+    entry = re.search(r"`- ('mine:HeavyBall': .*?)`", README)
+    assert entry
+    (tmp_path / "own.yaml").write_text(
+        "name: own\nprotocol: {use: rigorous, steps: 5, test_prompts: 1000}\n"
+        "tasks: ['mine:UniformRegression': {d: 3, n: 9}]\n"
+        f"solvers:\n  - {entry[1]}\n  - memformer: {{memory: cgd, preconditioner: full, depth: 2}}\n"
+    )
+    done = lfombench("run", "own.yaml", "--workers", "0", "--mlflow", "off", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = pl.read_parquet(tmp_path / "out" / "results" / "*.parquet").filter(solver="mine:HeavyBall").sort("step")
+    assert np.all(np.diff(found["mse"]) < 0)
+
+
+def test_the_task_has_the_covariance_it_states():
+    scope = {"__name__": "shown"}
+    exec(block("python", "class UniformRegression"), scope)
+    task = scope["UniformRegression"](d=2, n=3)
+    examples = task.examples(Streams([("x",)], torch.float64, torch.device("cpu")), None, 50_000)
+    covariance = torch.einsum("sip,sjp->ij", examples.query, examples.query) / 50_000
+    root = examples.root[0, :, :, 0]
+    assert torch.allclose(covariance, root @ root.T, atol=0.01)
+
+
+def test_the_commands_are_there():
+    for command in set(
+        re.findall(r"lfombench ([a-z]+)", "\n".join(re.findall(r"`[^`]+`|```sh\n.*?```", README, re.DOTALL)))
+    ):
+        assert lfombench(command, "--help").returncode == 0, command
