@@ -115,10 +115,9 @@ def _log(client: Any, experiment: str, sweep: str, job: Row, losses: list[Row], 
     end = int(job["finished"].timestamp() * 1000)
     begin = end - int(1000 * (job["pack_seconds"] or 0))
     tags = {key: str(job[key]) for key in ("job", "status", "task", "solver", "depth", "seed", "protocol", "pack")}
-    tags |= {
-        "sweep": sweep,
-        "mlflow.runName": f"{job['solver']} depth {job['depth']} seed {job['seed']} {job['protocol']}",
-    }
+    # the UI cuts names short: first what tells the runs of a solver apart
+    name = f"{job['protocol'].partition('(')[0]} depth {job['depth']} seed {job['seed']} {job['solver']}"
+    tags |= {"sweep": sweep, "mlflow.runName": name, "mlflow.source.name": "lfombench"}
     if job["reason"]:
         tags["reason"] = job["reason"][-5000:]
     metrics = [Metric(key, row[key], end, row["step"]) for row in curve for key in ("loss", "gradient_norm")]
