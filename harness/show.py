@@ -108,7 +108,7 @@ class Terminal:
         if plan.packs and self.console.is_terminal:
             columns = (TextColumn("{task.description}"), BarColumn(bar_width=None), TextColumn("{task.fields[rest]}"))
             self.bar = Progress(*columns, console=self.console, expand=True, transient=True)
-            self.task = self.bar.add_task(f"0/{plan.to_run} jobs", total=self.total, rest="starting Ray")
+            self.task = self.bar.add_task(f"0/{plan.to_run} jobs", total=self.total, rest="starting workers")
             self.bar.start()
 
     def committed(self, outcome: Outcome, work: float) -> None:

@@ -8,6 +8,7 @@ Writing the same pack again replaces the same files.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from statistics import median
@@ -26,6 +27,7 @@ from .place import locate
 from .record import Outcome
 from .sweep import Sweep
 
+TEMPORARY = ".writing-"  # begins the name of a file that is not whole yet
 Done = set[tuple[str, str]]  # (job id, test)
 
 
@@ -52,7 +54,7 @@ class Store:
             for name in ("results", "jobs", "curves", "weights", "sweeps"):
                 self.files.create_dir(f"{self.root}/{name}", recursive=True)
             for info in self.files.get_file_info(fs.FileSelector(self.root, recursive=True, allow_not_found=True)):
-                if info.base_name.startswith(".writing-"):
+                if info.base_name.startswith(TEMPORARY):
                     self.files.delete_file(info.path)
             self._write("store.json", json.dumps({"schema": schema.VERSION}).encode())
         except OSError as error:
@@ -100,7 +102,7 @@ class Store:
             if results.num_rows:
                 self._write(f"results/{outcome.pack}.parquet", _parquet(results))
         except OSError as error:
-            raise self._unwritable(error) from error
+            raise self._interrupted(error) from error
         done.update(zip(results["job"].to_pylist(), results["test"].to_pylist(), strict=True))
 
     def rows(self, table: str, ids: set[str]) -> pa.Table:
@@ -136,18 +138,25 @@ class Store:
 
     def _write(self, name: str, content: bytes | pa.Buffer) -> None:
         folder, _, base = name.rpartition("/")
-        temporary = f"{self.root}/{folder}/.writing-{os.getpid()}-{base}"
-        with self.files.open_output_stream(temporary) as stream:
-            stream.write(content)
-        if isinstance(self.files, fs.LocalFileSystem):  # on disk before it has its name, whatever the power does
-            with open(temporary, "rb") as written:
-                os.fsync(written.fileno())
-        self.files.move(temporary, f"{self.root}/{name}")
+        temporary = f"{self.root}/{folder}/{TEMPORARY}{os.getpid()}-{base}"
+        try:
+            with self.files.open_output_stream(temporary) as stream:
+                stream.write(content)
+            if isinstance(self.files, fs.LocalFileSystem):  # on disk before it has its name, whatever the power does
+                with open(temporary, "rb") as written:
+                    os.fsync(written.fileno())
+            self.files.move(temporary, f"{self.root}/{name}")
+        except OSError:
+            with contextlib.suppress(OSError):
+                self.files.delete_file(temporary)
+            raise
 
     def _unwritable(self, error: OSError) -> UserError:
+        return UserError(f"--out {self.out} cannot be written: {error.strerror or error}")
+
+    def _interrupted(self, error: OSError) -> UserError:
         return UserError(
-            f"--out {self.out} cannot be written: {error.strerror or error}. "
-            "What was committed before is safe; the same command goes on from there"
+            f"{self._unwritable(error)}. What was committed before is safe; the same command goes on from there"
         )
 
 

@@ -191,7 +191,9 @@ def test_a_full_disk_is_told_and_loses_nothing(store):
         signal.signal(signal.SIGXFSZ, handler)
     assert store.done() == done
     assert len(done) == 1
-    store.create()
+    assert not any(
+        info.base_name[0] == "." for info in store.files.get_file_info(fs.FileSelector(store.root, recursive=True))
+    )
     store.commit(run(pack([1])), done)
     assert len(store.done()) == 2
 
