@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from pyarrow import fs
 
@@ -13,3 +14,11 @@ def locate(out: str) -> tuple[fs.FileSystem, str]:
         files, root = fs.FileSystem.from_uri(out)
         return files, str(root)
     return fs.LocalFileSystem(), str(Path(out).expanduser().absolute())
+
+
+def within(out: str, name: str) -> str:
+    """A file of the store as people write it, without the credentials or options of a URI."""
+    if "://" not in out:
+        return f"{out.rstrip('/')}/{name}"
+    parts = urlsplit(out)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}/{name}"

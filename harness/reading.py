@@ -142,7 +142,7 @@ def write_report(out: str, names: list[str]) -> str:
     """Write the report of these sweeps into their store; where it is."""
     from lfombench.analysis.report import render
 
-    from .place import locate
+    from .place import locate, within
 
     html = render(out, [wanted for wanted in wanted_sweeps(out, None) if wanted.name in names])
     files, root = locate(out)
@@ -152,4 +152,4 @@ def write_report(out: str, names: list[str]) -> str:
             stream.write(html.encode())
     except OSError as error:
         raise UserError(f"the report cannot be written to {out}: {error}") from error
-    return f"{out.rstrip('/')}/report/index.html"
+    return within(out, "report/index.html")

@@ -49,7 +49,8 @@ def run(sweep: str, out: str, address: str | None, workers: int | None, mlflow: 
         click.echo(f"MLflow could not be written: {summary.mlflow_error}. The same command tries again.", err=True)
     path = write_report(out, [wanted.name])
     took = f"{summary.ran} jobs in {duration(summary.seconds)}" if summary.ran else "nothing to run"
-    click.echo(f"{took}; report: {path}; runs: lfombench ui --out {out}")
+    runs = f"; runs: lfombench ui --out {out}" if mlflow is None and "://" not in out else ""
+    click.echo(f"{took}; report: {path}{runs}")
     sys.exit(summary.exit_code)
 
 

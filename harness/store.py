@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import posixpath
 from statistics import median
 
 import pyarrow as pa
@@ -137,8 +138,8 @@ class Store:
                 raise UserError(f"{self.out}/{name} is not JSON: {error}") from error
 
     def _write(self, name: str, content: bytes | pa.Buffer) -> None:
-        folder, _, base = name.rpartition("/")
-        temporary = f"{self.root}/{folder}/{TEMPORARY}{os.getpid()}-{base}"
+        folder, base = posixpath.split(f"{self.root}/{name}")
+        temporary = f"{folder}/{TEMPORARY}{os.getpid()}-{base}"
         try:
             with self.files.open_output_stream(temporary) as stream:
                 stream.write(content)
