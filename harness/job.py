@@ -98,8 +98,8 @@ def find(kind: str, name: str) -> type[Any]:
     module, _, attribute = name.partition(":")
     try:
         found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise SpecError(f"{kind} {name!r} cannot be imported: {error}") from error
+    except Exception as error:
+        raise SpecError(f"{kind} {name!r} cannot be imported: {type(error).__name__}: {error}") from error
     base = Task if kind == "task" else Method
     if not (isinstance(found, type) and issubclass(found, base)):
         raise SpecError(f"{name!r} is not a {kind}: it must be a subclass of lfombench.{kind}s.{base.__name__}")

@@ -55,20 +55,26 @@ class Sweep:
             if not getattr(self, kind):
                 raise SpecError(f"{kind}: none given")
         for kind in ("tasks", "solvers", "protocols", "tests"):
-            object.__setattr__(self, kind, [build(type(part), asdict(part)) for part in getattr(self, kind)])
+            try:
+                made = [build(type(part), asdict(part)) for part in getattr(self, kind)]
+                for part in made:
+                    if isinstance(part, Task | Protocol):
+                        part.check()
+            except ValueError as error:
+                raise SpecError(f"{kind}: {error}") from None
+            object.__setattr__(self, kind, made)
         for kind in ("tasks", "solvers", "protocols", "seeds", "tests"):
             parts = list(getattr(self, kind))
             for i, part in enumerate(parts):
                 if part in parts[:i]:
-                    shown = part if isinstance(part, int) else _title(part)
-                    raise SpecError(f"{kind}: {shown} is given twice")
-        for test in self.tests:
-            test.check()
-            for task in self.tasks:
-                if test.d != task.d:
-                    raise SpecError(
-                        f"tests: {label(test)} has d = {test.d}, the training task {label(task)} has d = {task.d}"
-                    )
+                    raise SpecError(f"{kind}: {part if isinstance(part, int) else _title(part)} is given twice")
+        for task, solver, protocol in product(self.tasks, self.solvers, self.protocols):
+            possible(task, solver, protocol)
+        for test, task in product(self.tests, self.tasks):
+            if test.d != task.d:
+                raise SpecError(
+                    f"tests: {label(test)} has d = {test.d}, the training task {label(task)} has d = {task.d}"
+                )
 
     def __len__(self) -> int:
         return len(self.protocols) * len(self.tasks) * len(self.solvers) * len(self.seeds)
@@ -90,7 +96,12 @@ def load(source: str) -> Sweep:
     if not path.is_file():
         raise SpecError(f"no sweep {source!r}: neither a file nor a shipped sweep; {nearest(source, shipped())}")
     if path.suffix == ".py":
-        found = runpy.run_path(str(path)).get("sweep")
+        try:
+            found = runpy.run_path(str(path)).get("sweep")
+        except SpecError:
+            raise
+        except Exception as error:
+            raise SpecError(f"{path} cannot be run: {type(error).__name__}: {error}") from error
         if not isinstance(found, Sweep):
             raise SpecError(f"{path}: defines no `sweep` of type lfombench.harness.Sweep")
         return found
@@ -247,9 +258,17 @@ class _Parts:
         """Every combination is possible."""
         for (task, _), (solver, at), (protocol, _) in product(tasks, solvers, protocols):
             try:
-                Job(task=task, solver=solver, protocol=protocol, seed=0)
-            except (SpecError, ValueError) as error:
-                raise self.document.error(at, f"{_title(solver)} on {label(task)}: {error}") from None
+                possible(task, solver, protocol)
+            except SpecError as error:
+                raise self.document.error(at, str(error)) from None
+
+
+def possible(task: Task, solver: Method, protocol: Protocol) -> None:
+    """SpecError where these cannot make a job."""
+    try:
+        Job(task=task, solver=solver, protocol=protocol, seed=0)
+    except (SpecError, ValueError) as error:
+        raise SpecError(f"{_title(solver)} on {label(task)}: {error}") from None
 
 
 def _title(part: Any) -> str:

@@ -108,6 +108,7 @@ def outside(path: Path) -> set[str]:
 
 def test_only_the_scheduler_and_the_outermost_layers_catch_everything():
     allowed = {"harness.schedule", "harness.track", "harness.cli"}
+    allowed |= {"harness.sweep", "harness.job"}  # around a user's file and a user's module, which may raise anything
     for name, path in MODULES.items():
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ExceptHandler) and (

@@ -216,6 +216,37 @@ def test_python_callers_get_the_same_strictness():
         Job(task=LinearRegression(d=2, n=3), solver=ConjugateGradient(depth=0), protocol=PROTOCOLS["rigorous"], seed=0)
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("sweep = 3", "defines no `sweep`"),
+        ("1 / 0", "cannot be run: ZeroDivisionError: division by zero"),
+        ("def", "cannot be run: SyntaxError"),
+        ("from lfombench.harness import Sweep\nsweep = Sweep(name='x', tasks=[], solvers=[])", "tasks: none given"),
+    ],
+)
+def test_a_python_sweep_that_cannot_be_meant(tmp_path, text, says):
+    (tmp_path / "sweep.py").write_text(text)
+    with pytest.raises(SpecError, match=re.escape(says)):
+        load(str(tmp_path / "sweep.py"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"tasks": [LinearRegression(d=2, n=3, spectrum=(1.0,))]}, "tasks: spectrum: got 1 numbers, needs d = 2"),
+        ({"solvers": [ConjugateGradient(depth=0)]}, "depth: got 0"),
+        ({"protocols": [replace(PROTOCOLS["published"], withheld=3)]}, "conjugate_gradient of depth 1 on"),
+        ({"tests": [LinearRegression(d=3, n=3)]}, "has d = 3"),
+        ({"seeds": [1, 1]}, "seeds: 1 is given twice"),
+    ],
+)
+def test_a_sweep_made_in_python_is_checked_as_a_whole(changes, says):
+    parts = {"name": "x", "tasks": [LinearRegression(d=2, n=3)], "solvers": [ConjugateGradient(depth=1)]}
+    with pytest.raises(SpecError, match=re.escape(says)):
+        Sweep(**(parts | changes))
+
+
 def test_floats_are_data_and_the_rest_is_structure():
     def structure(**changes) -> str:
         parts = {
