@@ -52,6 +52,11 @@ class Board:
             return every
         return sorted({every[round(i * (len(every) - 1) / (COLUMNS - 1))] for i in range(COLUMNS)})
 
+    @property
+    def published(self) -> bool:
+        """Whether the paper has values to compare with."""
+        return any(cell.published is not None for row in self.rows for cell in row.cells.values())
+
     def leaders(self, depth: int) -> set[str]:
         """The solver with the lowest mean at a depth, and those whose interval reaches its own; bounds apart."""
         cells = {row.solver: row.cells[depth] for row in self.rows if depth in row.cells and row.family != "bound"}

@@ -10,7 +10,7 @@ import click
 from .errors import UserError, nearest
 from .reading import board, query, report, status, ui
 from .remote import logs, stop, submit
-from .running import plan, run, solvers, tasks
+from .running import plan, protocols, run, solvers, sweeps, tasks
 
 
 class Commands(click.Group):
@@ -37,7 +37,7 @@ def cli(debug: bool) -> None:
     """
 
 
-for command in (run, plan, status, board, query, report, ui, submit, logs, stop, tasks, solvers):
+for command in (run, plan, status, board, query, report, ui, submit, logs, stop, sweeps, tasks, solvers, protocols):
     cli.add_command(command)
 
 

@@ -57,6 +57,9 @@ def train(pack: Pack, device: torch.device) -> Trained:
     source = Source([job.task for job in pack.jobs], pack.jobs, "train", dtype, device)
     solver = stack([job.solver for job in pack.jobs], dtype, device)
     params = initial(pack, device)
+    probe = Source([job.task for job in pack.jobs], pack.jobs, "probe", dtype, device)
+    few = probe.draw(2, through=protocol.draw, query=protocol.query)
+    _expect(solver, list(solver.iterates({name: p[0] for name, p in params.items()}, few.problem)), few)
     rates = torch.tensor([job.protocol.learning_rates for job in pack.jobs], dtype=dtype, device=device).T  # rates jobs
     beta1, beta2 = ([getattr(job.protocol, name) for job in pack.jobs] for name in ("beta1", "beta2"))
     mean = {name: torch.zeros_like(p) for name, p in params.items()}
@@ -129,8 +132,16 @@ def initial(pack: Pack, device: torch.device) -> Tensors:
         drawn = random.normal(*shape).unsqueeze(0)
         return drawn * per_job(scales, drawn)
 
-    params = pack.first.solver.init(pack.first.task.d, normal)
-    rates = len(pack.first.protocol.learning_rates)
+    solver, rates = pack.first.solver, len(pack.first.protocol.learning_rates)
+    params = solver.init(pack.first.task.d, normal)
+    if not params:
+        raise ValueError(f"{type(solver).__name__} is a learned method: its init must return parameters")
+    for name, p in params.items():
+        if p.ndim < 2 or p.shape[:2] != (1, len(pack.jobs)):
+            raise ValueError(
+                f"{type(solver).__name__}.init gave {name} of shape {tuple(p.shape)}, "
+                f"needs (1, {len(pack.jobs)}, ...): make it with normal(...), which puts the jobs in front"
+            )
     return {name: p.expand(rates, *p.shape[1:]).clone() for name, p in params.items()}
 
 
@@ -169,9 +180,25 @@ def test(pack: Pack, params: Params, task: Task | None, device: torch.device) ->
     for begin in range(0, protocol.test_prompts, CHUNK):
         count = min(CHUNK, protocol.test_prompts - begin)
         prompts = source.draw(count, through=protocol.draw, query=protocol.query, withheld=withheld)
-        iterates = solver.iterates(params, prompts.problem)
+        iterates = list(solver.iterates(params, prompts.problem))
+        _expect(solver, iterates, prompts)
         errors.append(torch.stack([prompts.squared_error(w) for w in iterates], 1))
     return torch.cat(errors, -1)
+
+
+def _expect(solver: Method, iterates: list[Tensor], prompts: Prompts) -> None:
+    """ValueError where a solver breaks its contract: depth + 1 iterates, each shaped like w*."""
+    if len(iterates) != solver.depth + 1:
+        raise ValueError(
+            f"{type(solver).__name__}.iterates gave {len(iterates)} iterates, needs depth + 1 = {solver.depth + 1}: "
+            "w_0 and one for each step"
+        )
+    for k, w in enumerate(iterates):
+        if w.shape != prompts.w_star.shape:
+            raise ValueError(
+                f"{type(solver).__name__}.iterates gave w_{k} of shape {tuple(w.shape)}, "
+                f"needs (jobs, d, prompts) = {tuple(prompts.w_star.shape)}"
+            )
 
 
 def last(iterates: Iterator[Tensor]) -> Tensor:

@@ -172,6 +172,7 @@ def _explain(error: Any) -> str:
     if error["type"] in ("missing", "missing_keyword_only_argument"):
         return f"{field} is missing"
     given, wanted = json.dumps(error["input"]), error["msg"].removeprefix("Input ").replace("should be", "must be")
+    wanted = wanted.replace("a valid array", "a list, such as [0.1]")
     if error["type"] == "literal_error":
         allowed = error["ctx"]["expected"].replace(" or ", ", ").replace("'", "").split(", ")
         return f"{field}: got {given}; {nearest(str(error['input']), allowed)}"

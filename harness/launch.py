@@ -53,7 +53,7 @@ class Summary:
     done: int
     ran: int
     diverged: int
-    failed: list[tuple[str, str]]  # job id, traceback
+    failed: list[tuple[str, str]]  # what failed, and its traceback
     seconds: float
     mlflow_error: str | None
 
@@ -105,7 +105,7 @@ def run(
     store = Store(out)
     store.create()
     done = store.done()
-    ready = make_plan(sweep, store, workers or schedule.cores(), done)
+    ready = make_plan(sweep, store, schedule.cores() if workers is None else max(1, workers), done)
     ids = {job.id for job in ready.jobs}
     store.want(sweep, [job.id for job in ready.jobs])
     observer.planned(store, ready)
@@ -123,8 +123,12 @@ def run(
             cost = {job.id: plan.work(pack) / len(pack.jobs) for pack in ready.packs for job in pack.jobs}
             for outcome in schedule.outcomes(deque(ready.packs), executor):
                 store.commit(outcome, done)
-                rows = outcome.tables["jobs"].select(["job", "status", "reason"]).to_pylist()
-                failed += [(row["job"], row["reason"]) for row in rows if row["status"] == "failed"]
+                rows = outcome.tables["jobs"].to_pylist()
+                failed += [
+                    (f"{row['solver']} depth {row['depth']} seed {row['seed']}, job {row['job']}", row["reason"])
+                    for row in rows
+                    if row["status"] == "failed"
+                ]
                 ran += sum(row["status"] != "failed" for row in rows)
                 observer.committed(outcome, sum(cost[row["job"]] for row in rows))
                 if tracker:

@@ -87,7 +87,8 @@ def query(sql: str, out: str, form: str) -> None:
         answer = context.execute(sql, eager=True)
     except pl.exceptions.PolarsError as error:
         tables = "; ".join(f"{name}({', '.join(c.name for c in columns)})" for name, columns in TABLES.items())
-        raise UserError(f"this SQL cannot be answered: {error}\nTables: {tables}") from error
+        said = str(error).partition("\n\nResolved plan")[0]
+        raise UserError(f"this SQL cannot be answered: {said}\nTables: {tables}") from error
     if form == "csv":
         nested = [name for name, kind in answer.schema.items() if kind.is_nested()]
         click.echo(answer.with_columns(pl.col(nested).map_elements(str, pl.String)).write_csv(), nl=False)

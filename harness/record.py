@@ -41,6 +41,7 @@ def execute(pack: Pack, device: torch.device) -> Outcome:
     results: Rows = []
     for task, squared_error in tested:
         for j, job in enumerate(pack.jobs):
+            trained.diverged[j] = trained.diverged[j] or _overflow(squared_error[j])
             row = _names(job) | _fate(trained, j) | {"family": job.solver.family, "test": label(task or job.task)}
             results += [row | loss for loss in _losses(squared_error[j].cpu().numpy(), trained.diverged[j] is not None)]
     cost = _cost(pack, device, time.perf_counter() - begin)
@@ -89,6 +90,12 @@ def _fate(trained: engine.Trained, j: int) -> dict[str, Any]:
     reason = trained.diverged[j]
     params = sum(p[j].numel() for p in trained.params.values())
     return {"status": "diverged" if reason else "done", "reason": reason, "params": params}
+
+
+def _overflow(squared_error: torch.Tensor) -> str | None:
+    """Why a job counts as diverged though training did not: an iterate has no finite mean error on the test prompts."""
+    finite = squared_error.mean(-1).isfinite().tolist()
+    return None if all(finite) else f"the test error is not finite from step {finite.index(False)} on"
 
 
 def _losses(squared_error: np.ndarray[Any, Any], diverged: bool) -> Rows:

@@ -25,7 +25,7 @@ from .reading import write_report
 def run(sweep: str, out: str, address: str | None, workers: int | None, mlflow: str | None) -> None:
     """Run what SWEEP still lacks, then show its boards."""
     from .launch import run as start
-    from .show import Terminal, console, duration, show_boards
+    from .show import Terminal, console, counted, duration, show_boards
     from .sweep import load
 
     if address and workers == 0:
@@ -39,16 +39,16 @@ def run(sweep: str, out: str, address: str | None, workers: int | None, mlflow: 
         terminal.stop()
     found = terminal.boards()
     show_boards(terminal.console, found)
-    for job, reason in summary.failed[:3]:
-        click.echo(f"failed: job {job}\n{reason}", err=True)
+    for name, reason in summary.failed[:3]:
+        click.echo(f"failed: {name}\n{reason}", err=True)
     if summary.failed:
-        click.echo(
-            f"{len(summary.failed)} jobs failed; their tracebacks are in the jobs table, column reason", err=True
-        )
+        sql = "SELECT solver, depth, seed, reason FROM jobs WHERE status = 'failed'"
+        click.echo(f'{len(summary.failed)} jobs failed; all of them: lfombench query "{sql}" --out {out}', err=True)
     if summary.mlflow_error:
         click.echo(f"MLflow could not be written: {summary.mlflow_error}. The same command tries again.", err=True)
     path = write_report(out, [wanted.name])
-    took = f"{summary.ran} jobs in {duration(summary.seconds)}" if summary.ran else "nothing to run"
+    tried = summary.ran + len(summary.failed)
+    took = f"{counted(tried, 'job')} in {duration(summary.seconds)}" if tried else "nothing to run"
     runs = f"; runs: lfombench ui --out {out}" if mlflow is None and "://" not in out else ""
     click.echo(f"{took}; report: {path}{runs}")
     sys.exit(summary.exit_code)
@@ -67,7 +67,7 @@ def plan(sweep: str, out: str, workers: int | None, as_json: bool) -> None:
     from .launch import make_plan
     from .plan import work
     from .schedule import cores
-    from .show import console, expected
+    from .show import console, counted, expected
     from .store import Store
     from .sweep import load
 
@@ -77,7 +77,7 @@ def plan(sweep: str, out: str, workers: int | None, as_json: bool) -> None:
     packs = [
         {
             "pack": pack.id,
-            "solver": label(pack.first.solver),
+            "solver": " + ".join(dict.fromkeys(label(job.solver) for job in pack.jobs)),
             "depth": pack.first.solver.depth,
             "protocol": label(pack.first.protocol),
             "jobs": len(pack.jobs),
@@ -98,7 +98,7 @@ def plan(sweep: str, out: str, workers: int | None, as_json: bool) -> None:
         for pack in packs:
             table.add_row(*(str(pack[key]) for key in ("solver", "depth", "protocol", "jobs", "models", "seconds")))
         screen.print(table)
-    rest = f" in {len(packs)} packs, {expected(made.estimate)}" if packs else ""
+    rest = f" in {counted(len(packs), 'pack')}, {expected(made.estimate)}" if packs else ""
     screen.print(
         f"{made.sweep.name}: {len(made.jobs)} jobs, {made.done} done, {made.to_run} to run{rest}", highlight=False
     )
@@ -124,3 +124,22 @@ def solvers(as_json: bool) -> None:
     from .listing import show
 
     show(SOLVERS, as_json)
+
+
+@click.command()
+@JSON
+def protocols(as_json: bool) -> None:
+    """List the protocols and their fields."""
+    from .listing import show_protocols
+
+    show_protocols(as_json)
+
+
+@click.command()
+def sweeps() -> None:
+    """List the sweeps that come with lfombench."""
+    from .sweep import load, shipped
+
+    for name in shipped():
+        sweep = load(name)
+        click.echo(f"{click.style(name, bold=True)}: {len(sweep)} jobs. {' '.join(sweep.about.split())}\n")

@@ -34,11 +34,15 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 pack`, `2 packs`."""
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
 def expected(estimate: Estimate) -> str:
     """An estimate in words."""
     source = "from this store's history" if estimate.measured else "not yet calibrated on this machine"
-    workers = f"{estimate.workers} worker{'s' * (estimate.workers != 1)}"
-    return f"about {duration(estimate.seconds)} on {workers} ({source})"
+    return f"about {duration(estimate.seconds)} on {counted(estimate.workers, 'worker')} ({source})"
 
 
 def show_boards(console: Console, found: Boards) -> None:
@@ -46,9 +50,10 @@ def show_boards(console: Console, found: Boards) -> None:
     for board in found.boards:
         console.print(_table(board, narrow=console.width < 56 + 17 * len(board.depths)))
     if found.boards:
+        paper = "; in parentheses the paper's value" if any(board.published for board in found.boards) else ""
         console.print(
-            "log mean squared error at the query by depth, lower is better; mean over seeds ± half of the 95 %\n"
-            "interval, in parentheses the paper's; bold: the best of a depth and all whose interval reaches it",
+            "natural log of the mean squared error at the query, by depth; lower is better; mean over seeds ± half of\n"
+            f"the 95 % interval{paper}; bold: the best of a depth and all whose interval reaches it",
             style="dim",
             highlight=False,
         )
@@ -103,7 +108,7 @@ class Terminal:
         self.worked, self.jobs, self.failed = 0.0, 0, 0
         self.first: tuple[float, float] | None = None  # when the first pack was there, and its work
         head = f"{plan.sweep.name}: {len(plan.jobs)} jobs, {plan.done} done, {plan.to_run} to run"
-        tail = f" in {len(plan.packs)} packs, {expected(plan.estimate)}" if plan.packs else ""
+        tail = f" in {counted(len(plan.packs), 'pack')}, {expected(plan.estimate)}" if plan.packs else ""
         self.console.print(head + tail, highlight=False)
         if plan.packs and self.console.is_terminal:
             columns = (TextColumn("{task.description}"), BarColumn(bar_width=None), TextColumn("{task.fields[rest]}"))
@@ -152,13 +157,12 @@ class Terminal:
         return boards(self.store.out, wanted)
 
     def _left(self, elapsed: float) -> float:
-        """Seconds left: by the plan at first, then more and more by the rate since the first pack."""
+        """Seconds left, by the rate since the first pack; the plan's counts as much as a twentieth of the work."""
         assert self.first
-        rest = self.total - self.worked
         since, work = elapsed - self.first[0], self.worked - self.first[1]
-        planned = self.plan.estimate.seconds * rest / self.total
-        trust = self.worked / self.total
-        return planned * (1 - trust) + (since * rest / work if work else planned) * trust
+        prior = 0.05 * self.total
+        pace = (since + self.plan.estimate.seconds * prior / self.total) / (work + prior)
+        return pace * (self.total - self.worked)
 
     def _total(self) -> float:
         from .plan import work

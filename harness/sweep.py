@@ -51,9 +51,16 @@ class Sweep:
     def __post_init__(self) -> None:
         if not self.name or set(self.name) - set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"):
             raise SpecError(f"name: got {self.name!r}; allowed: letters, digits, '.', '_' and '-'")
+        if isinstance(self.seeds, int):
+            raise SpecError(f"seeds: got {self.seeds}, must be a list of seeds, such as range({self.seeds})")
         for kind in ("tasks", "solvers", "protocols", "seeds"):
             if not getattr(self, kind):
                 raise SpecError(f"{kind}: none given")
+        for kind, base in {"tasks": Task, "solvers": Method, "protocols": Protocol, "tests": Task}.items():
+            for part in getattr(self, kind):
+                if not isinstance(part, base):
+                    such = f", such as PROTOCOLS[{part!r}]" if part in tuple(PROTOCOLS) else ""
+                    raise SpecError(f"{kind}: got {part!r}, must be a {base.__name__}{such}")
         for kind in ("tasks", "solvers", "protocols", "tests"):
             try:
                 made = [build(type(part), asdict(part)) for part in getattr(self, kind)]

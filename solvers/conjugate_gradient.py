@@ -19,7 +19,10 @@ from .base import Method, Params, Problem, dot, ratio
 
 @dataclass(frozen=True, kw_only=True)
 class ConjugateGradient(Method):
-    """Exact line search along conjugate directions; no parameters; exact after d steps without noise."""
+    """Exact line search along conjugate directions; no parameters; exact after d steps without noise.
+
+    depth: steps.
+    """
 
     family: ClassVar[Literal["classical"]] = "classical"
 

@@ -26,6 +26,7 @@ from .base import Examples, NonNegative, Prompts, Quadratic, Random, Task, apply
 class LinearRegression(Task):
     """Gaussian covariates, a linear teacher, optional label noise.
 
+    d, n: dimension, and examples in a prompt.
     spectrum: the diagonal of D, d positive numbers; left out: all ones (isotropic).
     rotation: U is drawn once per seed, anew for each prompt, or is the identity.
     noise: standard deviation of the label noise.

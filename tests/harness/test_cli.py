@@ -109,9 +109,18 @@ def test_query_in_three_formats(finished):
     ] == [0, 1]
 
 
+def test_lists_in_words():
+    shown = lfombench("solvers").stdout
+    assert "depth: whole number >= 1" in shown
+    assert "preconditioner: scalar | diagonal | full" in shown
+    assert "spectrum: list of numbers > 0 (or null); default null" in lfombench("tasks").stdout
+    assert "learning_rates: [0.01, 0.03, 0.1]" in lfombench("protocols").stdout
+    assert json.loads(lfombench("protocols", "--json").stdout)["published"]["data_seed"] == 999
+    assert "fig1: 190 jobs" in lfombench("sweeps").stdout
+
+
 @pytest.mark.parametrize("name", ["tasks", "solvers"])
 def test_lists(name):
-    assert "depth" in lfombench("solvers").stdout
     listed = json.loads(lfombench(name, "--json").stdout)
     assert ("memformer" in listed) == (name == "solvers")
     assert ("linear_regression" in listed) == (name == "tasks")

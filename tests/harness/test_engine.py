@@ -239,6 +239,54 @@ def test_a_task_without_a_shortcut_runs_as_well():
     assert rows[3]["mse"] < 1e-12
 
 
+@dataclass(frozen=True, kw_only=True)
+class Explodes(ConjugateGradient):
+    """Runs to infinity."""
+
+    def iterates(self, params, problem):
+        for k, w in enumerate(super().iterates(params, problem)):
+            yield w if k < 2 else w / 0
+
+
+def test_a_test_error_that_is_not_finite_is_an_outcome():
+    tables = execute(Pack(jobs(Explodes(depth=3))), CPU).tables
+    assert set(tables["jobs"]["status"].to_pylist()) == {"diverged"}
+    assert tables["jobs"]["reason"][0].as_py() == "the test error is not finite from step 2 on"
+    assert tables["results"]["mse"].null_count == len(tables["results"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wrong(LinearTransformer):
+    """Breaks the contract in a way of its choice."""
+
+    way: str
+
+    def init(self, d, normal):
+        if self.way == "no parameters":
+            return {}
+        return {"A": torch.zeros(self.depth, d, d)} if self.way == "no jobs" else super().init(d, normal)
+
+    def iterates(self, params, problem):
+        w = problem.start()
+        for _ in range(self.depth + (self.way != "too few")):
+            yield w[..., :1] if self.way == "misshapen" else w + 0 * params["A"].sum()
+
+
+@pytest.mark.parametrize(
+    ("way", "says"),
+    [
+        ("too few", r"gave 2 iterates, needs depth \+ 1 = 3"),
+        ("misshapen", r"gave w_0 of shape \(3, 5, 1\), needs \(jobs, d, prompts\) = \(3, 5, 2\)"),
+        ("no parameters", "is a learned method: its init must return parameters"),
+        ("no jobs", r"init gave A of shape \(2, 5, 5\), needs \(1, 3, ...\)"),
+    ],
+)
+def test_a_solver_that_breaks_its_contract_is_told(way, says):
+    solver = Wrong(depth=2, preconditioner="full", way=way)
+    with pytest.raises(ValueError, match=says):
+        execute(Pack(jobs(solver)), CPU)
+
+
 def test_stacked_floats_have_an_entry_per_job():
     packed = stack([GradientDescent(depth=1, step=0.1), GradientDescent(depth=1, step=0.2)], torch.float32, CPU)
     assert packed.step.shape == (2, 1, 1)

@@ -239,6 +239,9 @@ def test_a_python_sweep_that_cannot_be_meant(tmp_path, text, says):
         ({"protocols": [replace(PROTOCOLS["published"], withheld=3)]}, "conjugate_gradient of depth 1 on"),
         ({"tests": [LinearRegression(d=3, n=3)]}, "has d = 3"),
         ({"seeds": [1, 1]}, "seeds: 1 is given twice"),
+        ({"seeds": 3}, "must be a list of seeds, such as range(3)"),
+        ({"protocols": ["rigorous"]}, "must be a Protocol, such as PROTOCOLS['rigorous']"),
+        ({"solvers": [{"conjugate_gradient": {"depth": 1}}]}, "must be a Method"),
     ],
 )
 def test_a_sweep_made_in_python_is_checked_as_a_whole(changes, says):
