@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any
 
 import polars as pl
@@ -38,11 +39,13 @@ def table(out: str, name: str) -> pl.LazyFrame:
     frame = pl.scan_pyarrow_dataset(data) if paths else pl.LazyFrame(pl.DataFrame(schema.arrow(name).empty_table()))
     if name == "jobs":
         return frame.sort("finished").unique("job", keep="last", maintain_order=True)
+    if name == "curves":  # a pack that was cut short before its results may have left some
+        return frame.unique(["job", "step"])
     return frame
 
 
-def sweeps(out: str) -> list[Wanted]:
-    """The sweeps that ran into a store, by name."""
+def sweeps(out: str, name: str = "*") -> list[Wanted]:
+    """The sweeps that ran into a store, by name; or the one of that name."""
     files, root = locate(out)
     if files.get_file_info(f"{root}/store.json").type != fs.FileType.File:
         raise NoStore(f"--out {out} holds no results yet; make some with `lfombench run SWEEP --out {out}`")
@@ -50,8 +53,11 @@ def sweeps(out: str) -> list[Wanted]:
     for info in sorted(
         files.get_file_info(fs.FileSelector(f"{root}/sweeps", allow_not_found=True)), key=lambda i: i.path
     ):
-        if info.base_name.endswith(".json") and not info.base_name.startswith("."):
+        if fnmatchcase(info.base_name, f"{name}.json") and not info.base_name.startswith("."):
             with files.open_input_stream(info.path) as stream:
-                found: dict[str, Any] = json.loads(stream.read())
-            known.append(Wanted(**{key: found[key] for key in Wanted.__dataclass_fields__}))
+                try:
+                    found: dict[str, Any] = json.loads(stream.read())
+                    known.append(Wanted(**{key: found[key] for key in Wanted.__dataclass_fields__}))
+                except (ValueError, TypeError, KeyError) as error:
+                    raise NoStore(f"{info.path} is damaged: delete it, and run its sweep again") from error
     return known

@@ -62,6 +62,9 @@ def main() -> None:
     except Exception as error:
         if debug:
             raise
+        if type(error).__module__.partition(".")[0] in ("pyarrow", "polars"):
+            click.echo(f"Error: a file of the store cannot be read: {error}\nDelete it and run again", err=True)
+            sys.exit(1)
         click.echo(
             f"Error: {type(error).__name__}: {error}\nThis looks like a fault of lfombench; --debug shows where.",
             err=True,

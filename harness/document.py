@@ -15,7 +15,12 @@ Keys = tuple[str | int, ...]
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML in which 1e-3 is a number, as everyone expects."""
+    """Safe YAML in which 1e-3 is a number, as everyone expects, and 2024-01-01 is text."""
+
+    yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
 
 _Loader.add_implicit_resolver(
@@ -46,10 +51,10 @@ def read(path: Path) -> Document:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError(f"{path}: cannot be read: {error}") from error
-    loader = _Loader(text)
+    lines: dict[Keys, int] = {}
     try:
+        loader = _Loader(text)
         node = loader.get_single_node()
-        lines: dict[Keys, int] = {}
         data = _convert(loader, node, (), lines, str(path)) if node else None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -57,8 +62,8 @@ def read(path: Path) -> Document:
         raise SpecError(f"{path}{line}: not YAML: {error.problem or error.context}") from None
     except yaml.YAMLError as error:
         raise SpecError(f"{path}: not YAML: {error}") from None
-    finally:
-        loader.dispose()
+    except RecursionError:
+        raise SpecError(f"{path}: nested too deeply, or an alias that contains itself") from None
     return Document(str(path), data, lines)
 
 
@@ -68,6 +73,9 @@ def _convert(loader: _Loader, node: yaml.Node, at: Keys, lines: dict[Keys, int],
         found: dict[str, Any] = {}
         for key_node, value_node in node.value:
             key = str(key_node.value)
+            if key == "<<" or not isinstance(key_node, yaml.ScalarNode):
+                line = key_node.start_mark.line + 1
+                raise SpecError(f"{source}, line {line}: a key must be a word; merge keys (<<) are not supported")
             if key in found:
                 first = lines[(*at, key)]
                 raise SpecError(
@@ -78,4 +86,12 @@ def _convert(loader: _Loader, node: yaml.Node, at: Keys, lines: dict[Keys, int],
         return found
     if isinstance(node, yaml.SequenceNode):
         return [_convert(loader, child, (*at, i), lines, source) for i, child in enumerate(node.value)]
-    return loader.construct_object(node)
+    try:
+        value = loader.construct_object(node)
+        if isinstance(value, str):
+            value.encode()  # no halves of characters
+        elif not isinstance(value, int | float | None):
+            raise TypeError(f"a {type(value).__name__} has no place in a sweep")
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise SpecError(f"{source}, line {lines[at]}: {node.value!r} is no plain value: {error}") from None
+    return value

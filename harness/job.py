@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib
+import inspect
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any, TypeVar
@@ -18,6 +20,7 @@ from .errors import SpecError, nearest
 from .protocol import PROTOCOLS, Protocol
 
 T = TypeVar("T")
+FAMILIES = ("classical", "learned", "bound")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +41,8 @@ class Job:
         self.task.check()
         self.protocol.check()
         self.solver.check(self.task.d)
+        if self.solver.family not in FAMILIES:
+            raise SpecError(f"family: got {self.solver.family!r}; {nearest(str(self.solver.family), FAMILIES)}")
         if self.protocol.withheld >= self.task.n:
             raise SpecError(
                 f"protocol withheld={self.protocol.withheld} leaves none of the task's n = {self.task.n} examples"
@@ -98,11 +103,17 @@ def find(kind: str, name: str) -> type[Any]:
     module, _, attribute = name.partition(":")
     try:
         found = getattr(importlib.import_module(module), attribute)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise SpecError(f"{kind} {name!r} cannot be imported: {type(error).__name__}: {error}") from error
     base = Task if kind == "task" else Method
     if not (isinstance(found, type) and issubclass(found, base)):
         raise SpecError(f"{name!r} is not a {kind}: it must be a subclass of lfombench.{kind}s.{base.__name__}")
+    if "__dataclass_params__" not in vars(found):
+        raise SpecError(f"{kind} {name!r} needs @dataclass(frozen=True, kw_only=True) above its class")
+    if inspect.isabstract(found):
+        raise SpecError(f"{kind} {name!r} lacks {', '.join(sorted(found.__abstractmethods__))}")
+    if base is Method and not hasattr(found, "family"):
+        raise SpecError(f"solver {name!r} lacks family, one of {', '.join(FAMILIES)}")
     return found
 
 
@@ -154,6 +165,10 @@ def build(cls: type[T], values: Mapping[str, Any]) -> T:
     for key in values:
         if key not in known:
             raise FieldError(f"unknown key {key!r}; {nearest(str(key), known)}", (key,))
+    for key, value in values.items():
+        for number in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(number, float) and not math.isfinite(number):
+                raise FieldError(f"{key}: got {number}, must be finite", (key,))
     try:
         part: T = _adapter(cls).validate_json(json.dumps(values), strict=True)  # type: ignore[arg-type]  # classes hash
         return part

@@ -7,11 +7,18 @@ from urllib.parse import urlsplit
 
 from pyarrow import fs
 
+from .errors import UserError
+
 
 def locate(out: str) -> tuple[fs.FileSystem, str]:
     """The file system of an `--out`, and the path there."""
+    if not out:
+        raise UserError("--out is empty; give a folder")
     if "://" in out:
-        files, root = fs.FileSystem.from_uri(out)
+        try:
+            files, root = fs.FileSystem.from_uri(out)
+        except (ValueError, OSError) as error:
+            raise UserError(f"--out {out}: not a place for a store: {error}") from error
         return files, str(root)
     return fs.LocalFileSystem(), str(Path(out).expanduser().absolute())
 

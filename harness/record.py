@@ -41,6 +41,8 @@ def execute(pack: Pack, device: torch.device) -> Outcome:
     results: Rows = []
     for task, squared_error in tested:
         for j, job in enumerate(pack.jobs):
+            if task == job.task:
+                continue  # named among the tests as well
             trained.diverged[j] = trained.diverged[j] or _overflow(squared_error[j])
             row = _names(job) | _fate(trained, j) | {"family": job.solver.family, "test": label(task or job.task)}
             results += [row | loss for loss in _losses(squared_error[j].cpu().numpy(), trained.diverged[j] is not None)]

@@ -48,7 +48,7 @@ def attempt(pack: Pack) -> Outcome | str:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         return execute(pack, device)
-    except Exception:
+    except (Exception, SystemExit):
         return traceback.format_exc()
 
 

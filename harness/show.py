@@ -153,7 +153,7 @@ class Terminal:
 
     def boards(self) -> Boards:
         """The sweep's boards as they are now."""
-        [wanted] = [sweep for sweep in sweeps(self.store.out) if sweep.name == self.plan.sweep.name]
+        [wanted] = sweeps(self.store.out, self.plan.sweep.name)
         return boards(self.store.out, wanted)
 
     def _left(self, elapsed: float) -> float:

@@ -23,7 +23,7 @@ from safetensors.numpy import save
 
 from . import schema
 from .errors import UserError
-from .job import label
+from .job import digest, label
 from .place import locate
 from .record import Outcome
 from .sweep import Sweep
@@ -42,8 +42,8 @@ class Store:
         if self._info().type == fs.FileType.File:
             raise UserError(f"--out {out} is a file; it must be a folder, or one that can be made")
         if self._info("store.json").type == fs.FileType.File:
-            found = self._read_json("store.json").get("schema")
-            if not isinstance(found, int) or found > schema.VERSION:
+            found = self._read_schema()
+            if found > schema.VERSION:
                 raise UserError(
                     f"{out} was written by a newer lfombench: its schema is {found}, "
                     f"this one knows up to {schema.VERSION}"
@@ -90,21 +90,30 @@ class Store:
             raise self._unwritable(error) from error
 
     def commit(self, outcome: Outcome, done: Done) -> None:
-        """Add a pack: the rows that are not there yet, results last. `done` grows by what was added."""
+        """Add a pack: the rows that are not there yet, results last. `done` grows by what was added.
+
+        A job that was done before, and was run once more for a further test, keeps its weights, curve and record.
+        """
+        jobs = outcome.tables["jobs"].select(["job", "task"]).to_pylist()
+        known = {row["job"] for row in jobs if (row["job"], row["task"]) in done}
+        old = pa.array(sorted(known), pa.string())
+        tables = {name: rows.filter(pc.invert(pc.is_in(rows["job"], old))) for name, rows in outcome.tables.items()}
+        weights = {name: value for name, value in outcome.weights.items() if name.partition("/")[0] not in known}
         results = outcome.tables["results"]
-        new = [key not in done for key in zip(results["job"].to_pylist(), results["test"].to_pylist(), strict=True)]
-        results = results.filter(pa.array(new, pa.bool_()))
+        keys = list(zip(results["job"].to_pylist(), results["test"].to_pylist(), strict=True))
+        results = results.filter(pa.array([key not in done for key in keys], pa.bool_()))
+        added = sorted(set(keys) - done)
         try:
-            if outcome.weights:
-                self._write(f"weights/{outcome.pack}.safetensors", save(outcome.weights))
+            if weights:
+                self._write(f"weights/{outcome.pack}.safetensors", save(weights))
             for name in ("curves", "jobs"):
-                if outcome.tables[name].num_rows:
-                    self._write(f"{name}/{outcome.pack}.parquet", _parquet(outcome.tables[name]))
-            if results.num_rows:
-                self._write(f"results/{outcome.pack}.parquet", _parquet(results))
+                if tables[name].num_rows:
+                    self._write(f"{name}/{outcome.pack}.parquet", _parquet(tables[name]))
+            if added:
+                self._write(f"results/{digest([outcome.pack, added])}.parquet", _parquet(results))
         except OSError as error:
             raise self._interrupted(error) from error
-        done.update(zip(results["job"].to_pylist(), results["test"].to_pylist(), strict=True))
+        done.update(added)
 
     def rows(self, table: str, ids: set[str]) -> pa.Table:
         """The rows of these jobs; of the jobs table, each job's latest."""
@@ -130,12 +139,15 @@ class Store:
     def _info(self, name: str = "") -> fs.FileInfo:
         return self.files.get_file_info(f"{self.root}/{name}".rstrip("/"))
 
-    def _read_json(self, name: str) -> dict[str, object]:
-        with self.files.open_input_stream(f"{self.root}/{name}") as stream:
+    def _read_schema(self) -> int:
+        with self.files.open_input_stream(f"{self.root}/store.json") as stream:
             try:
-                return dict(json.loads(stream.read()))
-            except ValueError as error:
-                raise UserError(f"{self.out}/{name} is not JSON: {error}") from error
+                found = json.loads(stream.read())["schema"]
+            except (ValueError, TypeError, KeyError, IndexError):
+                found = None
+        if type(found) is not int or found < 1:
+            raise UserError(f"{self.out}/store.json is damaged: it must read {json.dumps({'schema': schema.VERSION})}")
+        return found
 
     def _write(self, name: str, content: bytes | pa.Buffer) -> None:
         folder, base = posixpath.split(f"{self.root}/{name}")

@@ -16,6 +16,7 @@ Keys are fields of dataclasses. `{each: [...]}` is a grid; a bare list is a valu
 from __future__ import annotations
 
 import json
+import re
 import runpy
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -34,6 +35,7 @@ from .protocol import PROTOCOLS, Protocol
 SHIPPED = Path(__file__).parent / "sweeps"
 REQUIRED = ("name", "protocol", "tasks", "solvers")
 OPTIONAL = ("about", "seeds", "tests")
+MOST_SEEDS = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,8 +51,7 @@ class Sweep:
     about: str = ""
 
     def __post_init__(self) -> None:
-        if not self.name or set(self.name) - set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"):
-            raise SpecError(f"name: got {self.name!r}; allowed: letters, digits, '.', '_' and '-'")
+        _check_name(self.name)
         if isinstance(self.seeds, int):
             raise SpecError(f"seeds: got {self.seeds}, must be a list of seeds, such as range({self.seeds})")
         for kind in ("tasks", "solvers", "protocols", "seeds"):
@@ -71,12 +72,15 @@ class Sweep:
                 raise SpecError(f"{kind}: {error}") from None
             object.__setattr__(self, kind, made)
         for kind in ("tasks", "solvers", "protocols", "seeds", "tests"):
-            parts = list(getattr(self, kind))
-            for i, part in enumerate(parts):
-                if part in parts[:i]:
+            seen: set[Any] = set()
+            for part in getattr(self, kind):
+                if part in seen:
                     raise SpecError(f"{kind}: {part if isinstance(part, int) else _title(part)} is given twice")
+                seen.add(part)
         for task, solver, protocol in product(self.tasks, self.solvers, self.protocols):
             possible(task, solver, protocol)
+        for test, solver, protocol in product(self.tests, self.solvers, self.protocols):
+            possible(test, solver, protocol)
         for test, task in product(self.tests, self.tasks):
             if test.d != task.d:
                 raise SpecError(
@@ -107,7 +111,7 @@ def load(source: str) -> Sweep:
             found = runpy.run_path(str(path)).get("sweep")
         except SpecError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise SpecError(f"{path} cannot be run: {type(error).__name__}: {error}") from error
         if not isinstance(found, Sweep):
             raise SpecError(f"{path}: defines no `sweep` of type lfombench.harness.Sweep")
@@ -129,6 +133,10 @@ def parse(document: Document) -> Sweep:
     for key in ("name", "about"):
         if not isinstance(data.get(key, ""), str):
             raise document.error((key,), f"got {data[key]!r}, must be text")
+    try:
+        _check_name(data["name"])
+    except SpecError as error:
+        raise document.error(("name",), str(error)) from None
     parts = _Parts(document)
     tasks, solvers = parts.named("task", "tasks"), parts.named("solver", "solvers")
     protocols = parts.protocols()
@@ -141,19 +149,27 @@ def parse(document: Document) -> Sweep:
         solvers=[solver for solver, _ in solvers],
         protocols=[protocol for protocol, _ in protocols],
         seeds=seeds,
-        tests=[task for task, _ in parts.named("task", "tests")] if data.get("tests") else [],
+        tests=[task for task, _ in parts.named("task", "tests")] if data.get("tests") is not None else [],
     )
+
+
+def _check_name(name: str) -> None:
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}", name):
+        raise SpecError(f"name: got {name!r}; allowed: up to 100 letters, digits, '.', '_' and '-', no '.' in front")
 
 
 def _seeds(document: Document) -> list[int]:
     given = document.data.get("seeds", 1)
     if isinstance(given, dict) and set(given) == {"each"}:
         given = given["each"]
-    if isinstance(given, int) and not isinstance(given, bool) and given >= 1:
+    if type(given) is int and 1 <= given <= MOST_SEEDS:
         return list(range(given))
-    if isinstance(given, list) and given and all(isinstance(s, int) and not isinstance(s, bool) for s in given):
+    if isinstance(given, list) and given and all(type(s) is int and abs(s) < 2**63 for s in given):
         return given
-    raise document.error(("seeds",), f"got {json.dumps(given)}, must be a number of seeds >= 1, or a list of seeds")
+    raise document.error(
+        ("seeds",),
+        f"got {json.dumps(given)[:60]}, must be a number of seeds from 1 to {MOST_SEEDS:,}, or a list of whole numbers",
+    )
 
 
 class _Parts:
@@ -201,7 +217,7 @@ class _Parts:
                     at, f"got {json.dumps(entry)}, must be `{{use: name, field: value}}`; {nearest('', PROTOCOLS)}"
                 )
             for values, where in self.choices(entry, at):
-                if values["use"] not in PROTOCOLS:
+                if not isinstance(values["use"], str) or values["use"] not in PROTOCOLS:
                     raise self.document.error(
                         (*at, "use"), f"unknown protocol {values['use']!r}; {nearest(str(values['use']), PROTOCOLS)}"
                     )

@@ -90,12 +90,12 @@ def _open(uri: str, sweep: str, artifacts: str | None) -> tuple[Any, str]:
 
 
 def _shown(client: Any, experiment: str) -> set[str]:
-    """Jobs whose run is complete."""
+    """Jobs whose run is complete. One that failed is shown again when it is tried again."""
     shown: set[str] = set()
     token = None
     while True:
         page = client.search_runs([experiment], "attributes.status != 'RUNNING'", max_results=1000, page_token=token)
-        shown |= {run.data.tags["job"] for run in page if "job" in run.data.tags}
+        shown |= {run.data.tags["job"] for run in page if run.data.tags.get("status") in ("done", "diverged")}
         token = page.token
         if not token:
             return shown

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal, Protocol, runtime_checkable
 
 import torch
-from annotated_types import Ge
+from annotated_types import Ge, Le
 from jaxtyping import Float
 from torch import Tensor
 
-Depth = Annotated[int, Ge(1)]
+Depth = Annotated[int, Ge(1), Le(1000)]
 Params = Mapping[str, Tensor]
 Normal = Callable[..., Tensor]  # normal(*shape) -> jobs *shape, small and centred
 

@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from typing import Annotated, Protocol, runtime_checkable
 
 import torch
-from annotated_types import Ge
+from annotated_types import Ge, Le
 from jaxtyping import Float
 from torch import Tensor
 
-Count = Annotated[int, Ge(1)]
+Dimension = Annotated[int, Ge(1), Le(10_000)]
+Count = Annotated[int, Ge(1), Le(1_000_000)]
 NonNegative = Annotated[float, Ge(0)]
 
 
@@ -67,7 +68,8 @@ class Quadratic:
     def whiten(self, g: Float[Tensor, "*jobs d prompts"]) -> Float[Tensor, "*jobs d prompts"]:
         """Sigma^{-1} g: what a method may use that knows the covariates' distribution."""
         root = self.root.movedim(-1, -3)
-        return apply(torch.cholesky_inverse(torch.linalg.cholesky(root @ root.mT)).movedim(-3, -1), g)
+        inverse = torch.linalg.inv(root)
+        return apply((inverse.mT @ inverse).movedim(-3, -1), g)
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,7 @@ class Task(ABC):
     `streams 1 1` for a float, `streams k` for k floats; so write them with broadcasting.
     """
 
-    d: Count
+    d: Dimension
     n: Count
 
     def check(self) -> None:

@@ -40,7 +40,7 @@ ORDER = [
         "engine",
         "pack",
     ),
-    *("sweep", "document", "job", "streams", "protocol", "errors", "place", "schema"),
+    *("sweep", "document", "job", "streams", "protocol", "place", "errors", "schema"),
 ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 import subprocess
 import sys
 
@@ -76,7 +77,7 @@ def test_run_shows_boards_and_writes_a_report(small, tmp_path):
     assert "nothing to run" in again.stdout
 
     def board(text: str) -> str:
-        return text[text.index("published(") : text.index("log mean")]
+        return text[text.index("published(") : text.index("natural log")]
 
     assert board(again.stdout) == board(done.stdout)
 
@@ -140,6 +141,9 @@ BAD = [
     (["board", "--out", "{store}", "--sweep", "smal"], 1, "no sweep 'smal'", "did you mean 'small'?"),
     (["query", "SELECT los FROM results", "--out", "{store}"], 1, "cannot be answered", "Tables: results(job, task"),
     (["query", "SELECT", "--out", "{store}"], 1, "cannot be answered", ""),
+    (["query", "DROP TABLE results", "--out", "{store}"], 1, "query only reads", "SELECT"),
+    (["board", "--out", "foo://x"], 1, "not a place for a store", ""),
+    (["board", "--out", ""], 1, "--out is empty", ""),
     (["ui", "--out", "{folder}/nothing"], 1, "holds no results yet", ""),
     (
         ["submit", "fig1", "--address", "head:8265", "--out", "x"],
@@ -161,6 +165,38 @@ def test_bad_input_is_named_without_a_traceback(arguments, code, says, and_says,
     assert says in done.stderr
     assert and_says in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_damaged_stores_say_which_file(finished, tmp_path, small):
+    """A cut-off table, a damaged record of a sweep, a damaged version."""
+    for name, says in (
+        ("results/cut.parquet", "cannot be read"),
+        ("sweeps/odd.json", "odd.json is damaged: delete it"),
+        ("store.json", "store.json is damaged"),
+    ):
+        out = tmp_path / name.partition(".")[0].replace("/", "-")
+        shutil.copytree(finished, out)
+        (out / name).write_text("[")
+        done = lfombench("run", str(small), "--out", str(out), "--workers", "0", "--mlflow", "off")
+        if not name.startswith("sweeps"):
+            assert done.returncode == 1
+            assert says in done.stderr
+        shown = lfombench("board", "--out", str(out))
+        if name != "store.json":
+            assert shown.returncode == 1
+            assert says in shown.stderr
+        assert "Traceback" not in done.stderr + shown.stderr
+
+
+def test_a_solver_that_exits_is_a_failed_job(tmp_path):
+    (tmp_path / "mine.py").write_text(OWN.replace("w = problem.start()", "raise SystemExit(0)"))
+    (tmp_path / "own.yaml").write_text(
+        "name: own\nprotocol: rigorous\ntasks: [linear_regression: {d: 2, n: 4}]\nsolvers: ['mine:Signs': {depth: 2}]\n"
+    )
+    done = lfombench("run", "own.yaml", "--workers", "0", "--mlflow", "off", cwd=tmp_path)
+    assert done.returncode == 3
+    assert "failed: mine:Signs depth 2 seed 0" in done.stderr
+    assert "1 job in" in done.stdout
 
 
 def test_debug_shows_the_traceback(tmp_path):

@@ -135,6 +135,25 @@ def test_an_extended_sweep_runs_only_the_difference(tmp_path):
     assert after.filter(pl.col("test").str.contains("n=3")).equals(before)
 
 
+def test_growing_by_a_test_loses_nothing_even_if_files_were_lost(tmp_path):
+    """Results of one pack at different times lie in different files; a job run once more keeps its first record."""
+    task, shifted = LinearRegression(d=2, n=3), LinearRegression(d=2, n=9)
+    solver = LinearTransformer(depth=1, preconditioner="full")
+    plain = Sweep(name="plain", tasks=[task], solvers=[solver], protocols=[QUICK])
+    more = Sweep(name="more", tasks=[task], solvers=[solver], protocols=[QUICK], tests=[shifted, task])
+    out = str(tmp_path / "out")
+    assert run(plain, out, workers=0, mlflow="off").done == 1
+    [first] = list((tmp_path / "out" / "results").iterdir())
+    assert run(more, out, workers=0, mlflow="off").done == 1
+    rows, curves = results(out), pl.read_parquet(tmp_path / "out" / "curves" / "*.parquet")
+    assert len(rows) == len(rows.unique(["job", "test", "step"])) == 4
+    assert len(curves) == len(curves.unique(["job", "step"]))
+    first.unlink()
+    assert run(plain, out, workers=0, mlflow="off").done == 1
+    assert run(more, out, workers=0, mlflow="off").ran == 0
+    assert results(out).equals(rows)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Breaks(LinearTransformer):
     """Raises for one value of a float, which is data: so the pack holds good jobs and one bad."""
