@@ -41,18 +41,30 @@ def test_the_sweep_is_the_shipped_one(tmp_path):
     assert [job.id for job in shown.jobs()] == [job.id for job in shipped.jobs()]
 
 
+def test_the_sweep_in_python(tmp_path):
+    (tmp_path / "short.py").write_text(block("python", "sweep = Sweep("))
+    assert len(load(str(tmp_path / "short.py"))) == 9
+
+
 def test_a_solver_and_a_task_of_ones_own(tmp_path):
-    (tmp_path / "mine.py").write_text(block("python", "class HeavyBall") + block("python", "class UniformRegression"))
+    (tmp_path / "mine.py").write_text(
+        block("python", "class HeavyBall")
+        + block("python", "class LearnedMomentum")
+        + block("python", "class UniformRegression")
+    )
     entry = re.search(r"`- ('mine:HeavyBall': .*?)`", README)
     assert entry
     (tmp_path / "own.yaml").write_text(
         "name: own\nprotocol: {use: rigorous, steps: 5, test_prompts: 1000}\n"
         "tasks: ['mine:UniformRegression': {d: 3, n: 9}]\n"
         f"solvers:\n  - {entry[1]}\n  - memformer: {{memory: cgd, preconditioner: full, depth: 2}}\n"
+        "  - 'mine:LearnedMomentum': {depth: 3}\n"
     )
     done = lfombench("run", "own.yaml", "--workers", "0", "--mlflow", "off", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    found = pl.read_parquet(tmp_path / "out" / "results" / "*.parquet").filter(solver="mine:HeavyBall").sort("step")
+    found = pl.read_parquet(tmp_path / "out" / "results" / "*.parquet")
+    assert "mine:LearnedMomentum" in found["solver"].to_list()
+    found = found.filter(solver="mine:HeavyBall").sort("step")
     assert np.all(np.diff(found["mse"]) < 0)
 
 
