@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import altair as alt
@@ -17,7 +17,7 @@ WIDTH, HEIGHT = 400, 280
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#7F7F7F")
 
 
-def colours(solvers: Sequence[str]) -> dict[str, str]:
+def colours(solvers: Iterable[str]) -> dict[str, str]:
     """A colour per solver, the same in every chart of a report."""
     return {solver: COLOURS[i % len(COLOURS)] for i, solver in enumerate(sorted(solvers))}
 

@@ -30,7 +30,7 @@ def render(out: str, wanted: list[Wanted]) -> str:
 
 def _sweep(out: str, sweep: Wanted) -> dict[str, Any]:
     found = boards(out, sweep)
-    palette = charts.colours([solver for solver in {row.solver for board in found.boards for row in board.rows}])
+    palette = charts.colours({row.solver for board in found.boards for row in board.rows})
     return {
         "boards": found,
         "sections": [
@@ -52,7 +52,6 @@ def _curves(out: str, sweep: Wanted, board: Board, palette: dict[str, str]) -> l
     )
     curves = (
         table(out, "curves")
-        .unique(["job", "step"])
         .join(jobs.select("job", "solver", "depth"), on="job")
         .filter(pl.col("loss").is_finite() & (pl.col("loss") > 0))
         .group_by("solver", "depth", "step")

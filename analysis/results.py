@@ -9,9 +9,10 @@ from typing import Any
 
 import polars as pl
 import pyarrow.dataset as ds
+from pyarrow import fs
+
 from lfombench.harness import schema
 from lfombench.harness.place import locate
-from pyarrow import fs
 
 
 class NoStore(Exception):

@@ -20,11 +20,12 @@ from pathlib import Path
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
+from naive import NaiveMemformer, train
+
 from lfombench.harness import PROTOCOLS, Job, engine
 from lfombench.harness.pack import Pack, Source
 from lfombench.solvers import Memformer
 from lfombench.tasks import LinearRegression
-from naive import NaiveMemformer, train
 
 CPU = torch.device("cpu")
 DEPTH, JOBS = 4, 16

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Bool, Float
+from torch import Tensor
+
 from lfombench.solvers import Method, Params
 from lfombench.tasks import Prompts, Task
-from torch import Tensor
 
 from .pack import Pack, Source, per_job, stack
 from .protocol import Protocol

@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any, TypeVar
 
+from pydantic import TypeAdapter, ValidationError
+
 from lfombench.solvers import SOLVERS, Method
 from lfombench.tasks import TASKS, Task
-from pydantic import TypeAdapter, ValidationError
 
 from .errors import SpecError, nearest
 from .protocol import PROTOCOLS, Protocol

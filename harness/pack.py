@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, TypeVar
 
 import torch
-from lfombench.tasks import Prompts, Task
 from torch import Tensor
+
+from lfombench.tasks import Prompts, Task
 
 from .job import Job, digest, name_of
 from .streams import Streams

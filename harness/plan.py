@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from lfombench.tasks import Task
 
+from .engine import FIT_PROMPTS
 from .job import Job, label
 from .pack import Pack
 
@@ -35,7 +36,7 @@ def _width(job: Job) -> int:
     members = Pack((job,)).members
     train = 4 * protocol.batch * d * (d + 8 * depth) * members if job.solver.family == "learned" else 0
     # test prompts come in chunks, a closed-form fit takes all of its prompts at once
-    closed = 8 * 102_400 * d * (d + 3 * depth) if job.solver.family == "bound" else 0
+    closed = 8 * FIT_PROMPTS * d * (d + 3 * depth) if job.solver.family == "bound" else 0
     test = 8 * protocol.test_prompts * (depth + 1)
     return max(1, min(WIDEST, MEMORY // (train + closed + test)))
 
@@ -48,7 +49,7 @@ def work(pack: Pack) -> float:
     tested = jobs * (1 + len(pack.tests)) * protocol.test_prompts
     seconds = 0.05 + tested * (1e-6 + 8e-9 * d * (d + 2) * (depth + 1))
     if job.solver.family == "bound":
-        seconds += jobs * 102_400 * (1e-6 + 20e-9 * d * (d + 2 * depth) * depth)
+        seconds += jobs * FIT_PROMPTS * (1e-6 + 20e-9 * d * (d + 2 * depth) * depth)
     if job.solver.family == "learned":
         layers = depth * (120e-6 + 4.4e-9 * pack.members * protocol.batch * d * (d + 4))
         draws = jobs * protocol.batch * 1e-6 if protocol.fresh else 0.0
@@ -60,7 +61,6 @@ def work(pack: Pack) -> float:
 class Estimate:
     """What is left to do, in seconds on so many workers."""
 
-    packs: int
     seconds: float
     workers: int
     measured: bool  # whether the store's own history calibrated it
@@ -70,7 +70,7 @@ def estimate(todo: list[Pack], workers: int, history: float | None) -> Estimate:
     """Time for these packs; `history` is seconds per unit of work, measured on packs already run."""
     costs = [work(pack) * (history or 1.0) for pack in todo]
     seconds = max(sum(costs) / max(workers, 1), max(costs, default=0.0))
-    return Estimate(len(todo), seconds, workers, history is not None)
+    return Estimate(seconds, workers, history is not None)
 
 
 def pending(jobs: Iterable[Job], tests: tuple[str, ...], done: set[tuple[str, str]]) -> Iterator[Job]:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 def status(out: str, sweep: str | None, as_json: bool) -> None:
     """Say how far the sweeps of a store are."""
     import polars as pl
+
     from lfombench.analysis.board import boards
     from lfombench.analysis.results import table
 
@@ -78,6 +79,7 @@ def board(out: str, sweep: str | None, as_json: bool) -> None:
 def query(sql: str, out: str, form: str) -> None:
     """Ask a store in SQL. Tables: results, jobs, curves."""
     import polars as pl
+
     from lfombench.analysis.results import table
 
     from .schema import TABLES
@@ -109,7 +111,7 @@ def query(sql: str, out: str, form: str) -> None:
 @SWEEP
 def report(out: str, sweep: str | None) -> None:
     """Write the store's HTML report."""
-    click.echo(write_report(out, [wanted.name for wanted in wanted_sweeps(out, sweep)]))
+    click.echo(write_report(out, wanted_sweeps(out, sweep)))
 
 
 @click.command()
@@ -131,24 +133,21 @@ def wanted_sweeps(out: str, sweep: str | None) -> list[Wanted]:
     from lfombench.analysis.results import NoStore, sweeps
 
     try:
-        found = sweeps(out)
+        found = sweeps(out, sweep or "*")
+        if sweep and not found:
+            raise UserError(f"no sweep {sweep!r} in {out}; {nearest(sweep, [wanted.name for wanted in sweeps(out)])}")
     except NoStore as error:
         raise UserError(str(error)) from error
-    if sweep is None:
-        return found
-    named = [wanted for wanted in found if wanted.name == sweep]
-    if not named:
-        raise UserError(f"no sweep {sweep!r} in {out}; {nearest(sweep, [wanted.name for wanted in found])}")
-    return named
+    return found
 
 
-def write_report(out: str, names: list[str]) -> str:
+def write_report(out: str, wanted: list[Wanted]) -> str:
     """Write the report of these sweeps into their store; where it is."""
     from lfombench.analysis.report import render
 
     from .place import locate, within
 
-    html = render(out, [wanted for wanted in wanted_sweeps(out, None) if wanted.name in names])
+    html = render(out, wanted)
     files, root = locate(out)
     try:
         files.create_dir(f"{root}/report", recursive=True)

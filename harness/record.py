@@ -43,12 +43,18 @@ def execute(pack: Pack, device: torch.device) -> Outcome:
         for j, job in enumerate(pack.jobs):
             if task == job.task:
                 continue  # named among the tests as well
-            trained.diverged[j] = trained.diverged[j] or _overflow(squared_error[j])
-            row = _names(job) | _fate(trained, j) | {"family": job.solver.family, "test": label(task or job.task)}
-            results += [row | loss for loss in _losses(squared_error[j].cpu().numpy(), trained.diverged[j] is not None)]
+            reason = trained.diverged[j] or _overflow(squared_error[j])
+            if task is None:
+                trained.diverged[j] = reason  # a job fares as it does on its own task; another test speaks for itself
+            row = _names(job) | _fate(trained, j, reason)
+            row |= {"family": job.solver.family, "test": label(task or job.task)}
+            results += [row | loss for loss in _losses(squared_error[j].cpu().numpy(), reason is not None)]
     cost = _cost(pack, device, time.perf_counter() - begin)
     jobs = [
-        _names(job) | _fate(trained, j) | cost | {"spec": spec(job), "learning_rate": trained.learning_rates[j]}
+        _names(job)
+        | _fate(trained, j, trained.diverged[j])
+        | cost
+        | {"spec": spec(job), "learning_rate": trained.learning_rates[j]}
         for j, job in enumerate(pack.jobs)
     ]
     losses, norms = trained.losses.T.tolist(), trained.gradient_norms.T.tolist()
@@ -88,14 +94,13 @@ def _names(job: Job) -> dict[str, Any]:
     }
 
 
-def _fate(trained: engine.Trained, j: int) -> dict[str, Any]:
-    reason = trained.diverged[j]
+def _fate(trained: engine.Trained, j: int, reason: str | None) -> dict[str, Any]:
     params = sum(p[j].numel() for p in trained.params.values())
     return {"status": "diverged" if reason else "done", "reason": reason, "params": params}
 
 
 def _overflow(squared_error: torch.Tensor) -> str | None:
-    """Why a job counts as diverged though training did not: an iterate has no finite mean error on the test prompts."""
+    """Why a job counts as diverged on a test though training did not: an iterate has no finite mean error."""
     finite = squared_error.mean(-1).isfinite().tolist()
     return None if all(finite) else f"the test error is not finite from step {finite.index(False)} on"
 

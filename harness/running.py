@@ -9,7 +9,7 @@ import sys
 import click
 
 from .options import JSON, OUT, interrupt
-from .reading import write_report
+from .reading import wanted_sweeps, write_report
 
 
 @click.command()
@@ -46,7 +46,7 @@ def run(sweep: str, out: str, address: str | None, workers: int | None, mlflow: 
         click.echo(f'{len(summary.failed)} jobs failed; all of them: lfombench query "{sql}" --out {out}', err=True)
     if summary.mlflow_error:
         click.echo(f"MLflow could not be written: {summary.mlflow_error}. The same command tries again.", err=True)
-    path = write_report(out, [wanted.name])
+    path = write_report(out, wanted_sweeps(out, wanted.name))
     tried = summary.ran + len(summary.failed)
     took = f"{counted(tried, 'job')} in {duration(summary.seconds)}" if tried else "nothing to run"
     runs = f"; runs: lfombench ui --out {out}" if mlflow is None and "://" not in out else ""

@@ -73,7 +73,7 @@ class OnRay:
     def __init__(self, address: str | None = None, workers: int | None = None) -> None:
         """Start Ray on this machine, or join the cluster at `address`."""
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # or every worker without a GPU warns
         import ray
 
         self.ray = ray

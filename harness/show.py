@@ -6,13 +6,14 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from lfombench.analysis.board import Board, Boards, Cell, boards
-from lfombench.analysis.results import sweeps
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
+
+from lfombench.analysis.board import Board, Boards, Cell, boards
+from lfombench.analysis.results import sweeps
 
 if TYPE_CHECKING:
     from .launch import Plan

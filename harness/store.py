@@ -1,6 +1,7 @@
 """The ledger: Parquet files under one folder or object-store prefix, written by one process.
 
-    results/PACK.parquet  jobs/PACK.parquet  curves/PACK.parquet  weights/PACK.safetensors  sweeps/NAME.json
+    jobs/PACK.parquet  curves/PACK.parquet  weights/PACK.safetensors  sweeps/NAME.json
+    results/ROWS.parquet, where ROWS hashes the pack and the (job, test) pairs in the file
 
 A pack's results are written last, under a temporary name, and then renamed: a job is done when its results are there.
 Writing the same pack again replaces the same files.

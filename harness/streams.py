@@ -33,11 +33,11 @@ class Streams:
         self.dtype, self.device = dtype, device
         self.numpy_dtype: Any = np.float64 if dtype == torch.float64 else np.float32
 
-    def normal(self, *shape: int) -> Float[Tensor, streams * shape]:
+    def normal(self, *shape: int) -> Float[Tensor, "streams ..."]:
         """Standard normals."""
         return self._draw(lambda g: g.standard_normal(shape, dtype=self.numpy_dtype))
 
-    def uniform(self, *shape: int) -> Float[Tensor, streams * shape]:
+    def uniform(self, *shape: int) -> Float[Tensor, "streams ..."]:
         """Uniforms on [0, 1)."""
         return self._draw(lambda g: g.random(shape, dtype=self.numpy_dtype))
 

@@ -268,11 +268,12 @@ class _Parts:
 
     def distinct(self, made: list[tuple[Any, Keys]]) -> list[tuple[Any, Keys]]:
         """The same, or an error at the second of two that are equal."""
-        for i, (part, at) in enumerate(made):
-            for other, first in made[:i]:
-                if part == other:
-                    line = self.document.lines[first]
-                    raise self.document.error(at, f"{_title(part)} is given twice, first on line {line}")
+        first: dict[Any, Keys] = {}
+        for part, at in made:
+            if part in first:
+                line = self.document.lines[first[part]]
+                raise self.document.error(at, f"{_title(part)} is given twice, first on line {line}")
+            first[part] = at
         return made
 
     def fit(

@@ -33,7 +33,6 @@ class Tracker:
     def __init__(self, uri: str, sweep: str, artifacts: str | None) -> None:
         self.uri, self.sweep, self.artifacts = uri, sweep, artifacts
         self.error: str | None = None
-        self.logged = 0
         self.waiting: queue.Queue[dict[str, pa.Table] | None] = queue.Queue()
         self.thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
         self.thread.start()
@@ -42,10 +41,10 @@ class Tracker:
         """Show these jobs, given with their results and curves."""
         self.waiting.put(tables)
 
-    def close(self, seconds: float | None = None) -> None:
+    def close(self) -> None:
         """Wait until all is written."""
         self.waiting.put(None)
-        self.thread.join(seconds)
+        self.thread.join()
 
     def _work(self) -> None:
         try:
@@ -59,7 +58,6 @@ class Tracker:
                             client, experiment, self.sweep, job, losses.get(job["job"], []), curves.get(job["job"], [])
                         )
                         shown.add(job["job"])
-                        self.logged += 1
         except Exception as error:
             self.error = f"{type(error).__name__}: {error}"
 

@@ -27,10 +27,10 @@ NonNegative = Annotated[float, Ge(0)]
 class Random(Protocol):
     """Independent random streams side by side; every draw has `streams` as its first axis."""
 
-    def normal(self, *shape: int) -> Float[Tensor, streams * shape]:
+    def normal(self, *shape: int) -> Float[Tensor, "streams ..."]:
         """Standard normals."""
 
-    def uniform(self, *shape: int) -> Float[Tensor, streams * shape]:
+    def uniform(self, *shape: int) -> Float[Tensor, "streams ..."]:
         """Uniforms on [0, 1)."""
 
     def chi_square(self, degrees: list[int], prompts: int) -> Float[Tensor, "streams degrees prompts"]:
@@ -67,8 +67,7 @@ class Quadratic:
 
     def whiten(self, g: Float[Tensor, "*jobs d prompts"]) -> Float[Tensor, "*jobs d prompts"]:
         """Sigma^{-1} g: what a method may use that knows the covariates' distribution."""
-        root = self.root.movedim(-1, -3)
-        inverse = torch.linalg.inv(root)
+        inverse = torch.linalg.inv(self.root.movedim(-1, -3))
         return apply((inverse.mT @ inverse).movedim(-3, -1), g)
 
 

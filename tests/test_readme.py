@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import torch
+
 from lfombench.harness import load
 from lfombench.harness.streams import Streams
 

@@ -10,6 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from scipy import stats
+
 from lfombench.analysis.board import boards
 from lfombench.analysis.published import FIGURE_1, PUBLISHED, published
 from lfombench.analysis.report import render
@@ -17,7 +19,6 @@ from lfombench.analysis.results import NoStore, sweeps, table
 from lfombench.analysis.statistics import mean_interval
 from lfombench.harness import load, schema
 from lfombench.harness.job import label
-from scipy import stats
 
 
 @pytest.mark.parametrize("values", [[1.0, 2.0], [0.3, 0.1, 0.7, 0.2], [5.0] * 3])

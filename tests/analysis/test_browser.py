@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from lfombench.analysis.report import render
 from lfombench.analysis.results import sweeps
 

@@ -178,7 +178,9 @@ def test_damaged_stores_say_which_file(finished, tmp_path, small):
         shutil.copytree(finished, out)
         (out / name).write_text("[")
         done = lfombench("run", str(small), "--out", str(out), "--workers", "0", "--mlflow", "off")
-        if not name.startswith("sweeps"):
+        if name.startswith("sweeps"):
+            assert done.returncode == 0, done.stderr  # another sweep's record is none of this one's business
+        else:
             assert done.returncode == 1
             assert says in done.stderr
         shown = lfombench("board", "--out", str(out))

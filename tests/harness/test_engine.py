@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 import torch
+
 from lfombench.harness import PROTOCOLS, Job, engine
 from lfombench.harness.pack import Pack, Source, stack
 from lfombench.harness.record import execute
@@ -253,6 +254,16 @@ def test_a_test_error_that_is_not_finite_is_an_outcome():
     assert set(tables["jobs"]["status"].to_pylist()) == {"diverged"}
     assert tables["jobs"]["reason"][0].as_py() == "the test error is not finite from step 2 on"
     assert tables["results"]["mse"].null_count == len(tables["results"])
+
+
+def test_overflow_on_one_test_does_not_touch_the_others():
+    """Gradient descent with a step that the task stands, a shifted one does not, and a third does again."""
+    wild, mild = replace(TASK, spectrum=(1e3,) * 5), replace(TASK, noise=0.1)
+    solver = GradientDescent(depth=60, step=0.5)
+    tables = execute(Pack(jobs(solver, seeds=[0]), (wild, mild)), CPU).tables
+    fates = {row["test"]: (row["status"], row["mse"] is None) for row in tables["results"].to_pylist()}
+    assert list(fates.values()) == [("done", False), ("diverged", True), ("done", False)]
+    assert tables["jobs"]["status"].to_pylist() == ["done"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 import torch
+
 from lfombench.analysis.results import table
 from lfombench.harness import PROTOCOLS, Sweep, load, run, schedule
 from lfombench.harness.errors import UserError

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from lfombench.harness import PROTOCOLS, Job, Sweep, load
 from lfombench.harness.errors import SpecError
 from lfombench.harness.job import label

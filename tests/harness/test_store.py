@@ -10,6 +10,8 @@ from dataclasses import replace
 import pyarrow.parquet as pq
 import pytest
 import torch
+from pyarrow import fs
+
 from lfombench.harness import PROTOCOLS, Job, load
 from lfombench.harness.errors import UserError
 from lfombench.harness.pack import Pack
@@ -18,7 +20,6 @@ from lfombench.harness.schema import RESULTS, TABLES, VERSION
 from lfombench.harness.store import Store
 from lfombench.solvers import ConjugateGradient, LinearTransformer
 from lfombench.tasks import LinearRegression
-from pyarrow import fs
 
 QUICK = replace(PROTOCOLS["rigorous"], steps=2, batch=4, learning_rates=(0.1,), test_prompts=64)
 TASK = LinearRegression(d=2, n=3)

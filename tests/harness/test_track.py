@@ -11,6 +11,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+
 from lfombench.analysis.results import table
 from lfombench.harness import load, run
 

@@ -7,10 +7,11 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy.sparse.linalg import cg
+
 from lfombench.harness.streams import Streams
 from lfombench.solvers import BestLfom, ConjugateGradient, GradientDescent, LinearTransformer, Memformer
 from lfombench.tasks import Examples, LinearRegression, Prompts
-from scipy.sparse.linalg import cg
 
 CPU = torch.device("cpu")
 FIGURE_1 = LinearRegression(d=5, n=20, spectrum=(1.0, 1.0, 0.5, 0.25, 1.0))

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from scipy import stats
+
 from lfombench.harness.streams import Streams
 from lfombench.tasks import LinearRegression, apply
 from lfombench.tasks.linear_regression import haar
-from scipy import stats
 
 SPECTRUM = (1.0, 1.0, 0.5, 0.25, 1.0)
 CPU = torch.device("cpu")
