@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import asdict, dataclass, fields
 from typing import Any, TypeVar
@@ -10,10 +10,11 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from lfombench.tasks import Prompts, Task
+from lfombench.tasks import Prompts, Random, Task
 
 from .job import Job, digest, name_of
-from .streams import Streams
+from .protocol import Protocol
+from .streams import Streams, keys
 
 T = TypeVar("T")
 
@@ -48,57 +49,70 @@ def spec_of(part: Any) -> dict[str, Any]:
     return {name_of(part): asdict(part)}
 
 
-def stack(parts: Sequence[T], dtype: torch.dtype, device: torch.device) -> T:
-    """One part whose float fields are tensors with an entry per given part: `parts 1 1`, or `parts k` for k floats."""
-
-    def stacked(values: list[Any]) -> Any:
+def floats(parts: Sequence[Any], dtype: torch.dtype, device: torch.device) -> dict[str, Tensor]:
+    """The float fields of tasks or solvers, an entry per part: `parts 1 1`, or `parts k` for k floats."""
+    found = {}
+    for f in fields(parts[0]):
+        values = [getattr(part, f.name) for part in parts]
         if isinstance(values[0], float):
-            return torch.tensor(values, dtype=dtype, device=device)[:, None, None]
-        if isinstance(values[0], tuple) and values[0] and isinstance(values[0][0], float):
-            return torch.tensor(values, dtype=dtype, device=device)
-        return values[0]
+            found[f.name] = torch.tensor(values, dtype=dtype, device=device)[:, None, None]
+        elif isinstance(values[0], tuple) and values[0] and isinstance(values[0][0], float):
+            found[f.name] = torch.tensor(values, dtype=dtype, device=device)
+    return found
 
-    packed = copy(parts[0])
-    for f in fields(packed):  # type: ignore[arg-type]
-        object.__setattr__(packed, f.name, stacked([getattr(part, f.name) for part in parts]))
+
+def having(part: T, values: Mapping[str, Tensor]) -> T:
+    """The part with tensors in place of its floats."""
+    packed = copy(part)
+    for name, value in values.items():
+        object.__setattr__(packed, name, value)
     return packed
 
 
-class Source:
-    """Prompts for the jobs of a pack, from one stream per task and seed: jobs that agree in both meet the same prompts.
+def stack(parts: Sequence[T], dtype: torch.dtype, device: torch.device) -> T:
+    """One part that holds the floats of all."""
+    return having(parts[0], floats(parts, dtype, device))
+
+
+def prompts(pack: Pack, tasks: Sequence[Task], role: str, dtype: torch.dtype, device: torch.device) -> Drawing:
+    """Where the pack's jobs get prompts for a role from: one stream per task and seed, whatever the solver.
 
     The frame (a rotation, say) depends only on the kind of task, its d and the seed, so that a shifted test task turns
     with its training task.
     """
+    words, turns = [], []
+    for task, job in zip(tasks, pack.jobs, strict=True):
+        data = job.seed if job.protocol.data_seed is None else f"data {job.protocol.data_seed}"
+        words.append((role, spec_of(task), data))
+        turns.append(("frame", name_of(task), task.d, job.seed))
+    job = {f"task.{name}": value for name, value in floats(tasks, dtype, device).items()}
+    frame = stack(tasks, torch.float64, device).frame(Streams(keys(turns, device), torch.float64))
+    if frame is not None:
+        job["frame"] = frame.to(dtype).contiguous()
+    return Drawing(tasks[0], job, keys(words, device), pack.first.protocol)
 
-    def __init__(
-        self, tasks: Sequence[Task], jobs: Sequence[Job], role: str, dtype: torch.dtype, device: torch.device
-    ) -> None:
-        words = [(spec_of(t), job.seed, job.protocol.data_seed) for t, job in zip(tasks, jobs, strict=True)]
-        names = [digest(word) for word in words]
-        distinct = list(dict.fromkeys(names))
-        self.index = [distinct.index(name) for name in names]
-        streams = [(tasks[i], words[i]) for i in map(names.index, distinct)]
-        self.shared = self.index != list(range(len(jobs)))
-        self.task = stack([task for task, _ in streams], dtype, device)
-        frames = Streams(
-            [("frame", name_of(task), task.d, seed) for task, (_, seed, _) in streams], torch.float64, device
-        )
-        frame = self.task.frame(frames)
-        self.frame = None if frame is None else frame.to(dtype)
-        keys = [
-            (role, spec, seed if data_seed is None else f"data {data_seed}") for _, (spec, seed, data_seed) in streams
-        ]
-        self.random = Streams(keys, dtype, device)
 
-    def draw(self, prompts: int, *, through: str, query: str, withheld: int = 0) -> Prompts:
-        """The next prompts of every job: `through` examples or statistics, with a sampled or an exact query."""
-        if through == "statistics" and query == "exact" and not withheld:
-            drawn = self.task.prompts(self.random, self.frame, prompts)
-        else:
-            examples = self.task.examples(self.random, self.frame, prompts).withhold(withheld)
-            drawn = examples.prompts(sampled_query=query == "sampled")
-        return drawn.select(self.index) if self.shared else drawn
+@dataclass(frozen=True)
+class Drawing:
+    """How a pack draws prompts: the task's structure, each job's floats and frame, and the streams' keys."""
+
+    task: Task
+    job: dict[str, Tensor]
+    key: Tensor
+    protocol: Protocol
+
+    def draw(self, job: Mapping[str, Tensor], random: Random, prompts: int, withheld: int = 0) -> Prompts:
+        """A batch as the protocol says: examples or statistics, with a sampled or an exact query."""
+        task, frame = having(self.task, under("task", job)), job.get("frame")
+        if self.protocol.draw == "statistics" and self.protocol.query == "exact" and not withheld:
+            return task.prompts(random, frame, prompts)
+        examples = task.examples(random, frame, prompts).withhold(withheld)
+        return examples.prompts(sampled_query=self.protocol.query == "sampled")
+
+
+def under(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Those named `name.x`, as x."""
+    return {key.partition(".")[2]: value for key, value in tensors.items() if key.startswith(f"{name}.")}
 
 
 def per_job(values: Sequence[float], like: Tensor) -> Tensor:

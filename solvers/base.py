@@ -79,7 +79,7 @@ def preconditioner(shape: Shape, depth: int, d: int, normal: Normal) -> Tensor:
 def precondition(shape: Shape, A: Tensor, l: int, g: Float[Tensor, "*jobs d prompts"]) -> Tensor:
     """A_l g."""
     if shape == "full":
-        return A[..., l, :, :] @ g
+        return (A[..., l, :, :, None] * g.unsqueeze(-3)).sum(-2)
     return (A[..., l, :, None] if shape == "diagonal" else A[..., l, None, None]) * g
 
 

@@ -51,7 +51,7 @@ class BestLfom(Method):
         yield problem.start()
         krylov = torch.stack(list(self._krylov(problem)), -3)  # jobs depth d prompts
         for k in range(self.depth):
-            yield torch.einsum("...i,...idp->...dp", params["q"][..., k, :], krylov)
+            yield (params["q"][..., k, :, None, None] * krylov).sum(-3)
 
     def _krylov(self, problem: Problem) -> Iterator[Tensor]:
         """b, G b, G^2 b, ..., preconditioned throughout."""

@@ -10,7 +10,7 @@ and `some` is either `prompts` or 1, for what all prompts of a stream have in co
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Protocol, runtime_checkable
 
 import torch
@@ -39,19 +39,21 @@ class Random(Protocol):
 
 def apply(M: Float[Tensor, "*batch d k some"], v: Float[Tensor, "*jobs k prompts"]) -> Float[Tensor, "*jobs d prompts"]:
     """M v, with one matrix per prompt, or one for all where M's last axis is 1."""
-    return M.squeeze(-1) @ v if M.shape[-1] == 1 else (M * v.unsqueeze(-3)).sum(-2)
+    return (M * v.unsqueeze(-3)).sum(-2)
 
 
 @dataclass(frozen=True)
 class Quadratic:
     """R(w) = <w, G w> / 2 - <b, w>, one per prompt: the least-squares risk of the prompt's examples, up to a constant.
 
-    `root` is a square root of the covariates' covariance, Sigma = root root^T. Only methods that are told Sigma use it.
+    `root` is a square root of the covariates' covariance, Sigma = root root^T, and `dual` its inverse transposed, where
+    the task knows it. Only methods that are told Sigma use them.
     """
 
     G: Float[Tensor, "streams d d prompts"]
     b: Float[Tensor, "streams d prompts"]
     root: Float[Tensor, "streams d d some"]
+    dual: Float[Tensor, "streams d d some"] | None = None
 
     def start(self) -> Float[Tensor, "streams d prompts"]:
         """w_0 = 0."""
@@ -67,8 +69,10 @@ class Quadratic:
 
     def whiten(self, g: Float[Tensor, "*jobs d prompts"]) -> Float[Tensor, "*jobs d prompts"]:
         """Sigma^{-1} g: what a method may use that knows the covariates' distribution."""
-        inverse = torch.linalg.inv(self.root.movedim(-1, -3))
-        return apply((inverse.mT @ inverse).movedim(-3, -1), g)
+        dual = self.dual
+        if dual is None:
+            dual = torch.linalg.inv(self.root.movedim(-1, -3)).mT.movedim(-3, -1)
+        return apply(dual, apply(dual.transpose(-2, -3), g))
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,9 @@ class Prompts:
 
     def select(self, streams: list[int]) -> Prompts:
         """A batch whose k-th stream is this one's streams[k]."""
-        problem = Quadratic(self.problem.G[streams], self.problem.b[streams], self.problem.root[streams])
+        given = self.problem
+        dual = None if given.dual is None else given.dual[streams]
+        problem = Quadratic(given.G[streams], given.b[streams], given.root[streams], dual)
         return Prompts(problem, self.w_star[streams], self.judge[streams])
 
     def residual(self, w: Float[Tensor, "*jobs d prompts"]) -> Float[Tensor, "*jobs k prompts"]:
@@ -106,18 +112,19 @@ class Examples:
     query: Float[Tensor, "streams d prompts"]
     w_star: Float[Tensor, "streams d prompts"]
     root: Float[Tensor, "streams d d some"]  # Sigma = root root^T
+    dual: Float[Tensor, "streams d d some"] | None = None  # its inverse transposed, where it is known
 
     def withhold(self, count: int) -> Examples:
         """The same prompts without their last `count` examples."""
         keep = self.y.shape[-2] - count
-        return Examples(self.X[..., :keep, :], self.y[..., :keep, :], self.query, self.w_star, self.root)
+        return replace(self, X=self.X[..., :keep, :], y=self.y[..., :keep, :])
 
     def problem(self) -> Quadratic:
         """G = X^T X / n and b = X^T y / n."""
         n = self.y.shape[-2]
         G = torch.einsum("sinp,sjnp->sijp", self.X, self.X) / n
         b = torch.einsum("sinp,snp->sip", self.X, self.y) / n
-        return Quadratic(G.contiguous(), b.contiguous(), self.root)  # einsum leaves prompts first in memory
+        return Quadratic(G.contiguous(), b.contiguous(), self.root, self.dual)  # einsum leaves prompts first in memory
 
     def prompts(self, *, sampled_query: bool) -> Prompts:
         """The same prompts reduced to (G, b), judged at their own query or over all queries."""

@@ -55,22 +55,20 @@ class LinearRegression(Task):
         query = apply(root, random.normal(self.d, prompts))
         w_star = apply(dual, random.normal(self.d, prompts))
         y = (X * w_star.unsqueeze(-2)).sum(-3) + self.noise * random.normal(self.n, prompts)
-        return Examples(X, y, query, w_star, root)
+        return Examples(X, y, query, w_star, root, dual)
 
     def prompts(self, random: Random, frame: Tensor | None, prompts: int) -> Prompts:
         """(G, b) by Bartlett's decomposition, without X."""
         d, n, rank = self.d, self.n, min(self.d, self.n)
         root, dual = self._roots(random, frame, prompts)
-        row, column = torch.tril_indices(d, rank, -1)
         diagonal = random.chi_square([n - i for i in range(rank)], prompts).sqrt()
-        T = diagonal.new_zeros(diagonal.shape[0], d, rank, prompts)
-        T[:, range(rank), range(rank)] = diagonal
-        T[:, row, column] = random.normal(len(row), prompts)
+        below = random.normal(d * rank - rank * (rank + 1) // 2, prompts)
+        T = torch.cat([diagonal, below, torch.zeros_like(diagonal[:, :1])], 1)[:, torch.tensor(_triangle(d, rank))]
         L = _columns(root, T)
         G = (L.unsqueeze(1) * L.unsqueeze(2)).sum(3) / n
         w_star = apply(dual, random.normal(d, prompts))
         b = (G * w_star.unsqueeze(-3)).sum(-2) + self.noise / n * apply(L, random.normal(rank, prompts))
-        return Prompts(Quadratic(G, b, root), w_star, root)
+        return Prompts(Quadratic(G, b, root, dual), w_star, root)
 
     def _roots(self, random: Random, frame: Tensor | None, prompts: int) -> tuple[Tensor, Tensor]:
         """U D and U D^{-1}, for all prompts or for each."""
@@ -83,11 +81,14 @@ class LinearRegression(Task):
 
 def _columns(root: Tensor, M: Float[Tensor, "streams d k prompts"]) -> Float[Tensor, "streams d k prompts"]:
     """root M."""
-    return (
-        apply(root, M.flatten(2)).unflatten(-1, M.shape[2:])
-        if root.shape[-1] == 1
-        else torch.einsum("sijp,sjkp->sikp", root, M)
-    )
+    return (root.unsqueeze(-2) * M.unsqueeze(1)).sum(2)
+
+
+def _triangle(d: int, rank: int) -> list[list[int]]:
+    """Where the entries of a lower triangular d x rank matrix stand in a list: its diagonal, what is below, a zero."""
+    below = iter(range(rank, d * rank))
+    zero = d * rank - rank * (rank - 1) // 2
+    return [[i if i == j else next(below) if i > j else zero for j in range(rank)] for i in range(d)]
 
 
 def haar(random: Random, d: int, prompts: int) -> Float[Tensor, "streams d d prompts"]:

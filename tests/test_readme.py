@@ -12,7 +12,7 @@ import polars as pl
 import torch
 
 from lfombench.harness import load
-from lfombench.harness.streams import Streams
+from lfombench.harness.streams import Streams, keys
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 
@@ -73,7 +73,7 @@ def test_the_task_has_the_covariance_it_states():
     scope = {"__name__": "shown"}
     exec(block("python", "class UniformRegression"), scope)
     task = scope["UniformRegression"](d=2, n=3)
-    examples = task.examples(Streams([("x",)], torch.float64, torch.device("cpu")), None, 50_000)
+    examples = task.examples(Streams(keys([("x",)], torch.device("cpu")), torch.float64), None, 50_000)
     covariance = torch.einsum("sip,sjp->ij", examples.query, examples.query) / 50_000
     root = examples.root[0, :, :, 0]
     assert torch.allclose(covariance, root @ root.T, atol=0.01)

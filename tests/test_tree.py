@@ -39,6 +39,12 @@ ORDER = [
         "plan",
         "engine",
         "pack",
+        "program",
+        "native",
+        "lower",
+        "rules",
+        "atoms",
+        "step",
     ),
     *("sweep", "document", "job", "streams", "protocol", "place", "errors", "schema"),
 ]

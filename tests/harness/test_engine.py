@@ -8,13 +8,22 @@ import pytest
 import torch
 
 from lfombench.harness import PROTOCOLS, Job, engine
-from lfombench.harness.pack import Pack, Source, stack
+from lfombench.harness.pack import Pack, prompts, stack
 from lfombench.harness.record import execute
+from lfombench.harness.streams import Streams
 from lfombench.solvers import BestLfom, ConjugateGradient, GradientDescent, LinearTransformer, Memformer
 from lfombench.tasks import LinearRegression
 
 CPU = torch.device("cpu")
 TASK = LinearRegression(d=5, n=20, spectrum=(1.0, 1.0, 0.5, 0.25, 1.0))
+
+
+def source(tasks, jobs, role, dtype=torch.float64):
+    """Prompts of a role as the engine draws them: a function of their number and the step."""
+    drawing = prompts(Pack(tuple(jobs)), tasks, role, dtype, CPU)
+    return lambda count, step=0: drawing.draw(drawing.job, Streams(drawing.key, dtype, step), count)
+
+
 QUICK = replace(
     PROTOCOLS["rigorous"], steps=40, batch=64, validation_prompts=128, test_prompts=512, learning_rates=(0.03,)
 )
@@ -37,13 +46,11 @@ def test_training_is_torchs_adam(protocol):
     params = {name: p.requires_grad_() for name, p in engine.initial(pack, CPU).items()}
     optimiser = torch.optim.Adam(params.values(), lr=protocol.learning_rates[0], betas=(protocol.beta1, protocol.beta2))
     cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, protocol.steps)
-    source = Source([TASK], pack.jobs, "train", torch.float32, CPU)
-    prompts = None
+    draw = source([TASK], pack.jobs, "train", torch.float32)
     for step in range(protocol.steps):
-        if protocol.fresh or step == 0:
-            prompts = source.draw(protocol.batch, through=protocol.draw, query=protocol.query)
+        batch = draw(protocol.batch, step if protocol.fresh else 0)
         optimiser.zero_grad()
-        loss = prompts.squared_error(engine.last(pack.first.solver.iterates(params, prompts.problem))).mean()
+        loss = batch.squared_error(engine.last(pack.first.solver.iterates(params, batch.problem))).mean()
         loss.backward()
         optimiser.step()
         if protocol.schedule == "cosine":
@@ -101,32 +108,26 @@ def test_solvers_meet_the_same_test_prompts():
 
 def test_roles_and_seeds_draw_apart():
     pack = jobs(ConjugateGradient(depth=1))
-    draws = [
-        Source([TASK] * 3, pack, role, torch.float64, CPU).draw(50, through="statistics", query="exact")
-        for role in ("train", "validation", "test")
-    ]
+    draws = [source([TASK] * 3, pack, role)(50) for role in ("train", "validation", "test")]
     seen = torch.cat([draw.w_star for draw in draws])
     assert len(torch.unique(seen[:, 0, :].flatten())) == 9 * 50
 
 
 def test_a_data_seed_gives_all_seeds_the_same_prompts_but_for_rotation():
     pack = jobs(ConjugateGradient(depth=1), PUBLISHED)
-    drawn = Source([TASK] * 3, pack, "train", torch.float64, CPU).draw(50, through="examples", query="sampled")
+    drawn = source([TASK] * 3, pack, "train")(50)
     lengths = (drawn.problem.root.squeeze(-1).mT @ drawn.w_star).square()  # D g' without U
     assert torch.allclose(lengths[0], lengths[1])
     assert not torch.allclose(drawn.w_star[0], drawn.w_star[1])
-    other = Source(
-        [TASK], jobs(ConjugateGradient(depth=1), replace(PUBLISHED, data_seed=1), [0]), "train", torch.float64, CPU
-    )
-    assert not torch.allclose(other.draw(50, through="examples", query="sampled").w_star, drawn.w_star[:1])
+    other = source([TASK], jobs(ConjugateGradient(depth=1), replace(PUBLISHED, data_seed=1), [0]), "train")(50)
+    assert not torch.allclose(other.w_star, drawn.w_star[:1])
 
 
 def test_a_shifted_test_task_turns_with_its_training_task():
     shifted = replace(TASK, spectrum=(2.0,) * 5)
-    job = jobs(ConjugateGradient(depth=1), seeds=[7])
-    assert torch.equal(
-        Source([TASK], job, "test", torch.float64, CPU).frame, Source([shifted], job, "test", torch.float64, CPU).frame
-    )
+    pack = Pack(jobs(ConjugateGradient(depth=1), seeds=[7]))
+    frames = [prompts(pack, [task], "test", torch.float64, CPU).job["frame"] for task in (TASK, shifted)]
+    assert torch.equal(*frames)
 
 
 def test_withheld_examples_cost_only_the_classical():

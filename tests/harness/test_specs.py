@@ -7,14 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from lfombench.harness import PROTOCOLS, Job, Sweep, load
 from lfombench.harness.errors import SpecError
 from lfombench.harness.job import label
 from lfombench.harness.plan import estimate, packs, pending
-from lfombench.harness.streams import generator
 from lfombench.solvers import ConjugateGradient, GradientDescent, LinearTransformer, Memformer
 from lfombench.tasks import LinearRegression
 
@@ -338,19 +335,6 @@ def test_history_scales_the_estimate(tmp_path):
     assert measured.seconds == pytest.approx(3 * plain.seconds)
     assert (plain.measured, measured.measured) == (False, True)
     assert estimate([], 2, None).seconds == 0
-
-
-@given(
-    st.lists(st.tuples(st.sampled_from(["train", "test"]), st.integers(0, 10**9)), min_size=2, max_size=20, unique=True)
-)
-def test_streams_have_nothing_in_common(keys):
-    draws = {tuple(generator(key).integers(0, 2**63, 4).tolist()) for key in keys}
-    assert len(draws) == len(keys)
-
-
-def test_a_stream_is_the_same_everywhere():
-    """Pinned: numbers on record depend on it."""
-    assert generator(("test", 1)).integers(0, 1000, 4).tolist() == [8, 157, 888, 721]
 
 
 def test_labels_leave_depth_out():

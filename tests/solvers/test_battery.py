@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lfombench.harness.pack import stack
-from lfombench.harness.streams import Streams
+from lfombench.harness.streams import Streams, keys
 from lfombench.solvers import (
     SOLVERS,
     BestLfom,
@@ -34,8 +34,8 @@ learned = pytest.mark.parametrize("solver", [s for s in CASES if s.family == "le
 
 def drawn(jobs: int, dtype: torch.dtype = torch.float64) -> Prompts:
     task = LinearRegression(d=D, n=N, spectrum=(1.0, 0.5, 2.0, 1.0), noise=0.1)
-    frame = task.frame(Streams([("frame", i) for i in range(jobs)], torch.float64, CPU))
-    return task.prompts(Streams([("x", i) for i in range(jobs)], dtype, CPU), frame.to(dtype), PROMPTS)
+    frame = task.frame(Streams(keys([("frame", i) for i in range(jobs)], CPU), torch.float64))
+    return task.prompts(Streams(keys([("x", i) for i in range(jobs)], CPU), dtype), frame.to(dtype), PROMPTS)
 
 
 def parameters(solver: Method, prompts: Prompts, scale: float = 0.3):
@@ -43,7 +43,7 @@ def parameters(solver: Method, prompts: Prompts, scale: float = 0.3):
     jobs, dtype = len(prompts.w_star), prompts.w_star.dtype
     if solver.family == "bound":
         return solver.fit(prompts.problem, prompts.residual)
-    random = Streams([("init", i) for i in range(jobs)], dtype, CPU)
+    random = Streams(keys([("init", i) for i in range(jobs)], CPU), dtype)
     return solver.init(D, lambda *shape: scale * random.normal(*shape))
 
 

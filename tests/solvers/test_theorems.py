@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy.sparse.linalg import cg
 
-from lfombench.harness.streams import Streams
+from lfombench.harness.streams import Streams, keys
 from lfombench.solvers import BestLfom, ConjugateGradient, GradientDescent, LinearTransformer, Memformer
 from lfombench.tasks import Examples, LinearRegression, Prompts
 
@@ -19,13 +19,13 @@ ISOTROPIC = LinearRegression(d=5, n=20)
 
 
 def drawn(task: LinearRegression, prompts: int, role: str = "x") -> Prompts:
-    frame = task.frame(Streams([("frame",)], torch.float64, CPU))
-    return task.prompts(Streams([(role,)], torch.float64, CPU), frame, prompts)
+    frame = task.frame(Streams(keys([("frame",)], CPU), torch.float64))
+    return task.prompts(Streams(keys([(role,)], CPU), torch.float64), frame, prompts)
 
 
 def examples(task: LinearRegression, prompts: int, jobs: int = 2) -> Examples:
-    frame = task.frame(Streams([("frame", i) for i in range(jobs)], torch.float64, CPU))
-    return task.examples(Streams([("x", i) for i in range(jobs)], torch.float64, CPU), frame, prompts)
+    frame = task.frame(Streams(keys([("frame", i) for i in range(jobs)], CPU), torch.float64))
+    return task.examples(Streams(keys([("x", i) for i in range(jobs)], CPU), torch.float64), frame, prompts)
 
 
 def log_losses(solver, params, prompts: Prompts) -> list[float]:
@@ -159,7 +159,7 @@ def test_token_form_is_the_method_form(name, preconditioner):
     given = examples(LinearRegression(d=5, n=8, spectrum=FIGURE_1.spectrum, noise=0.2), 6)
     make = {"linear_transformer": LinearTransformer, "memformer": lambda **k: Memformer(memory="cgd", **k)}[name]
     solver = make(depth=4, preconditioner=preconditioner)
-    random = Streams([("init", 0), ("init", 1)], torch.float64, CPU)
+    random = Streams(keys([("init", 0), ("init", 1)], CPU), torch.float64)
     params = solver.init(5, lambda *shape: 0.3 * random.normal(*shape))
     by_tokens = list(solver.predictions(params, given.tokens()))
     by_method = [(w * given.query).sum(1) for w in solver.iterates(params, given.problem())]

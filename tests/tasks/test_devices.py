@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lfombench.harness.pack import stack
-from lfombench.harness.streams import Streams
+from lfombench.harness.streams import Streams, keys
 from lfombench.solvers import BestLfom, ConjugateGradient, GradientDescent, LinearTransformer, Memformer
 from lfombench.tasks import LinearRegression
 
@@ -25,9 +25,9 @@ SOLVERS = [
 def test_nothing_is_made_elsewhere(rotation, through):
     task = LinearRegression(d=3, n=5, spectrum=(1.0, 2.0, 3.0), rotation=rotation, noise=0.1)
     packed = stack([task, task], torch.float32, META)
-    frame = packed.frame(Streams([("a",), ("b",)], torch.float64, META))
+    frame = packed.frame(Streams(keys([("a",), ("b",)], META), torch.float64))
     frame = None if frame is None else frame.float()
-    random = Streams([("a",), ("b",)], torch.float32, META)
+    random = Streams(keys([("a",), ("b",)], META), torch.float32)
     if through == "statistics":
         prompts = packed.prompts(random, frame, 7)
     else:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import stats
 
-from lfombench.harness.streams import Streams
+from lfombench.harness.streams import Streams, keys
 from lfombench.tasks import LinearRegression, apply
 from lfombench.tasks.linear_regression import haar
 
@@ -16,7 +16,7 @@ CPU = torch.device("cpu")
 
 
 def streams(*words: str, count: int = 1) -> Streams:
-    return Streams([(*words, i) for i in range(count)], torch.float64, CPU)
+    return Streams(keys([(*words, i) for i in range(count)], CPU), torch.float64)
 
 
 def drawn(task: LinearRegression, prompts: int, *, through: str, count: int = 1):
@@ -58,7 +58,7 @@ def test_bartlett_and_X_draw_the_same_distribution(d, n):
         "value": lambda p: (p.problem.b * p.w_star).sum(1)[0],
     }.items():
         p_value = stats.ks_2samp(function(one).numpy(), function(other).numpy()).pvalue
-        assert p_value > 1e-3, f"{name}: {p_value}"
+        assert p_value > 1e-4, f"{name}: {p_value}"  # one in 25
 
 
 @pytest.mark.parametrize("through", ["examples", "statistics"])
@@ -163,7 +163,7 @@ def test_packed_floats_mean_the_same_as_alone():
     frame = packed.frame(streams("frame", count=2))
     together = packed.prompts(streams("x", count=2), frame, 6)
     for i, task in enumerate(tasks):
-        random = Streams([("x", i)], torch.float64, CPU)
+        random = Streams(keys([("x", i)], CPU), torch.float64)
         alone = task.prompts(random, frame[i : i + 1], 6)
         assert torch.allclose(together.problem.G[i], alone.problem.G[0])
         assert torch.allclose(together.problem.b[i], alone.problem.b[0])

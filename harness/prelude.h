@@ -1,0 +1,141 @@
+// What every generated program stands on: eight prompts side by side, Philox 4x32-10, and a few functions of them.
+#include <cmath>
+#include <cstdint>
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
+
+constexpr int W = 8;
+typedef float vf __attribute__((vector_size(4 * W)));
+typedef double vd __attribute__((vector_size(8 * W)));
+typedef int32_t vi __attribute__((vector_size(4 * W)));
+typedef int64_t vl __attribute__((vector_size(8 * W)));
+typedef uint32_t vu __attribute__((vector_size(4 * W)));
+typedef uint64_t vw __attribute__((vector_size(8 * W)));
+typedef vf vf_at __attribute__((aligned(4)));
+typedef vd vd_at __attribute__((aligned(8)));
+
+static inline vf load(const float* p) { return *(const vf_at*)p; }
+static inline vd load(const double* p) { return *(const vd_at*)p; }
+static inline void store(float* p, vf x) { *(vf_at*)p = x; }
+static inline void store(double* p, vd x) { *(vd_at*)p = x; }
+static inline vf to_vf(vd x) { return __builtin_convertvector(x, vf); }
+static inline vd to_vd(vf x) { return __builtin_convertvector(x, vd); }
+static inline vi to_vi(vl m) { return __builtin_convertvector(m, vi); }
+static inline vl to_vl(vi m) { return __builtin_convertvector(m, vl); }
+
+template <class V> static inline auto total(V x) {  // of the lanes, in a fixed order
+  return ((x[0] + x[4]) + (x[2] + x[6])) + ((x[1] + x[5]) + (x[3] + x[7]));
+}
+
+static inline vf only(vf x, int64_t lanes) {  // the first of them, zeros after
+  for (int i = 0; i < W; i++) x[i] = i < lanes ? x[i] : 0;
+  return x;
+}
+static inline vd only(vd x, int64_t lanes) {
+  for (int i = 0; i < W; i++) x[i] = i < lanes ? x[i] : 0;
+  return x;
+}
+
+#define BY_LANE(name, function)                          \
+  static inline vf name(vf x) {                          \
+    vf r;                                                \
+    for (int i = 0; i < W; i++) r[i] = function(x[i]);   \
+    return r;                                            \
+  }                                                      \
+  static inline vd name(vd x) {                          \
+    vd r;                                                \
+    for (int i = 0; i < W; i++) r[i] = function(x[i]);   \
+    return r;                                            \
+  }                                                      \
+  static inline float name(float x) { return function(x); } \
+  static inline double name(double x) { return function(x); }
+BY_LANE(f_sqrt, std::sqrt)
+BY_LANE(f_exp, std::exp)
+BY_LANE(f_sin, std::sin)
+BY_LANE(f_cos, std::cos)
+BY_LANE(f_tanh, std::tanh)
+#undef BY_LANE
+
+// log of positive normal numbers: mantissa in [sqrt(1/2), sqrt(2)), then the series of log1p (Cephes, Moshier 1992).
+static inline vf f_log(vf x) {
+  vi bits = (vi)x;
+  vi e = ((bits >> 23) & 0xff) - 126;
+  vf m = (vf)((bits & 0x007fffff) | 0x3f000000);
+  vi low = m < 0.707106781186547524f;
+  e += low;
+  m = (low ? m + m : m) - 1.0f;
+  vf z = m * m, fe = __builtin_convertvector(e, vf);
+  vf y = m * 7.0376836292e-2f - 1.1514610310e-1f;
+  y = y * m + 1.1676998740e-1f;
+  y = y * m - 1.2420140846e-1f;
+  y = y * m + 1.4249322787e-1f;
+  y = y * m - 1.6668057665e-1f;
+  y = y * m + 2.0000714765e-1f;
+  y = y * m - 2.4999993993e-1f;
+  y = y * m + 3.3333331174e-1f;
+  y = y * m * z - 2.12194440e-4f * fe - 0.5f * z;
+  return m + y + 0.693359375f * fe;
+}
+static inline vd f_log(vd x) {
+  vd r;
+  for (int i = 0; i < W; i++) r[i] = std::log(x[i]);
+  return r;
+}
+static inline float f_log(float x) { return std::log(x); }
+static inline double f_log(double x) { return std::log(x); }
+
+struct Words { vu a, b, c, d; };
+
+// The low words' products; the words are held in 64 bits, of which the upper half may be anything.
+static inline vw multiply(vw x, uint32_t m) {
+#if defined(__AVX512F__)
+  return (vw)_mm512_mul_epu32((__m512i)x, _mm512_set1_epi64(m));
+#else
+  return (x & 0xffffffffu) * m;
+#endif
+}
+
+static inline Words philox(vu prompt, uint32_t step, uint32_t counter, uint32_t stream, uint32_t k, uint32_t l) {
+  vw a = __builtin_convertvector(prompt, vw), b = vw{} + step, c = vw{} + counter, d = vw{} + stream;
+  for (int i = 0; i < 10; i++) {
+    vw p = multiply(a, 0xD2511F53u), q = multiply(c, 0xCD9E8D57u);
+    a = (q >> 32) ^ b ^ k;
+    c = (p >> 32) ^ d ^ l;
+    b = q;
+    d = p;
+    k += 0x9E3779B9u;
+    l += 0xBB67AE85u;
+  }
+  return {__builtin_convertvector(a, vu), __builtin_convertvector(b, vu), __builtin_convertvector(c, vu),
+          __builtin_convertvector(d, vu)};
+}
+
+// Box and Muller: the angle's quadrant from its top bits, sine and cosine within an eighth turn by polynomials.
+static inline void normal_pair(vu x, vu y, vf& first, vf& second) {
+  vf u = (__builtin_convertvector(x, vf) + 0.5f) * 0x1p-32f;
+  vf radius = f_sqrt(-2.0f * f_log(u));
+  vu quadrant = (y + 0x20000000u) >> 30;
+  vf t = __builtin_convertvector((vi)(y - (quadrant << 30)), vf) * 1.4629180792671596e-09f;
+  vf z = t * t;
+  vf sine = ((-1.9515295891e-4f * z + 8.3321608736e-3f) * z - 1.6666654611e-1f) * z * t + t;
+  vf cosine = ((2.443315711809948e-5f * z - 1.388731625493765e-3f) * z + 4.166664568298827e-2f) * z * z - 0.5f * z + 1.0f;
+  vi odd = (vi)(quadrant & 1u) != 0;
+  vi flip_sine = (vi)(quadrant & 2u) != 0, flip_cosine = (vi)((quadrant + 1u) & 2u) != 0;
+  vf s = odd ? cosine : sine, c = odd ? sine : cosine;
+  first = radius * (flip_cosine ? -c : c);
+  second = radius * (flip_sine ? -s : s);
+}
+
+static inline void normals(Words w, vf out[4]) {
+  normal_pair(w.a, w.b, out[0], out[1]);
+  normal_pair(w.c, w.d, out[2], out[3]);
+}
+
+static inline vf uniform(vu x) { return (__builtin_convertvector((vi)(x >> 9), vf) + 0.5f) * 0x1p-23f; }
+static inline void uniforms(Words w, vf out[4]) {
+  out[0] = uniform(w.a);
+  out[1] = uniform(w.b);
+  out[2] = uniform(w.c);
+  out[3] = uniform(w.d);
+}

@@ -1,0 +1,52 @@
+"""A step of every member of a pack, and the plain way to run it: tensor by tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lfombench.tasks import Prompts, Random
+
+from .streams import Streams
+
+Tensors = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Step:
+    """What happens at a step, in tensors.
+
+    draw: (job, random, prompts) -> a batch. update: (job, state, batch, t) -> (what changes of the state, records).
+    `job` holds tensors `jobs ...`, `state` and records `rates jobs ...`, prompts last where records have them; t counts
+    steps from 0.
+    """
+
+    draw: Callable[[Tensors, Random, int], Prompts]
+    update: Callable[[Tensors, Tensors, Prompts, Tensor], tuple[Tensors, Tensors]]
+    prompts: int
+    fresh: bool  # whether each step draws anew
+    dtype: torch.dtype
+
+
+class Eager:
+    """A step run by PyTorch as it is written."""
+
+    def __init__(self, step: Step, job: Tensors, state: Tensors, key: Tensor) -> None:
+        self.step, self.job, self.state, self.key = step, job, state, key
+
+    def __call__(self, first: int, count: int, begin: int = 0) -> Tensors:
+        """Steps first .. first + count - 1, of prompts from `begin` on; changes the state, gives records by step."""
+        found: list[Tensors] = []
+        batch: Prompts | None = None
+        for t in range(first, first + count):
+            if batch is None or self.step.fresh:
+                random = Streams(self.key, self.step.dtype, t if self.step.fresh else 0, begin)
+                batch = self.step.draw(self.job, random, self.step.prompts)
+            at = torch.tensor(t, device=self.key.device)
+            new, records = self.step.update(self.job, self.state, batch, at)
+            self.state.update(new)
+            found.append(records)
+        return {name: torch.stack([records[name] for records in found]) for name in found[0]}

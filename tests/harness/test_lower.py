@@ -1,0 +1,210 @@
+"""Machine code against PyTorch: operation by operation, then whole trainings and tests of everything that ships."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+import pytest
+import torch
+
+from lfombench.harness import PROTOCOLS, Job, engine, native, program
+from lfombench.harness.atoms import NotLowerable
+from lfombench.harness.native import Native, NoCompiler
+from lfombench.harness.pack import Pack
+from lfombench.harness.step import Eager, Step
+from lfombench.harness.streams import keys
+from lfombench.solvers import BestLfom, ConjugateGradient, GradientDescent, LinearTransformer, Memformer
+from lfombench.tasks import LinearRegression
+
+CPU = torch.device("cpu")
+TASK = LinearRegression(d=3, n=6, spectrum=(1.0, 0.5, 2.0), noise=0.1)
+
+
+def pack(solver, jobs=2, task=TASK, **protocol) -> Pack:
+    options = {"steps": 12, "batch": 20, "test_prompts": 70, "validation_prompts": 33, "learning_rates": (0.01, 0.1)}
+    chosen = replace(PROTOCOLS["rigorous"], **(options | protocol))
+    return Pack(tuple(Job(task=task, solver=solver, protocol=chosen, seed=seed) for seed in range(jobs)))
+
+
+def both(given: Pack, first: int, count: int):
+    """Records and state after some steps, by machine code and as written."""
+    found = []
+    for runner in (Native, Eager):
+        step, job, state, key = engine.training(given, CPU)
+        found.append((runner(step, job, state, key)(first, count), state))
+    return found
+
+
+@pytest.mark.parametrize("batch", [16, 20, 3])
+@pytest.mark.parametrize(
+    "protocol", [{}, {"fresh": False, "schedule": "constant"}, {"draw": "examples", "query": "sampled"}]
+)
+@pytest.mark.parametrize(
+    "solver",
+    [
+        *(LinearTransformer(depth=2, preconditioner=p) for p in ("scalar", "diagonal", "full")),
+        *(Memformer(depth=2, memory="cgd", preconditioner=p) for p in ("scalar", "full")),
+    ],
+    ids=repr,
+)
+def test_training_is_what_is_written(solver, protocol, batch):
+    (ours, state), (theirs, expected) = both(pack(solver, batch=batch, **protocol), 0, 8)
+    for name in ("loss", "norm"):
+        assert torch.allclose(ours[name], theirs[name], rtol=1e-4), name
+    for name, x in expected.items():
+        if name.startswith("p."):
+            assert torch.allclose(state[name], x, rtol=1e-3, atol=1e-4), name
+    assert torch.equal(state["alive"], expected["alive"])
+
+
+@pytest.mark.parametrize("rotation", ["none", "per_seed", "per_prompt"])
+@pytest.mark.parametrize(
+    "solver",
+    [
+        ConjugateGradient(depth=3),
+        GradientDescent(depth=3, step=0.2),
+        Memformer(depth=2, memory="cgd", preconditioner="diagonal"),
+        BestLfom(depth=2, preconditioner="identity"),
+        BestLfom(depth=2, preconditioner="covariance"),
+    ],
+    ids=repr,
+)
+def test_every_shipped_method_is_tested_by_machine_code(solver, rotation, monkeypatch):
+    given = pack(solver, task=replace(TASK, rotation=rotation))
+    params = engine.fit(given, CPU) if solver.family == "bound" else {}
+    if solver.family == "learned":
+        params = {name: p[0] for name, p in engine.initial(given, CPU).items()}
+    expected = engine.test(given, params, None, CPU)
+    monkeypatch.setattr(program, "PAYS", 0)
+    monkeypatch.setattr(program, "Eager", None)  # machine code or nothing
+    found = engine.test(given, params, None, CPU)
+    assert found.shape == expected.shape == (2, solver.depth + 1, 70)
+    assert torch.allclose(found, expected, rtol=1e-4, atol=1e-7)
+
+
+def test_a_member_does_not_depend_on_its_neighbours_to_the_bit():
+    """Alone, beside others, in another order, in one call or several: the same bits, training and test."""
+    solver = Memformer(depth=3, memory="cgd", preconditioner="full")
+    given = pack(solver, jobs=5)
+
+    def trained(jobs, cuts=(12,)):
+        step, job, state, key = engine.training(Pack(jobs), CPU)
+        advance, first = Native(step, job, state, key), 0
+        for count in cuts:
+            advance(first, count)
+            first += count
+        return {name: x for name, x in state.items() if name[0] == "p"}
+
+    together = trained(given.jobs)
+    turned = trained(given.jobs[::-1], cuts=(5, 7))
+    for j, one in enumerate(given.jobs):
+        alone = trained((one,))
+        for name, x in together.items():
+            assert torch.equal(alone[name][:, 0], x[:, j])
+            assert torch.equal(turned[name][:, 4 - j], x[:, j])
+
+
+OPERATIONS = {
+    "arithmetic": lambda x, y: x + 2 * y - x / (y * y + 1) - 3,
+    "alpha": lambda x, y: torch.sub(x, y, alpha=2),
+    "powers": lambda x, y: (
+        x**2 + x.square() * y + y.abs() ** 0.5 + x**3 + (1 + y * y).rsqrt() + (1 + x * x).reciprocal()
+    ),
+    "functions": lambda x, y: x.exp() + (1 + y * y).log() + (x * x).sqrt() + x.sin() * y.cos() + y.tanh(),
+    "signs": lambda x, y: x.abs() * y.sign() + torch.relu(x) + torch.maximum(x, y) - torch.minimum(x, y),
+    "choice": lambda x, y: torch.where((x > y) & (x < 1) | ~(y >= 0), x, y * 2),
+    "scalar choice": lambda x, y: torch.where(x == y, 0.0, x / (y + 4)),
+    "matrix": lambda x, y: (x.unsqueeze(1) * y.unsqueeze(2)).sum(1),
+    "views": lambda x, y: torch.cat([x[:, 1:], x[:, :1]], 1) + y.unsqueeze(1).expand(-1, 2, -1, -1)[:, 1],
+    "reshape": lambda x, y: x.unflatten(1, (2, 2)).transpose(1, 2).flatten(1, 2) * y,
+    "stack": lambda x, y: torch.stack([x[:, 0], y[:, 1], x[:, 2], y[:, 3]], 1),
+    "constants": lambda x, y: x * torch.eye(4, dtype=x.dtype)[:, :1] + torch.ones_like(y) - torch.zeros_like(y),
+    "places": lambda x, y: x[:, torch.tensor([3, 1, 0, 0])] + y.select(1, 2).unsqueeze(1),
+    "einsum": lambda x, y: torch.einsum("jip,jkp,jkp->jip", x, y, y),
+    "mean": lambda x, y: x - x.mean(1, keepdim=True) + y.norm(dim=1, keepdim=True),
+    "in place": lambda x, y: x.clone().mul_(2).add_(y),
+    "types": lambda x, y: x.float().to(x.dtype) + (y > 0).to(x.dtype),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_operations_and_their_gradients(name, dtype):
+    """Every rule, forward and backward, on a batch that does not fill its last eight."""
+    operation = OPERATIONS[name]
+
+    def update(job, state, batch, t):
+        def total(scale):
+            value = operation(scale[0, :, :, None] * batch, batch + job["shift"][:, :, None])
+            return value.sum(), value
+
+        gradient, value = torch.func.grad(total, has_aux=True)(state["scale"])
+        return {"scale": state["scale"] - 0.01 * gradient}, {"sum": value.sum((1, 2)).unsqueeze(0)}
+
+    found = []
+    for runner in (Native, Eager):
+        step = Step(lambda job, random, n: random.normal(4, n), update, 13, True, dtype)
+        state = {"scale": torch.linspace(0.5, 1.5, 12, dtype=dtype).view(1, 3, 4)}
+        job = {"shift": torch.linspace(-1, 1, 12, dtype=dtype).view(3, 4)}
+        records = runner(step, job, state, keys([("x", i) for i in range(3)], CPU))(0, 3)
+        found.append((records["sum"], state["scale"]))
+    for ours, theirs in zip(*found, strict=True):
+        assert torch.allclose(ours, theirs, rtol=2e-5, atol=1e-4)
+
+
+def test_what_cannot_be_lowered_says_so_and_runs_as_written(caplog, monkeypatch):
+    monkeypatch.setattr(program, "PAYS", 0)
+
+    def update(job, state, batch, t):
+        return {}, {"value": torch.linalg.det(torch.einsum("jip,jkp->jik", batch, batch)).unsqueeze(0)}
+
+    step = Step(lambda job, random, n: random.normal(4, n), update, 16, True, torch.float64)
+    key = keys([("x",)], CPU)
+    with pytest.raises(NotLowerable, match=r"the operation aten\._linalg_det"):
+        Native(step, {}, {}, key)
+    with caplog.at_level(logging.WARNING):
+        found = program.program(step, {}, {}, key, 1)(0, 2)["value"]
+    assert found.shape == (2, 1, 1)
+    assert "runs as written, not compiled: the operation aten._linalg_det" in caplog.text
+
+
+def test_a_step_too_large_to_write_out_says_so():
+    given = pack(LinearTransformer(depth=4, preconditioner="full"), task=LinearRegression(d=64, n=70))
+    with pytest.raises(NotLowerable, match=r"operations|elements"):
+        Native(*engine.training(given, CPU))
+
+
+def test_without_a_compiler_the_numbers_are_the_same(monkeypatch, caplog):
+    given = pack(LinearTransformer(depth=1, preconditioner="scalar"))
+    expected = engine.train(given, CPU).losses
+    monkeypatch.setattr(program, "PAYS", 0)
+    monkeypatch.setenv("PATH", "")
+    native.compiled.cache_clear()
+    with caplog.at_level(logging.WARNING):
+        assert torch.equal(engine.train(given, CPU).losses, expected)
+    assert "no C++ compiler (g++ or clang++) on the path" in caplog.text
+
+
+def test_a_compiler_that_fails_is_told(monkeypatch, tmp_path):
+    broken = tmp_path / "g++"
+    broken.write_text("#!/bin/sh\necho out of order >&2; exit 1\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("LFOMBENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("CXX", str(broken))
+    native.compiled.cache_clear()
+    with pytest.raises(NoCompiler, match="out of order"):
+        native.compiled("int main() {}")
+    assert not list((tmp_path / "cache").iterdir())
+
+
+def test_code_is_compiled_once_for_all_runs(monkeypatch, tmp_path):
+    monkeypatch.setenv("LFOMBENCH_CACHE", str(tmp_path))
+    source = 'extern "C" void run(void**, const long* n) { *(long*)n = 7; }'
+    native.compiled.cache_clear()
+    native.compiled(source)
+    [made] = tmp_path.iterdir()
+    stamp = made.stat().st_mtime_ns
+    native.compiled.cache_clear()
+    native.compiled(source)
+    assert [path.stat().st_mtime_ns for path in tmp_path.iterdir()] == [stamp]
