@@ -53,8 +53,8 @@ def constant(value: float, type: str) -> Atom:
     """A literal."""
     if type in ("bool", "int64_t"):
         return Atom(str(int(value)), type, 0, value)
-    text = {math.inf: "INFINITY", -math.inf: "-INFINITY"}.get(value, repr(float(value)))
-    return Atom("NAN" if value != value else f"{type}({text})", type, 0, value)
+    text = {math.inf: "__builtin_inf()", -math.inf: "-__builtin_inf()"}.get(value, repr(float(value)))
+    return Atom('__builtin_nan("")' if value != value else f"{type}({text})", type, 0, value)
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import cast
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from lfombench.solvers import Method
+from lfombench.solvers import Method, Solver, TokenModel, on_tokens
 from lfombench.tasks import Prompts, Quadratic, Random, Task
 
 from .pack import Drawing, Pack, floats, having, per_job, prompts, stack, under
@@ -91,14 +92,16 @@ def training(pack: Pack, device: torch.device) -> tuple[Step, Tensors, Tensors, 
 
     A member whose loss or gradient is not finite stays as it was.
     """
-    protocol, solver, dtype = pack.first.protocol, pack.first.solver, torch.float32
-    drawing = prompts(pack, [job.task for job in pack.jobs], "train", dtype, device)
-    job = drawing.job | _named("solver", floats([job.solver for job in pack.jobs], dtype, device))
+    protocol, solver = pack.first.protocol, pack.first.solver
+    compute = getattr(torch, protocol.dtype)  # in the layers
+    dtype = torch.float64 if protocol.dtype == "float64" else torch.float32  # of parameters and Adam
+    drawing = prompts(pack, [job.task for job in pack.jobs], "train", compute, device)
+    job = drawing.job | _named("solver", floats([job.solver for job in pack.jobs], compute, device))
     for name in ("beta1", "beta2"):
         values = [getattr(job.protocol, name) for job in pack.jobs]
         job[name] = torch.tensor(values, dtype=torch.float64, device=device)
-    params = initial(pack, device)
-    _expect(having(solver, under("solver", job)), {name: p[0] for name, p in params.items()}, drawing)
+    params = {name: p.to(dtype) for name, p in initial(pack, device).items()}
+    _expect(having(solver, under("solver", job)), {name: p[0].to(compute) for name, p in params.items()}, drawing)
     rates = torch.tensor([job.protocol.learning_rates for job in pack.jobs], dtype=dtype, device=device).T.contiguous()
     state = _named("p", params)
     state |= _named("mean", {name: torch.zeros_like(p) for name, p in params.items()})
@@ -127,19 +130,31 @@ def training(pack: Pack, device: torch.device) -> tuple[Step, Tensors, Tensors, 
             new[f"mean.{name}"], new[f"square.{name}"] = mean, square
         return new, {"loss": loss, "norm": norm}
 
-    return Step(drawing.draw, update, protocol.batch, protocol.fresh, dtype), job, state, drawing.key
+    return Step(drawing.draw, update, protocol.batch, protocol.fresh, compute), job, state, drawing.key
 
 
-def loss_and_gradient(solver: Method, params: Tensors, batch: Prompts, count: int) -> tuple[Tensor, Tensors]:
+def loss_and_gradient(solver: Solver, params: Tensors, batch: Prompts, count: int) -> tuple[Tensor, Tensors]:
     """Mean squared error of the last iterate over `count` prompts and its gradient, for every member: rates jobs."""
 
     def total(params: Tensors) -> tuple[Tensor, Tensor]:
-        error = batch.squared_error(last(solver.iterates(params, batch.problem)))
-        loss = error.sum(-1) / count
+        cast = {name: p.to(batch.w_star.dtype) for name, p in params.items()}
+        loss = last(errors(solver, cast, batch)).to(next(iter(params.values())).dtype).sum(-1) / count
         return loss.sum(), loss
 
     gradients, loss = torch.func.grad(total, has_aux=True)(params)
     return loss, gradients
+
+
+def errors(solver: Solver, params: Tensors, batch: Prompts) -> Iterator[Tensor]:
+    """Squared error of every prompt after 0 .. depth steps."""
+    if on_tokens(solver):
+        assert batch.tokens is not None
+        target = batch.target()
+        for y in cast(TokenModel, solver).predictions(params, batch.tokens):
+            yield (y - target).square()
+    else:
+        for w in cast(Method, solver).iterates(params, batch.problem):
+            yield batch.squared_error(w)
 
 
 def schedule(protocol: Protocol, t: Tensor) -> Tensor:
@@ -177,14 +192,15 @@ def choose(pack: Pack, params: Tensors, alive: Bool[Tensor, "rates jobs"], devic
     protocol, solver = pack.first.protocol, pack.first.solver
     if len(protocol.learning_rates) == 1:
         return torch.zeros(len(pack.jobs), dtype=torch.int64, device=device)
-    drawing = prompts(pack, [job.task for job in pack.jobs], "validation", torch.float32, device)
-    job = drawing.job | _named("solver", floats([job.solver for job in pack.jobs], torch.float32, device))
+    dtype = next(iter(params.values())).dtype
+    drawing = prompts(pack, [job.task for job in pack.jobs], "validation", dtype, device)
+    job = drawing.job | _named("solver", floats([job.solver for job in pack.jobs], dtype, device))
 
     def update(job: Tensors, params: Tensors, batch: Prompts, t: Tensor) -> tuple[Tensors, Tensors]:
-        error = batch.squared_error(last(having(solver, under("solver", job)).iterates(params, batch.problem)))
+        error = last(errors(having(solver, under("solver", job)), params, batch))
         return {}, {"loss": error.sum(-1) / protocol.validation_prompts}
 
-    step = Step(drawing.draw, update, protocol.validation_prompts, False, torch.float32)
+    step = Step(drawing.draw, update, protocol.validation_prompts, False, dtype)
     loss = program(step, job, dict(params), drawing.key, 1)(0, 1)["loss"][0]
     return torch.where(alive, loss.nan_to_num(nan=math.inf), math.inf).argmin(0)
 
@@ -196,7 +212,7 @@ def fit(pack: Pack, device: torch.device) -> Tensors:
     drawing = prompts(pack, [job.task for job in pack.jobs], "fit", dtype, device)
     batch = _batch(drawing, FIT_PROMPTS)
     solver = stack([job.solver for job in pack.jobs], dtype, device)
-    return dict(solver.fit(batch.problem, batch.residual))
+    return dict(cast(Method, solver).fit(batch.problem, batch.residual))
 
 
 @torch.no_grad()
@@ -213,38 +229,44 @@ def test(pack: Pack, params: Tensors, task: Task | None, device: torch.device) -
         return drawing.draw(job, random, count, withheld)
 
     def update(job: Tensors, state: Tensors, batch: Prompts, t: Tensor) -> tuple[Tensors, Tensors]:
-        iterates = having(solver, under("solver", job)).iterates(under("p", job), batch.problem)
-        return {}, {"error": torch.stack([batch.squared_error(w) for w in iterates], 1).unsqueeze(0)}
+        found = list(errors(having(solver, under("solver", job)), under("p", job), batch))
+        return {}, {"error": torch.stack(found, 1).unsqueeze(0)}
 
     _expect(having(solver, under("solver", job)), under("p", job), drawing)
     count = min(CHUNK, protocol.test_prompts)
     begins = range(0, protocol.test_prompts, count)
     measure = program(Step(draw, update, count, False, dtype), job, {}, drawing.key, len(begins))
-    errors = [measure(0, 1, begin)["error"][0, 0, ..., :count] for begin in begins]
-    return torch.cat(errors, -1)[..., : protocol.test_prompts]
+    found = [measure(0, 1, begin)["error"][0, 0, ..., :count] for begin in begins]
+    return torch.cat(found, -1)[..., : protocol.test_prompts]
 
 
 @torch.no_grad()
-def _expect(solver: Method, params: Tensors, drawing: Drawing) -> None:
-    """ValueError where a solver breaks its contract: depth + 1 iterates, each shaped like w*."""
+def _expect(solver: Solver, params: Tensors, drawing: Drawing) -> None:
+    """ValueError where a solver breaks its contract: depth + 1 iterates shaped like w*, or as many predictions."""
     batch = drawing.draw(drawing.job, Streams(drawing.key, next(iter([*params.values(), torch.empty(0)])).dtype), 2)
-    iterates = list(solver.iterates(params, batch.problem))
-    if len(iterates) != solver.depth + 1:
+    if on_tokens(solver):
+        assert batch.tokens is not None
+        given = list(cast(TokenModel, solver).predictions(params, batch.tokens))
+        function, what, axes, shape = "predictions", "y", "(jobs, prompts)", batch.target().shape
+    else:
+        given = list(cast(Method, solver).iterates(params, batch.problem))
+        function, what, axes, shape = "iterates", "w", "(jobs, d, prompts)", batch.w_star.shape
+    if len(given) != solver.depth + 1:
         raise ValueError(
-            f"{type(solver).__name__}.iterates gave {len(iterates)} iterates, needs depth + 1 = {solver.depth + 1}: "
-            "w_0 and one for each step"
+            f"{type(solver).__name__}.{function} gave {len(given)} tensors, needs depth + 1 = {solver.depth + 1}: "
+            f"{what}_0 and one for each step"
         )
-    for k, w in enumerate(iterates):
-        if w.shape != batch.w_star.shape:
+    for k, x in enumerate(given):
+        if x.shape != shape:
             raise ValueError(
-                f"{type(solver).__name__}.iterates gave w_{k} of shape {tuple(w.shape)}, "
-                f"needs (jobs, d, prompts) = {tuple(batch.w_star.shape)}"
+                f"{type(solver).__name__}.{function} gave {what}_{k} of shape {tuple(x.shape)}, "
+                f"needs {axes} = {tuple(shape)}"
             )
 
 
-def last(iterates: Iterator[Tensor]) -> Tensor:
-    """The final iterate."""
-    for w in iterates:  # noqa: B007  # the name outlives the loop
+def last(values: Iterator[Tensor]) -> Tensor:
+    """The final one."""
+    for w in values:  # noqa: B007  # the name outlives the loop
         pass
     return w
 

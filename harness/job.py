@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from lfombench.solvers import SOLVERS, Method
+from lfombench.solvers import SOLVERS, Method, Solver, TokenModel
 from lfombench.tasks import TASKS, Task
 
 from .errors import SpecError, nearest
@@ -31,7 +31,7 @@ class Job:
     """
 
     task: Task
-    solver: Method
+    solver: Solver
     protocol: Protocol
     seed: int
 
@@ -106,14 +106,16 @@ def find(kind: str, name: str) -> type[Any]:
         found = getattr(importlib.import_module(module), attribute)
     except (Exception, SystemExit) as error:
         raise SpecError(f"{kind} {name!r} cannot be imported: {type(error).__name__}: {error}") from error
-    base = Task if kind == "task" else Method
+    base: Any = Task if kind == "task" else Solver
     if not (isinstance(found, type) and issubclass(found, base)):
-        raise SpecError(f"{name!r} is not a {kind}: it must be a subclass of lfombench.{kind}s.{base.__name__}")
+        bases = (Task,) if kind == "task" else (Method, TokenModel)
+        wanted = " or ".join(f"lfombench.{kind}s.{b.__name__}" for b in bases)
+        raise SpecError(f"{name!r} is not a {kind}: it must be a subclass of {wanted}")
     if "__dataclass_params__" not in vars(found):
         raise SpecError(f"{kind} {name!r} needs @dataclass(frozen=True, kw_only=True) above its class")
     if inspect.isabstract(found):
         raise SpecError(f"{kind} {name!r} lacks {', '.join(sorted(found.__abstractmethods__))}")
-    if base is Method and not hasattr(found, "family"):
+    if base is Solver and not hasattr(found, "family"):
         raise SpecError(f"solver {name!r} lacks family, one of {', '.join(FAMILIES)}")
     return found
 

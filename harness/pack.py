@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from lfombench.solvers import on_tokens
 from lfombench.tasks import Prompts, Random, Task
 
 from .job import Job, digest, name_of
@@ -89,7 +90,7 @@ def prompts(pack: Pack, tasks: Sequence[Task], role: str, dtype: torch.dtype, de
     frame = stack(tasks, torch.float64, device).frame(Streams(keys(turns, device), torch.float64))
     if frame is not None:
         job["frame"] = frame.to(dtype).contiguous()
-    return Drawing(tasks[0], job, keys(words, device), pack.first.protocol)
+    return Drawing(tasks[0], job, keys(words, device), pack.first.protocol, on_tokens(pack.first.solver))
 
 
 @dataclass(frozen=True)
@@ -100,10 +101,16 @@ class Drawing:
     job: dict[str, Tensor]
     key: Tensor
     protocol: Protocol
+    tokens: bool
 
     def draw(self, job: Mapping[str, Tensor], random: Random, prompts: int, withheld: int = 0) -> Prompts:
-        """A batch as the protocol says: examples or statistics, with a sampled or an exact query."""
+        """A batch as the protocol says: examples or statistics, with a sampled or an exact query.
+
+        Tokens hold examples and a query, so token models get those whatever the protocol.
+        """
         task, frame = having(self.task, under("task", job)), job.get("frame")
+        if self.tokens:
+            return task.examples(random, frame, prompts).with_tokens()
         if self.protocol.draw == "statistics" and self.protocol.query == "exact" and not withheld:
             return task.prompts(random, frame, prompts)
         examples = task.examples(random, frame, prompts).withhold(withheld)

@@ -1,9 +1,10 @@
 // What every generated program stands on: eight prompts side by side, Philox 4x32-10, and a few functions of them.
-#include <cmath>
-#include <cstdint>
-#if defined(__AVX512F__)
-#include <immintrin.h>
-#endif
+// It includes no header: they would take longer to compile than most steps.
+
+typedef __INT32_TYPE__ int32_t;
+typedef __INT64_TYPE__ int64_t;
+typedef __UINT32_TYPE__ uint32_t;
+typedef __UINT64_TYPE__ uint64_t;
 
 constexpr int W = 8;
 typedef float vf __attribute__((vector_size(4 * W)));
@@ -37,24 +38,22 @@ static inline vd only(vd x, int64_t lanes) {
   return x;
 }
 
-#define BY_LANE(name, function)                          \
+#define BY_LANE(name, single, full)                      \
+  static inline float name(float x) { return single(x); } \
+  static inline double name(double x) { return full(x); } \
   static inline vf name(vf x) {                          \
-    vf r;                                                \
-    for (int i = 0; i < W; i++) r[i] = function(x[i]);   \
-    return r;                                            \
+    for (int i = 0; i < W; i++) x[i] = single(x[i]);     \
+    return x;                                            \
   }                                                      \
   static inline vd name(vd x) {                          \
-    vd r;                                                \
-    for (int i = 0; i < W; i++) r[i] = function(x[i]);   \
-    return r;                                            \
-  }                                                      \
-  static inline float name(float x) { return function(x); } \
-  static inline double name(double x) { return function(x); }
-BY_LANE(f_sqrt, std::sqrt)
-BY_LANE(f_exp, std::exp)
-BY_LANE(f_sin, std::sin)
-BY_LANE(f_cos, std::cos)
-BY_LANE(f_tanh, std::tanh)
+    for (int i = 0; i < W; i++) x[i] = full(x[i]);       \
+    return x;                                            \
+  }
+BY_LANE(f_sqrt, __builtin_sqrtf, __builtin_sqrt)
+BY_LANE(f_exp, __builtin_expf, __builtin_exp)
+BY_LANE(f_sin, __builtin_sinf, __builtin_sin)
+BY_LANE(f_cos, __builtin_cosf, __builtin_cos)
+BY_LANE(f_tanh, __builtin_tanhf, __builtin_tanh)
 #undef BY_LANE
 
 // log of positive normal numbers: mantissa in [sqrt(1/2), sqrt(2)), then the series of log1p (Cephes, Moshier 1992).
@@ -79,18 +78,20 @@ static inline vf f_log(vf x) {
 }
 static inline vd f_log(vd x) {
   vd r;
-  for (int i = 0; i < W; i++) r[i] = std::log(x[i]);
+  for (int i = 0; i < W; i++) r[i] = __builtin_log(x[i]);
   return r;
 }
-static inline float f_log(float x) { return std::log(x); }
-static inline double f_log(double x) { return std::log(x); }
+static inline float f_log(float x) { return __builtin_logf(x); }
+static inline double f_log(double x) { return __builtin_log(x); }
 
 struct Words { vu a, b, c, d; };
 
 // The low words' products; the words are held in 64 bits, of which the upper half may be anything.
 static inline vw multiply(vw x, uint32_t m) {
 #if defined(__AVX512F__)
-  return (vw)_mm512_mul_epu32((__m512i)x, _mm512_set1_epi64(m));
+  vw r, all = vw{} + m;
+  asm("vpmuludq %2, %1, %0" : "=v"(r) : "v"(x), "v"(all));
+  return r;
 #else
   return (x & 0xffffffffu) * m;
 #endif

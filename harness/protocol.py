@@ -26,6 +26,8 @@ class Protocol:
     init_scale: standard deviation of the parameters at the start.
     data_seed: draw the same prompts for every seed, which then sets only rotation and initialisation.
     withheld: examples hidden from methods that have nothing to fit.
+    dtype: of prompts, layers and gradients in training; bfloat16 keeps parameters and Adam in float32. Tests are in
+        float64 whatever it is.
     """
 
     use: str
@@ -43,6 +45,7 @@ class Protocol:
     withheld: Annotated[int, Ge(0)] = 0
     validation_prompts: Count = 16_384
     test_prompts: Annotated[int, Ge(64)] = 102_400
+    dtype: Literal["float32", "float64", "bfloat16"] = "float32"
 
     def check(self) -> None:
         """Query and draw fit each other."""

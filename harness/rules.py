@@ -87,7 +87,7 @@ def _power(writer: Writer, a: Atom, b: Atom) -> Atom:
         return found
     if (a.level | b.level) & 4:
         raise NotLowerable(f"a power of {b.code} for every prompt")
-    return writer.write(f"std::pow({a.code}, {b.code})", [a, b], a.type)
+    return writer.write(f"__builtin_pow({a.code}, {b.code})", [a, b], a.type)
 
 
 def _finite(writer: Writer, a: Atom) -> Atom:

@@ -24,7 +24,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from lfombench.solvers import Method
+from lfombench.solvers import Solver
 from lfombench.tasks import Task
 
 from .document import Document, Keys, read
@@ -44,7 +44,7 @@ class Sweep:
 
     name: str
     tasks: Sequence[Task]
-    solvers: Sequence[Method]
+    solvers: Sequence[Solver]
     protocols: Sequence[Protocol] = (PROTOCOLS["rigorous"],)
     seeds: Sequence[int] = (0,)
     tests: Sequence[Task] = ()
@@ -57,7 +57,7 @@ class Sweep:
         for kind in ("tasks", "solvers", "protocols", "seeds"):
             if not getattr(self, kind):
                 raise SpecError(f"{kind}: none given")
-        for kind, base in {"tasks": Task, "solvers": Method, "protocols": Protocol, "tests": Task}.items():
+        for kind, base in {"tasks": Task, "solvers": Solver, "protocols": Protocol, "tests": Task}.items():
             for part in getattr(self, kind):
                 if not isinstance(part, base):
                     such = f", such as PROTOCOLS[{part!r}]" if part in tuple(PROTOCOLS) else ""
@@ -277,7 +277,7 @@ class _Parts:
         return made
 
     def fit(
-        self, tasks: list[tuple[Task, Keys]], solvers: list[tuple[Method, Keys]], protocols: list[tuple[Protocol, Keys]]
+        self, tasks: list[tuple[Task, Keys]], solvers: list[tuple[Solver, Keys]], protocols: list[tuple[Protocol, Keys]]
     ) -> None:
         """Every combination is possible."""
         for (task, _), (solver, at), (protocol, _) in product(tasks, solvers, protocols):
@@ -287,7 +287,7 @@ class _Parts:
                 raise self.document.error(at, str(error)) from None
 
 
-def possible(task: Task, solver: Method, protocol: Protocol) -> None:
+def possible(task: Task, solver: Solver, protocol: Protocol) -> None:
     """SpecError where these cannot make a job."""
     try:
         Job(task=task, solver=solver, protocol=protocol, seed=0)
@@ -297,4 +297,4 @@ def possible(task: Task, solver: Method, protocol: Protocol) -> None:
 
 def _title(part: Any) -> str:
     """A label that tells depths apart."""
-    return f"{label(part)} of depth {part.depth}" if isinstance(part, Method) else label(part)
+    return f"{label(part)} of depth {part.depth}" if isinstance(part, Solver) else label(part)

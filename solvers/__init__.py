@@ -1,15 +1,17 @@
-"""Methods. A new one is a file here and a line in SOLVERS, or `package.module:Class` in a sweep."""
+"""Methods and token models. A new one is a file here and a line in SOLVERS, or `package.module:Class` in a sweep."""
 
-from .base import Method, Normal, Params, Problem, Residual
+from .base import Method, Normal, Params, Problem, Residual, Solver, TokenModel, on_tokens
 from .best_lfom import BestLfom
 from .conjugate_gradient import ConjugateGradient
+from .gd_plus_plus import GdPlusPlus
 from .gradient_descent import GradientDescent
 from .linear_transformer import LinearTransformer
 from .memformer import Memformer
 
-SOLVERS: dict[str, type[Method]] = {
+SOLVERS: dict[str, type[Solver]] = {
     "best_lfom": BestLfom,
     "conjugate_gradient": ConjugateGradient,
+    "gd_plus_plus": GdPlusPlus,
     "gradient_descent": GradientDescent,
     "linear_transformer": LinearTransformer,
     "memformer": Memformer,
@@ -19,6 +21,7 @@ __all__ = [
     "SOLVERS",
     "BestLfom",
     "ConjugateGradient",
+    "GdPlusPlus",
     "GradientDescent",
     "LinearTransformer",
     "Memformer",
@@ -27,4 +30,7 @@ __all__ = [
     "Params",
     "Problem",
     "Residual",
+    "Solver",
+    "TokenModel",
+    "on_tokens",
 ]

@@ -15,21 +15,25 @@ from torch import Tensor
 
 
 def attention(
-    A: Float[Tensor, "*jobs d d"],
-    Z: Float[Tensor, "*jobs d_1 n_1 prompts"],
-    B: Float[Tensor, "*jobs d d"] | None = None,
-) -> Float[Tensor, "*jobs d_1 n_1 prompts"]:
-    """Attn_{P,Q}(Z); without B it is 0, and only the label row of the result is not."""
-    X = Z[..., :-1, :, :]
-    seen = Z[..., :, :-1, :]  # Z M
-    scores = -torch.einsum("...jkp,...ij,...itp->...ktp", seen[..., :-1, :, :], A, X)  # M Z^T Q Z
-    label = torch.einsum("...kp,...ktp->...tp", seen[..., -1, :, :], scores).unsqueeze(-3)
+    A: Float[Tensor, "... d d"],
+    Z: Float[Tensor, "... d_1 n_1 prompts"],
+    B: Float[Tensor, "... d d"] | None = None,
+) -> Float[Tensor, "... d_1 n_1 prompts"]:
+    """Attn_{P,Q}(Z); without B it is 0, and only the label row of the result is not.
+
+    The products are taken as P (Z M X^T) (-A^T)^T X: without a softmax between them, n x n scores need never be.
+    """
+    X, seen = Z[..., :-1, :, :], Z[..., :, :-1, :]
+    S = (seen.unsqueeze(-3) * seen[..., None, :-1, :, :]).sum(-2)  # Z M X^T: d+1 d prompts
+    C = -(S.unsqueeze(-3) * A[..., None, :, :, None]).sum(-2)
+    label = (C[..., -1, :, None, :] * X).sum(-3).unsqueeze(-3)
     if B is None:
         return torch.cat([torch.zeros_like(X).expand(*label.shape[:-3], *X.shape[-3:]), label], -3)
-    moved = torch.einsum("...ij,...jkp,...ktp->...itp", B, seen[..., :-1, :, :], scores)
+    BC = (B[..., :, :, None, None] * C[..., None, :-1, :, :]).sum(-3)
+    moved = (BC.unsqueeze(-2) * X.unsqueeze(-4)).sum(-3)
     return torch.cat([moved, label], -3)
 
 
-def prediction(Z: Float[Tensor, "*jobs d_1 n_1 prompts"]) -> Float[Tensor, "*jobs prompts"]:
+def prediction(Z: Float[Tensor, "... d_1 n_1 prompts"]) -> Float[Tensor, "... prompts"]:
     """What the model says of the query's label."""
     return -Z[..., -1, -1, :]

@@ -1,4 +1,5 @@
-"""What a solver is: a method that sees a problem only through its gradient and curvature, and gives its iterates.
+"""What a solver is: a method that sees a problem only through its gradient and curvature, and gives its iterates;
+or a token model that sees a prompt's tokens, and gives its predictions.
 
 Shapes: `jobs` stands for any number of leading axes of packed jobs; `prompts` is the last axis. A float field of a
 solver may hold one value or a tensor `jobs 1 1` with one entry per packed job, so write it with broadcasting.
@@ -42,11 +43,11 @@ Residual = Callable[[Tensor], Tensor]  # w -> vectors whose squared length is th
 
 
 @dataclass(frozen=True, kw_only=True)
-class Method(ABC):
-    """A first-order method with `depth` steps.
+class Solver(ABC):
+    """Something with `depth` steps or layers.
 
     family: classical (nothing is fitted), learned (parameters trained by the engine), bound (parameters in closed
-    form). The first k iterates of a classical method or bound are the method of depth k.
+    form). tokens: whether it runs on the tokens of a prompt; a field where both forms exist.
     """
 
     family: ClassVar[Literal["classical", "learned", "bound"]]
@@ -59,6 +60,11 @@ class Method(ABC):
         """Parameters to start training from; empty where there is nothing to train."""
         return {}
 
+
+@dataclass(frozen=True, kw_only=True)
+class Method(Solver):
+    """A first-order method. The first k iterates of a classical method or bound are the method of depth k."""
+
     def fit(self, problem: Problem, residual: Residual) -> Params:
         """Parameters in closed form from a batch of prompts: bounds only."""
         return {}
@@ -66,6 +72,23 @@ class Method(ABC):
     @abstractmethod
     def iterates(self, params: Params, problem: Problem) -> Iterator[Float[Tensor, "*jobs d prompts"]]:
         """w_0, w_1, ..., w_depth."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenModel(Solver):
+    """A model that has no form but that on tokens; learned."""
+
+    family: ClassVar[Literal["learned"]] = "learned"
+    tokens: ClassVar[bool] = True
+
+    @abstractmethod
+    def predictions(self, params: Params, Z: Float[Tensor, "... d_1 n_1 prompts"]) -> Iterator[Tensor]:
+        """What it says of the query's label after 0, 1, ..., depth layers: jobs prompts each."""
+
+
+def on_tokens(solver: Solver) -> bool:
+    """Whether a solver runs on the tokens of a prompt."""
+    return bool(getattr(solver, "tokens", False))
 
 
 Shape = Literal["scalar", "diagonal", "full"]
@@ -87,7 +110,8 @@ def matrices(shape: Shape, A: Tensor, d: int) -> Float[Tensor, "*jobs depth d d"
     """A_1 .. A_depth as matrices, whatever their shape."""
     if shape == "full":
         return A
-    return torch.diag_embed(A if shape == "diagonal" else A.unsqueeze(-1).expand(*A.shape, d))
+    identity = torch.eye(d, dtype=A.dtype, device=A.device)
+    return A[..., None] * identity if shape == "diagonal" else A[..., None, None] * identity
 
 
 def dot(u: Float[Tensor, "*jobs d prompts"], v: Float[Tensor, "*jobs d prompts"]) -> Float[Tensor, "*jobs 1 prompts"]:

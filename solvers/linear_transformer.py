@@ -22,10 +22,13 @@ from .base import Method, Normal, Params, Problem, Shape, matrices, precondition
 
 @dataclass(frozen=True, kw_only=True)
 class LinearTransformer(Method):
-    """preconditioner: A_l = a_l I (gradient descent with learned steps), a diagonal, or any matrix."""
+    """preconditioner: A_l = a_l I (gradient descent with learned steps), a diagonal, or any matrix. tokens: the form
+    on tokens; the numbers are the same, up to the query being sampled.
+    """
 
     family: ClassVar[Literal["learned"]] = "learned"
     preconditioner: Shape
+    tokens: bool = False
 
     def init(self, d: int, normal: Normal) -> Params:
         """A: jobs depth (d (d))."""
@@ -39,7 +42,7 @@ class LinearTransformer(Method):
             w = w - precondition(self.preconditioner, params["A"], l, problem.gradient(w))
             yield w
 
-    def predictions(self, params: Params, Z: Float[Tensor, "*jobs d_1 n_1 prompts"]) -> Iterator[Tensor]:
+    def predictions(self, params: Params, Z: Float[Tensor, "... d_1 n_1 prompts"]) -> Iterator[Tensor]:
         """The same model on tokens: its prediction at the query after 0 .. depth layers."""
         A = matrices(self.preconditioner, params["A"], Z.shape[-3] - 1)
         n = Z.shape[-2] - 1

@@ -23,11 +23,14 @@ from .base import Method, Normal, Params, Problem, Shape, matrices, precondition
 
 @dataclass(frozen=True, kw_only=True)
 class Memformer(Method):
-    """memory: cgd, one direction carried from layer to layer. preconditioner: as in the linear transformer."""
+    """memory: cgd, one direction carried from layer to layer. preconditioner, tokens: as in the
+    linear transformer.
+    """
 
     family: ClassVar[Literal["learned"]] = "learned"
     memory: Literal["cgd"]
     preconditioner: Shape
+    tokens: bool = False
 
     def init(self, d: int, normal: Normal) -> Params:
         """A: jobs depth (d (d)); alpha and gamma: jobs depth (gamma_0 meets no memory, and is not there)."""
@@ -49,7 +52,7 @@ class Memformer(Method):
             w = w - alpha[..., l, None, None] * s
             yield w
 
-    def predictions(self, params: Params, Z: Float[Tensor, "*jobs d_1 n_1 prompts"]) -> Iterator[Tensor]:
+    def predictions(self, params: Params, Z: Float[Tensor, "... d_1 n_1 prompts"]) -> Iterator[Tensor]:
         """The same model on tokens: its prediction at the query after 0 .. depth layers."""
         A = matrices(self.preconditioner, params["A"], Z.shape[-3] - 1)
         alpha, gamma = params["alpha"], params["gamma"]

@@ -80,23 +80,30 @@ class Prompts:
     """A batch of prompts as a first-order method meets it, and how its answers are judged.
 
     `judge` is Sigma^{1/2} where the query is integrated out (E <w - w*, x>^2 = |judge^T (w - w*)|^2),
-    and the query itself, a d x 1 matrix per prompt, where it is sampled.
+    and the query itself, a d x 1 matrix per prompt, where it is sampled. `tokens` is what a token model sees.
     """
 
     problem: Quadratic
     w_star: Float[Tensor, "streams d prompts"]
     judge: Float[Tensor, "streams d k some"]
+    tokens: Float[Tensor, "streams d_1 n_1 prompts"] | None = None
 
     def select(self, streams: list[int]) -> Prompts:
         """A batch whose k-th stream is this one's streams[k]."""
         given = self.problem
         dual = None if given.dual is None else given.dual[streams]
         problem = Quadratic(given.G[streams], given.b[streams], given.root[streams], dual)
-        return Prompts(problem, self.w_star[streams], self.judge[streams])
+        tokens = None if self.tokens is None else self.tokens[streams]
+        return Prompts(problem, self.w_star[streams], self.judge[streams], tokens)
 
     def residual(self, w: Float[Tensor, "*jobs d prompts"]) -> Float[Tensor, "*jobs k prompts"]:
         """judge^T (w - w*): affine in w; its squared length is the error at the query."""
         return apply(self.judge.transpose(-2, -3), w - self.w_star)
+
+    def target(self) -> Float[Tensor, "streams prompts"]:
+        """<w*, query> for the query among the tokens."""
+        assert self.tokens is not None
+        return (self.tokens[:, :-1, -1] * self.w_star).sum(1)
 
     def squared_error(self, w: Float[Tensor, "*jobs d prompts"]) -> Float[Tensor, "*jobs prompts"]:
         """Squared error at the query of every prompt."""
@@ -129,6 +136,10 @@ class Examples:
     def prompts(self, *, sampled_query: bool) -> Prompts:
         """The same prompts reduced to (G, b), judged at their own query or over all queries."""
         return Prompts(self.problem(), self.w_star, self.query.unsqueeze(-2) if sampled_query else self.root)
+
+    def with_tokens(self) -> Prompts:
+        """The same prompts as tokens too, judged at their own query."""
+        return replace(self.prompts(sampled_query=True), tokens=self.tokens())
 
     def tokens(self) -> Float[Tensor, "streams d_1 n_1 prompts"]:
         """Z_0 = [[x_1 .. x_n, query], [y_1 .. y_n, 0]]: what a token model sees."""

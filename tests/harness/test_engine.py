@@ -287,7 +287,7 @@ class Wrong(LinearTransformer):
 @pytest.mark.parametrize(
     ("way", "says"),
     [
-        ("too few", r"gave 2 iterates, needs depth \+ 1 = 3"),
+        ("too few", r"gave 2 tensors, needs depth \+ 1 = 3"),
         ("misshapen", r"gave w_0 of shape \(3, 5, 1\), needs \(jobs, d, prompts\) = \(3, 5, 2\)"),
         ("no parameters", "is a learned method: its init must return parameters"),
         ("no jobs", r"init gave A of shape \(2, 5, 5\), needs \(1, 3, ...\)"),

@@ -14,7 +14,7 @@ from lfombench.harness.native import Native, NoCompiler
 from lfombench.harness.pack import Pack
 from lfombench.harness.step import Eager, Step
 from lfombench.harness.streams import keys
-from lfombench.solvers import BestLfom, ConjugateGradient, GradientDescent, LinearTransformer, Memformer
+from lfombench.solvers import BestLfom, ConjugateGradient, GdPlusPlus, GradientDescent, LinearTransformer, Memformer
 from lfombench.tasks import LinearRegression
 
 CPU = torch.device("cpu")
@@ -208,3 +208,20 @@ def test_code_is_compiled_once_for_all_runs(monkeypatch, tmp_path):
     native.compiled.cache_clear()
     native.compiled(source)
     assert [path.stat().st_mtime_ns for path in tmp_path.iterdir()] == [stamp]
+
+
+@pytest.mark.parametrize(
+    "solver",
+    [
+        GdPlusPlus(depth=1),
+        LinearTransformer(depth=2, preconditioner="full", tokens=True),
+        Memformer(depth=2, memory="cgd", preconditioner="scalar", tokens=True),
+    ],
+    ids=repr,
+)
+def test_token_models_train_as_written(solver):
+    (ours, state), (theirs, expected) = both(pack(solver), 0, 5)
+    assert torch.allclose(ours["loss"], theirs["loss"], rtol=1e-4)
+    for name, x in expected.items():
+        if name.startswith("p."):
+            assert torch.allclose(state[name], x, rtol=1e-3, atol=1e-4), name

@@ -11,22 +11,28 @@ from lfombench.solvers import (
     SOLVERS,
     BestLfom,
     ConjugateGradient,
+    GdPlusPlus,
     GradientDescent,
     LinearTransformer,
     Memformer,
-    Method,
+    Solver,
 )
 from lfombench.tasks import LinearRegression, Prompts
 
 D, N, PROMPTS, DEPTH = 4, 9, 11, 3
 CPU = torch.device("cpu")
-CASES: list[Method] = [
+CASES: list[Solver] = [
     ConjugateGradient(depth=DEPTH),
     GradientDescent(depth=DEPTH),
     GradientDescent(depth=DEPTH, step=0.1),
     *(LinearTransformer(depth=DEPTH, preconditioner=p) for p in ("scalar", "diagonal", "full")),
     *(Memformer(depth=DEPTH, memory="cgd", preconditioner=p) for p in ("scalar", "diagonal", "full")),
     *(BestLfom(depth=DEPTH, preconditioner=p) for p in ("identity", "covariance")),
+]
+TOKENS = [
+    GdPlusPlus(depth=DEPTH),
+    LinearTransformer(depth=DEPTH, preconditioner="full", tokens=True),
+    Memformer(depth=DEPTH, memory="cgd", preconditioner="full", tokens=True),
 ]
 every = pytest.mark.parametrize("solver", CASES, ids=repr)
 learned = pytest.mark.parametrize("solver", [s for s in CASES if s.family == "learned"], ids=repr)
@@ -38,7 +44,7 @@ def drawn(jobs: int, dtype: torch.dtype = torch.float64) -> Prompts:
     return task.prompts(Streams(keys([("x", i) for i in range(jobs)], CPU), dtype), frame.to(dtype), PROMPTS)
 
 
-def parameters(solver: Method, prompts: Prompts, scale: float = 0.3):
+def parameters(solver: Solver, prompts: Prompts, scale: float = 0.3):
     """Random ones, or the closed-form fit."""
     jobs, dtype = len(prompts.w_star), prompts.w_star.dtype
     if solver.family == "bound":
@@ -47,12 +53,12 @@ def parameters(solver: Method, prompts: Prompts, scale: float = 0.3):
     return solver.init(D, lambda *shape: scale * random.normal(*shape))
 
 
-def run(solver: Method, params, prompts: Prompts) -> torch.Tensor:
+def run(solver: Solver, params, prompts: Prompts) -> torch.Tensor:
     return torch.stack(list(solver.iterates(params, prompts.problem)))
 
 
 def test_every_solver_is_in_the_battery():
-    assert {type(solver) for solver in CASES} == set(SOLVERS.values())
+    assert {type(solver) for solver in CASES + TOKENS} == set(SOLVERS.values())
 
 
 @every
@@ -123,3 +129,34 @@ def test_from_the_optimum_nothing_moves(solver):
     still = type(prompts.problem)(prompts.problem.G, torch.zeros_like(prompts.problem.b), prompts.problem.root)
     iterates = torch.stack(list(solver.iterates(parameters(solver, prompts), still)))
     assert torch.all(iterates == 0)
+
+
+def seen(jobs: int, dtype: torch.dtype = torch.float64) -> torch.Tensor:
+    """Tokens."""
+    task = LinearRegression(d=D, n=N, noise=0.1, rotation="none")
+    random = Streams(keys([("x", i) for i in range(jobs)], CPU), dtype)
+    return task.examples(random, task.frame(random), PROMPTS).tokens()
+
+
+@pytest.mark.parametrize("solver", TOKENS, ids=repr)
+def test_a_token_model_on_its_tokens(solver):
+    """Shapes, types and the start; packed = alone; a further axis in front; a gradient; no parameters, no change."""
+    for dtype in (torch.float32, torch.float64):
+        Z = seen(3, dtype)
+        params = solver.init(
+            D, lambda *s, t=dtype: 0.1 * Streams(keys([("i", j) for j in range(3)], CPU), t).normal(*s)
+        )
+        y = torch.stack(list(solver.predictions(params, Z)))
+        assert y.shape == (DEPTH + 1, 3, PROMPTS)
+        assert y.dtype == dtype
+        assert torch.all(y[0] == 0)
+    one = torch.stack(list(solver.predictions({name: p[1:2] for name, p in params.items()}, Z[1:2])))
+    assert torch.allclose(one[:, 0], y[:, 1], rtol=1e-12, atol=1e-12)
+    more = list(solver.predictions({name: p.expand(2, *p.shape) for name, p in params.items()}, Z))
+    assert torch.allclose(more[-1][1], y[-1], rtol=1e-9, atol=1e-12)
+    leaves = tuple(p[:1].clone().requires_grad_() for p in params.values())
+    assert torch.autograd.gradcheck(
+        lambda *p: list(solver.predictions(dict(zip(params, p, strict=True)), Z[:1]))[-1].square().sum(), leaves
+    )
+    still = {name: torch.zeros_like(p) for name, p in params.items()}
+    assert torch.all(torch.stack(list(solver.predictions(still, Z))) == 0)

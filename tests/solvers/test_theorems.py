@@ -10,7 +10,7 @@ import torch
 from scipy.sparse.linalg import cg
 
 from lfombench.harness.streams import Streams, keys
-from lfombench.solvers import BestLfom, ConjugateGradient, GradientDescent, LinearTransformer, Memformer
+from lfombench.solvers import BestLfom, ConjugateGradient, GdPlusPlus, GradientDescent, LinearTransformer, Memformer
 from lfombench.tasks import Examples, LinearRegression, Prompts
 
 CPU = torch.device("cpu")
@@ -186,3 +186,29 @@ def test_attention_is_its_definition():
         for p in range(2):
             z = Z[0, :, :, p]
             assert torch.allclose(attention(A, Z, given)[0, :, :, p], P @ z @ M @ (z.T @ Q @ z))
+
+
+def test_gd_plus_plus_without_its_second_matrix_is_the_linear_transformer():
+    given = examples(LinearRegression(d=5, n=8, spectrum=FIGURE_1.spectrum), 6)
+    A = 0.3 * torch.randn(2, 3, 5, 5, generator=torch.Generator().manual_seed(1)).double()
+    ours = GdPlusPlus(depth=3).predictions({"A": A, "B": torch.zeros_like(A)}, given.tokens())
+    theirs = LinearTransformer(depth=3, preconditioner="full").predictions({"A": A}, given.tokens())
+    for y, z in zip(ours, theirs, strict=True):
+        assert torch.allclose(y, z, rtol=1e-10, atol=1e-12)
+
+
+def test_gd_plus_plus_is_gradient_descent_on_covariates_it_transforms():
+    """von Oswald et al.: X_{l+1} = (I - B G_l A^T) X_l and y <- y - X^T A (..): the layer on transformed data."""
+    given = examples(LinearRegression(d=3, n=9), 4)
+    A, B = 0.2 * torch.randn(2, 2, 2, 3, 3, generator=torch.Generator().manual_seed(2)).double()
+    y = list(GdPlusPlus(depth=2).predictions({"A": A, "B": B}, given.tokens()))
+    for job in range(2):
+        for p in range(4):
+            X, labels = given.X[job, :, :, p], given.y[job, :, p]
+            query, guess = given.query[job, :, p], torch.zeros((), dtype=torch.float64)
+            for l in range(2):
+                G, b = X @ X.T / 9, X @ labels / 9  # of what the labels still lack
+                step, turn = A[job, l] @ b, torch.eye(3) - B[job, l] @ G @ A[job, l].T
+                labels, guess = labels - X.T @ step, guess + query @ step
+                X, query = turn @ X, turn @ query
+                assert torch.allclose(y[l + 1][job, p], guess, rtol=1e-9, atol=1e-12)
