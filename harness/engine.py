@@ -41,6 +41,7 @@ class Trained:
     params: Tensors  # jobs ...
     learning_rates: list[float | None]
     diverged: list[str | None]  # why, where a job did
+    engine: str | None = None  # how it ran
     curve_steps: list[int] = field(default_factory=list)
     losses: Float[Tensor, "points jobs"] = field(default_factory=lambda: torch.empty(0, 0))
     gradient_norms: Float[Tensor, "points jobs"] = field(default_factory=lambda: torch.empty(0, 0))
@@ -81,6 +82,7 @@ def train(pack: Pack, device: torch.device) -> Trained:
         {name: p[best, jobs] for name, p in params.items()},
         [job.protocol.learning_rates[k] for job, k in zip(pack.jobs, best.tolist(), strict=True)],
         reasons,
+        advance.name,
         points,
         torch.cat(losses)[:, best, jobs],
         torch.cat(norms)[:, best, jobs],

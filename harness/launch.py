@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from . import plan, schedule, track
+from .cost import structure
 from .job import Job, label
 from .pack import Pack
 from .record import Outcome
@@ -68,8 +69,10 @@ def make_plan(sweep: Sweep, store: Store, workers: int, done: Done | None = None
     jobs = list(sweep.jobs())
     tests = tuple(label(task) for task in sweep.tests)
     todo = list(plan.pending(jobs, tests, store.done() if done is None else done))
-    packs = plan.packs(todo, tuple(sweep.tests))
-    return Plan(sweep, jobs, len(jobs) - len(todo), packs, plan.estimate(packs, workers, store.history()))
+    history = store.history(schedule.device_name())
+    packs = plan.packs(todo, tuple(sweep.tests), history, workers, schedule.memory() / max(workers, 1))
+    estimate = plan.estimate([pack.expected for pack in packs if pack.expected], workers)
+    return Plan(sweep, jobs, len(jobs) - len(todo), packs, estimate)
 
 
 class Silent:
@@ -118,10 +121,14 @@ def run(
         tracker.add({name: store.rows(name, known) for name in ("jobs", "results", "curves")})
     failed: list[tuple[str, str]] = []
     ran = 0
+
+    def too_wide(pack: Pack) -> None:
+        store.too_wide(schedule.device_name(), structure(pack.first), len(pack.jobs))
+
     try:
         if executor:
-            cost = {job.id: plan.work(pack) / len(pack.jobs) for pack in ready.packs for job in pack.jobs}
-            for outcome in schedule.outcomes(deque(ready.packs), executor):
+            cost = {j.id: p.expected.seconds / len(p.jobs) for p in ready.packs if p.expected for j in p.jobs}
+            for outcome in schedule.outcomes(deque(ready.packs), executor, too_wide):
                 store.commit(outcome, done)
                 rows = outcome.tables["jobs"].to_pylist()
                 failed += [

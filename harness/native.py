@@ -32,6 +32,8 @@ class NoCompiler(Exception):
 class Native:
     """A step as machine code: all jobs, rates and steps of a call without coming back to Python."""
 
+    name = "compiled"
+
     def __init__(self, step: Step, job: Tensors, state: Tensors, key: Tensor) -> None:
         self.step, self.job, self.state, self.key = step, job, state, key
         self.lowered = lower(step, job, state)

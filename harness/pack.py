@@ -21,11 +21,23 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
+class Cost:
+    """A prediction: seconds with the bounds of 80 % of packs, and bytes at the peak."""
+
+    seconds: float
+    low: float
+    high: float
+    memory: float
+    measured: bool  # whether the store's own history went into it
+
+
+@dataclass(frozen=True)
 class Pack:
     """Jobs of one structure, and the tasks they are tested on besides their own."""
 
     jobs: tuple[Job, ...]
     tests: tuple[Task, ...] = ()
+    expected: Cost | None = None  # as planned
 
     @property
     def id(self) -> str:

@@ -1,76 +1,78 @@
-"""From jobs to packs, and what they will cost."""
+"""From jobs to packs: how wide, in which order, and how long they will take."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from lfombench.tasks import Task
 
-from .engine import FIT_PROMPTS
+from .cost import History, structure
 from .job import Job, label
-from .pack import Pack
+from .pack import Cost, Pack
 
-MEMORY = 1 << 29  # bytes a pack's tensors may take, by the estimate below
-WIDEST = 64  # jobs in a pack
-CHEAP = 8.0  # seconds: packs below this go first, so that a board soon has something to show
+MEMORY = 1 << 30  # bytes that a pack may take, where nothing says how much there is
+LONGEST = 20.0  # seconds of a pack: what is lost at most when a worker dies, and how often a board can move
+CHEAP = 5.0  # seconds: packs below this go first, so that a board soon has something to show
 
 
-def packs(jobs: Iterable[Job], tests: tuple[Task, ...]) -> list[Pack]:
+def packs(
+    jobs: Iterable[Job],
+    tests: tuple[Task, ...],
+    history: History | None = None,
+    workers: int = 1,
+    memory: float = MEMORY,
+) -> list[Pack]:
     """Jobs grouped by structure, in an order that shows results early and does not end on a long pack."""
+    history = history or History()
     groups: dict[str, list[Job]] = {}
     for job in jobs:
         groups.setdefault(job.structure, []).append(job)
-    made = [
-        Pack(tuple(group[i : i + width]), tests)
-        for group in groups.values()
-        for width in [_width(group[0])]
-        for i in range(0, len(group), width)
-    ]
-    return sorted(made, key=lambda pack: (work(pack) > CHEAP, work(pack) if work(pack) <= CHEAP else -work(pack)))
+    made: list[tuple[Cost, Pack]] = []
+    for group in groups.values():
+        share = -(-workers // len(groups))  # of the workers: a lone structure is spread over all of them
+        for part in _even(group, width(group, len(tests), history, share, memory)):
+            cost = history.cost(Pack(tuple(part), tests))
+            made.append((cost, Pack(tuple(part), tests, cost)))
+    made.sort(key=lambda one: (one[0].seconds > CHEAP, one[0].seconds * (1 if one[0].seconds <= CHEAP else -1)))
+    return [pack for _, pack in made]
 
 
-def _width(job: Job) -> int:
-    """Jobs of this structure that fit the memory of one pack."""
-    d, depth, protocol = job.task.d, job.solver.depth, job.protocol
-    members = Pack((job,)).members
-    train = 4 * protocol.batch * d * (d + 8 * depth) * members if job.solver.family == "learned" else 0
-    # test prompts come in chunks, a closed-form fit takes all of its prompts at once
-    closed = 8 * FIT_PROMPTS * d * (d + 3 * depth) if job.solver.family == "bound" else 0
-    test = 8 * protocol.test_prompts * (depth + 1)
-    return max(1, min(WIDEST, MEMORY // (train + closed + test)))
+def width(group: Sequence[Job], tests: int, history: History, share: int = 1, memory: float = MEMORY) -> int:
+    """Jobs of one structure in a pack: as many as memory holds, a pack's time allows, and leave no worker idle."""
+    cost, _ = history.correct(group[0], tests)
+    most = min(LONGEST / cost.each, (memory - cost.bytes_fixed) / cost.bytes_each, len(group))
+    if len(group) * cost.each > 2 * cost.fixed:  # else a second worker would mostly compile
+        most = min(most, -(-len(group) // share))
+    return max(1, min(int(most), history.widest.get(structure(group[0]), len(group))))
 
 
-def work(pack: Pack) -> float:
-    """Predicted seconds on one core of the machine this was fitted on: a unit that history turns into seconds."""
-    job = pack.first
-    d, depth, protocol = job.task.d, job.solver.depth, job.protocol
-    jobs = len(pack.jobs)
-    tested = jobs * (1 + len(pack.tests)) * protocol.test_prompts
-    seconds = 0.05 + tested * (1e-6 + 8e-9 * d * (d + 2) * (depth + 1))
-    if job.solver.family == "bound":
-        seconds += jobs * FIT_PROMPTS * (1e-6 + 20e-9 * d * (d + 2 * depth) * depth)
-    if job.solver.family == "learned":
-        layers = depth * (120e-6 + 4.4e-9 * pack.members * protocol.batch * d * (d + 4))
-        draws = jobs * protocol.batch * 1e-6 if protocol.fresh else 0.0
-        seconds += protocol.steps * (250e-6 + layers + draws)
-    return seconds
+def _even(group: list[Job], width: int) -> Iterator[list[Job]]:
+    """Parts of nearly one size, none wider."""
+    parts = -(-len(group) // width)
+    for i in range(parts):
+        yield group[i * len(group) // parts : (i + 1) * len(group) // parts]
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What is left to do, in seconds on so many workers."""
+    """What is left to do: seconds on so many workers, with the bounds of an 80 % interval."""
 
     seconds: float
+    low: float
+    high: float
     workers: int
-    measured: bool  # whether the store's own history calibrated it
+    measured: bool  # whether the store's own history went into it
 
 
-def estimate(todo: list[Pack], workers: int, history: float | None) -> Estimate:
-    """Time for these packs; `history` is seconds per unit of work, measured on packs already run."""
-    costs = [work(pack) * (history or 1.0) for pack in todo]
-    seconds = max(sum(costs) / max(workers, 1), max(costs, default=0.0))
-    return Estimate(seconds, workers, history is not None)
+def estimate(costs: Sequence[Cost], workers: int) -> Estimate:
+    """Time for packs of these costs; errors are taken to go the same way for all of them."""
+
+    def time(each: list[float]) -> float:
+        return max(sum(each) / max(workers, 1), max(each, default=0.0))
+
+    seconds, low, high = (time([getattr(cost, name) for cost in costs]) for name in ("seconds", "low", "high"))
+    return Estimate(seconds, low, high, workers, any(cost.measured for cost in costs))
 
 
 def pending(jobs: Iterable[Job], tests: tuple[str, ...], done: set[tuple[str, str]]) -> Iterator[Job]:

@@ -7,7 +7,6 @@ same bits whatever it runs beside and however often it is run again.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 
 from torch import Tensor
 
@@ -22,7 +21,7 @@ log = logging.getLogger("lfombench")
 PAYS = 20_000
 
 
-def program(step: Step, job: Tensors, state: Tensors, key: Tensor, calls: int) -> Callable[..., Tensors]:
+def program(step: Step, job: Tensors, state: Tensors, key: Tensor, calls: int) -> Native | Eager:
     """The step of a pack, to be called as (first, count, begin=0) -> records `steps rates jobs ...`, state updated.
 
     calls: how many steps a member will run, by and by.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import platform
@@ -11,6 +12,7 @@ import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,9 +20,9 @@ import pyarrow as pa
 import torch
 
 from . import engine, schema
+from .cost import prior, structure
 from .job import Job, label
 from .pack import Pack
-from .plan import work
 
 Rows = list[dict[str, Any]]
 
@@ -36,7 +38,7 @@ class Outcome:
 
 def execute(pack: Pack, device: torch.device) -> Outcome:
     """Run a pack and write down what came of it."""
-    begin = time.perf_counter()
+    begin, peak = time.perf_counter(), Peak(device)
     trained, tested = engine.run(pack, device)
     results: Rows = []
     for task, squared_error in tested:
@@ -49,7 +51,7 @@ def execute(pack: Pack, device: torch.device) -> Outcome:
             row = _names(job) | _fate(trained, j, reason)
             row |= {"family": job.solver.family, "test": label(task or job.task)}
             results += [row | loss for loss in _losses(squared_error[j].cpu().numpy(), reason is not None)]
-    cost = _cost(pack, device, time.perf_counter() - begin)
+    cost = _cost(pack, device, time.perf_counter() - begin, peak.bytes()) | {"engine": trained.engine}
     jobs = [
         _names(job)
         | _fate(trained, j, trained.diverged[j])
@@ -72,9 +74,39 @@ def execute(pack: Pack, device: torch.device) -> Outcome:
     return Outcome(pack.id, _tables(results, jobs, curves), weights)
 
 
+class Peak:
+    """How far the peak of memory rises from here on, in bytes."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+            self.before = torch.cuda.memory_allocated(device)
+        else:
+            with contextlib.suppress(OSError):
+                Path("/proc/self/clear_refs").write_text("5")  # the peak is the present again
+            self.before = _status("VmRSS")
+
+    def bytes(self) -> float | None:
+        """So far; None where the system does not tell."""
+        if self.device.type == "cuda":
+            return float(torch.cuda.max_memory_allocated(self.device) - self.before)
+        peak = _status("VmHWM")
+        return float(max(peak - self.before, 0)) if peak else None
+
+
+def _status(name: str) -> int:
+    """A size of this process, from Linux; elsewhere 0."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith(name):
+                return 1024 * int(line.split()[1])
+    return 0
+
+
 def failure(pack: Pack, reason: str) -> Outcome:
     """A pack that raised: its jobs have no results, so the next run tries them again."""
-    fate = _cost(pack, torch.device("cpu"), None) | {"status": "failed", "reason": reason}
+    fate = _cost(pack, torch.device("cpu"), None, None) | {"status": "failed", "reason": reason}
     return Outcome(pack.id, _tables([], [_names(job) | fate | {"spec": spec(job)} for job in pack.jobs], []))
 
 
@@ -127,15 +159,23 @@ def _losses(squared_error: np.ndarray[Any, Any], diverged: bool) -> Rows:
     return rows
 
 
-def _cost(pack: Pack, device: torch.device, seconds: float | None) -> dict[str, Any]:
+def _cost(pack: Pack, device: torch.device, seconds: float | None, memory: float | None) -> dict[str, Any]:
+    model, expected = prior(pack.first, len(pack.tests)), pack.expected
     protocol, learned = pack.first.protocol, pack.first.solver.family == "learned"
     return {
         "trials": len(protocol.learning_rates) if learned else 0,
         "train_prompts": protocol.batch * (protocol.steps if protocol.fresh else 1) if learned else 0,
         "pack": pack.id,
         "pack_jobs": len(pack.jobs),
-        "pack_work": work(pack),
+        "structure": structure(pack.first),
+        "prior_seconds": model.seconds(len(pack.jobs)),
+        "predicted_seconds": expected and expected.seconds,
+        "predicted_low": expected and expected.low,
+        "predicted_high": expected and expected.high,
         "pack_seconds": seconds,
+        "prior_memory": model.bytes(len(pack.jobs)),
+        "predicted_memory": expected and expected.memory,
+        "pack_memory": memory,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "host": socket.gethostname(),
         "finished": datetime.now(UTC),

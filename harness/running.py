@@ -65,7 +65,6 @@ def plan(sweep: str, out: str, workers: int | None, as_json: bool) -> None:
 
     from .job import label
     from .launch import make_plan
-    from .plan import work
     from .schedule import cores
     from .show import console, counted, expected
     from .store import Store
@@ -73,7 +72,6 @@ def plan(sweep: str, out: str, workers: int | None, as_json: bool) -> None:
 
     store = Store(out)
     made = make_plan(load(sweep), store, workers or cores())
-    rate = store.history() or 1.0
     packs = [
         {
             "pack": pack.id,
@@ -82,21 +80,27 @@ def plan(sweep: str, out: str, workers: int | None, as_json: bool) -> None:
             "protocol": label(pack.first.protocol),
             "jobs": len(pack.jobs),
             "models": pack.members,
-            "seconds": round(work(pack) * rate, 1),
+            "seconds": round(pack.expected.seconds, 1),
+            "low": round(pack.expected.low, 1),
+            "high": round(pack.expected.high, 1),
+            "megabytes": round(pack.expected.memory / 1e6),
         }
         for pack in made.packs
+        if pack.expected
     ]
     if as_json:
         head = {"sweep": made.sweep.name, "jobs": len(made.jobs), "done": made.done, "to_run": made.to_run}
-        click.echo(json.dumps(head | {"seconds": round(made.estimate.seconds, 1), "packs": packs}, indent=1))
+        rest = {name: round(getattr(made.estimate, name), 1) for name in ("seconds", "low", "high")}
+        click.echo(json.dumps(head | rest | {"packs": packs}, indent=1))
         return
     screen = console()
     if packs:
-        table = Table("solver", "depth", "protocol", "jobs", "models", "seconds")
+        table = Table("solver", "depth", "protocol", "jobs", "models", "seconds", "80 %", "MB")
         for column in table.columns[1:2] + table.columns[3:]:
             column.justify = "right"
         for pack in packs:
-            table.add_row(*(str(pack[key]) for key in ("solver", "depth", "protocol", "jobs", "models", "seconds")))
+            shown = [str(pack[key]) for key in ("solver", "depth", "protocol", "jobs", "models", "seconds")]
+            table.add_row(*shown, f"{pack['low']:g} to {pack['high']:g}", str(pack["megabytes"]))
         screen.print(table)
     rest = f" in {counted(len(packs), 'pack')}, {expected(made.estimate)}" if packs else ""
     screen.print(

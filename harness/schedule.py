@@ -6,11 +6,12 @@ import os
 import socket
 import traceback
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import torch
 
+from . import plan
 from .errors import UserError
 from .pack import Pack
 from .record import Outcome, execute, failure
@@ -30,26 +31,49 @@ class Executor(Protocol):
         """Let go of the workers."""
 
 
-def outcomes(queue: deque[Pack], executor: Executor) -> Iterator[Outcome]:
-    """Every pack's outcome. A pack that raises is split, until the job that is to blame stands alone and fails."""
+class OutOfMemory(str):
+    """The traceback of a pack that was too wide for its device."""
+
+
+def outcomes(queue: deque[Pack], executor: Executor, too_wide: Callable[[Pack], None]) -> Iterator[Outcome]:
+    """Every pack's outcome. A pack that raises is split, until the job that is to blame stands alone and fails.
+
+    One that runs out of memory is halved, and so are those of its structure that still wait.
+    """
     for pack, result in executor.run(queue):
         if isinstance(result, Outcome):
             yield result
         elif len(pack.jobs) == 1:
             yield failure(pack, result)
         else:
-            half = len(pack.jobs) // 2
-            queue.extendleft([Pack(pack.jobs[half:], pack.tests), Pack(pack.jobs[:half], pack.tests)])
+            if isinstance(result, OutOfMemory):
+                too_wide(pack)
+                alike = [p for p in queue if p.first.structure == pack.first.structure and len(p.jobs) > 1]
+                for waiting in alike:
+                    queue.remove(waiting)
+                    queue.extend(halves(waiting))
+            queue.extendleft(reversed(halves(pack)))
+
+
+def halves(pack: Pack) -> list[Pack]:
+    """Two packs of half the jobs each."""
+    half = len(pack.jobs) // 2
+    return [Pack(pack.jobs[:half], pack.tests), Pack(pack.jobs[half:], pack.tests)]
 
 
 def attempt(pack: Pack) -> Outcome | str:
     """Run a pack here; a traceback where it raises."""
     torch.set_num_threads(1)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.backends.cuda.matmul.allow_tf32 = False  # ten bits of mantissa are a protocol's business, not a default
     try:
-        return execute(pack, device)
-    except (Exception, SystemExit):
-        return traceback.format_exc()
+        return execute(pack, device())
+    except (Exception, SystemExit) as error:
+        text = traceback.format_exc()
+        if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            return OutOfMemory(text)
+        return text
 
 
 class InProcess:
@@ -147,6 +171,26 @@ class _Worker:
 
     def run(self, pack: Pack) -> Outcome | str:
         return attempt(pack)
+
+
+def device() -> torch.device:
+    """Where packs run in this process."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def device_name() -> str:
+    """Of that device, as the jobs table has it."""
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+
+
+def memory() -> float:
+    """Bytes that all packs at once may take: half of what the device, or else the machine, has to give."""
+    if torch.cuda.is_available():
+        return torch.cuda.mem_get_info()[0] / 2
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2
+    except (ValueError, OSError):
+        return float(plan.MEMORY)
 
 
 def cores() -> int:

@@ -43,7 +43,8 @@ def counted(number: int, noun: str) -> str:
 def expected(estimate: Estimate) -> str:
     """An estimate in words."""
     source = "from this store's history" if estimate.measured else "not yet calibrated on this machine"
-    return f"about {duration(estimate.seconds)} on {counted(estimate.workers, 'worker')} ({source})"
+    bounds = f"{duration(estimate.low)} to {duration(estimate.high)}"
+    return f"about {duration(estimate.seconds)} on {counted(estimate.workers, 'worker')} ({bounds}, {source})"
 
 
 def show_boards(console: Console, found: Boards) -> None:
@@ -166,9 +167,7 @@ class Terminal:
         return pace * (self.total - self.worked)
 
     def _total(self) -> float:
-        from .plan import work
-
-        return sum(work(pack) for pack in self.plan.packs)
+        return sum(pack.expected.seconds for pack in self.plan.packs if pack.expected)
 
 
 def console() -> Console:

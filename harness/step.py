@@ -34,6 +34,8 @@ class Step:
 class Eager:
     """A step run by PyTorch as it is written."""
 
+    name = "as written"
+
     def __init__(self, step: Step, job: Tensors, state: Tensors, key: Tensor) -> None:
         self.step, self.job, self.state, self.key = step, job, state, key
 

@@ -13,7 +13,6 @@ import contextlib
 import json
 import os
 import posixpath
-from statistics import median
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -23,6 +22,7 @@ from pyarrow import fs
 from safetensors.numpy import save
 
 from . import schema
+from .cost import History
 from .errors import UserError
 from .job import digest, label
 from .place import locate
@@ -67,13 +67,26 @@ class Store:
         table = self._table("results", ["job", "test"])
         return set(zip(table["job"].to_pylist(), table["test"].to_pylist(), strict=True))
 
-    def history(self) -> float | None:
-        """Seconds per unit of work in the packs run so far; None where there are none."""
-        table = self._table("jobs", ["pack", "pack_seconds", "pack_work"])
-        packs = {
-            row["pack"]: row["pack_seconds"] / row["pack_work"] for row in table.to_pylist() if row["pack_seconds"]
-        }
-        return median(packs.values()) if packs else None
+    def history(self, device: str) -> History:
+        """What packs have cost on a device, and the widths that were too much for it."""
+        columns = ["structure", "pack_seconds", "prior_seconds", "pack_memory", "prior_memory"]
+        table = self._table("jobs", ["pack", *columns], pc.field("device") == device)
+        packs = {row["pack"]: row for row in table.to_pylist()}
+        return History.of(packs.values(), self._widths().get(device, {}))
+
+    def too_wide(self, device: str, structure: str, jobs: int) -> None:
+        """Remember that packs of a structure run out of memory on a device from so many jobs on."""
+        known = self._widths()
+        mine = known.setdefault(device, {})
+        mine[structure] = max(1, min(jobs // 2, mine.get(structure, jobs)))
+        self._write("widths.json", json.dumps(known, indent=1, sort_keys=True).encode())
+
+    def _widths(self) -> dict[str, dict[str, int]]:
+        if self._info("widths.json").type != fs.FileType.File:
+            return {}
+        with self.files.open_input_stream(f"{self.root}/widths.json") as stream:
+            found: dict[str, dict[str, int]] = json.loads(stream.read())
+        return found
 
     def want(self, sweep: Sweep, ids: list[str]) -> None:
         """Record which jobs a sweep wants."""

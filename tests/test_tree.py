@@ -37,6 +37,7 @@ ORDER = [
         "store",
         "record",
         "plan",
+        "cost",
         "engine",
         "pack",
         "program",

@@ -18,10 +18,11 @@ import pytest
 import torch
 
 from lfombench.analysis.results import table
-from lfombench.harness import PROTOCOLS, Sweep, load, run, schedule
+from lfombench.harness import PROTOCOLS, Sweep, load, record, run, schedule
 from lfombench.harness.errors import UserError
-from lfombench.harness.launch import Silent
+from lfombench.harness.launch import Silent, make_plan
 from lfombench.harness.pack import Pack
+from lfombench.harness.store import Store
 from lfombench.solvers import ConjugateGradient, LinearTransformer
 from lfombench.tasks import LinearRegression
 
@@ -76,7 +77,9 @@ def test_a_killed_worker_loses_nothing(tmp_path):
     try:
         killer.start()
         packs = deque(Pack(tuple(list(sweep.jobs())[i : i + 2])) for i in (0, 2, 4))
-        found = [row for outcome in schedule.outcomes(packs, executor) for row in outcome.tables["jobs"].to_pylist()]
+        found = [
+            row for outcome in schedule.outcomes(packs, executor, print) for row in outcome.tables["jobs"].to_pylist()
+        ]
     finally:
         finished.set()
         killer.join()
@@ -95,6 +98,31 @@ def _workers() -> set[int]:
                 if b"ray::_Worker.run" in (folder / "cmdline").read_bytes():
                     found.add(int(folder.name))
     return found
+
+
+def test_a_pack_that_runs_out_of_memory_is_halved_and_so_are_those_like_it(monkeypatch, tmp_path):
+    """A device that holds no more than three jobs: all are done, and the next plan knows."""
+    ran: list[int] = []
+
+    def execute(pack, device):
+        ran.append(len(pack.jobs))
+        if len(pack.jobs) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return record.execute(pack, device)
+
+    monkeypatch.setattr(schedule, "execute", execute)
+    sweep = Sweep(
+        name="wide",
+        tasks=[LinearRegression(d=2, n=3)],
+        solvers=[ConjugateGradient(depth=1)],
+        protocols=[QUICK],
+        seeds=range(12),
+    )
+    summary = run(sweep, str(tmp_path), workers=0, mlflow="off")
+    assert (summary.exit_code, summary.ran, summary.failed) == (0, 12, [])
+    assert ran == [12, 6, 3, 3, 3, 3]
+    again = make_plan(replace(sweep, seeds=range(12, 24)), Store(str(tmp_path)), 1)
+    assert [len(pack.jobs) for pack in again.packs] == [3] * 4
 
 
 def test_running_again_computes_nothing(finished, tmp_path):

@@ -150,10 +150,19 @@ def test_untrained_jobs_leave_neither_weights_nor_curves(store):
     assert len(store.files.get_file_info(fs.FileSelector(f"{store.root}/curves"))) == 0
 
 
-def test_history_is_seconds_per_unit_of_work(store):
-    assert store.history() is None
+def test_history_is_what_packs_have_cost(store):
+    assert not store.history("cpu").cost(pack()).measured
     store.commit(run(pack()), store.done())
-    assert store.history() > 0
+    assert store.history("cpu").cost(pack()).measured
+    assert not store.history("another device").cost(pack()).measured
+
+
+def test_a_width_that_was_too_much_is_remembered_for_its_device(store):
+    store.too_wide("cpu", "abc", 64)
+    store.too_wide("cpu", "abc", 40)
+    store.too_wide("cpu", "abc", 99)
+    assert store.history("cpu").widest == {"abc": 20}
+    assert store.history("another device").widest == {}
 
 
 def test_a_store_of_a_newer_schema_is_refused(store):

@@ -1,0 +1,126 @@
+"""What a pack will cost: a prior from its structure, corrected by the packs that a store has seen.
+
+The prior is seconds on one core of the machine it was fitted on (2026, AVX-512, 3 GHz) and bytes at the peak. Actual
+over prior is close to log-normal from pack to pack; its median corrects the prediction, its spread gives the interval.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+from .engine import FIT_PROMPTS
+from .job import Job, digest
+from .pack import Cost, Pack
+from .program import PAYS
+
+UNROLLED = 60_000  # scalar operations of a step, beyond which it runs as written
+SPREAD = math.log(3)  # of an actual cost over the prior's, where nothing was measured
+LEAST = math.log(1.15)  # of the spread: no two runs are alike
+NORMAL = 1.2816  # standard deviations to either side that hold 80 %
+
+
+@dataclass(frozen=True)
+class Prior:
+    """Seconds and bytes: what a pack costs whatever its width, and what each job adds."""
+
+    fixed: float
+    each: float
+    bytes_fixed: float
+    bytes_each: float
+
+    def seconds(self, jobs: int) -> float:
+        """Of a pack."""
+        return self.fixed + jobs * self.each
+
+    def bytes(self, jobs: int) -> float:
+        """Of a pack."""
+        return self.bytes_fixed + jobs * self.bytes_each
+
+
+def prior(job: Job, tests: int = 0) -> Prior:
+    """What a pack of such jobs should cost, tested on so many further tasks."""
+    d, n, depth, protocol = job.task.d, job.task.n, job.solver.depth, job.protocol
+    through_x = protocol.draw == "examples" or getattr(job.solver, "tokens", False)
+    variates = d * n + 2 * d if through_x else d * (n / 2 + d / 2 + 2)
+    draw = 2e-9 * variates + 2e-10 * (d * d * n if through_x else d**3)
+    layer = d * d * (1 if not getattr(job.solver, "tokens", False) else n)
+    members, compiled = 0, 0.0
+    fixed, each = 0.05, 0.0
+    if job.solver.family == "learned":
+        members = len(protocol.learning_rates)
+        met = protocol.steps * protocol.batch
+        as_written = met < PAYS or 24 * depth * layer > UNROLLED
+        compiled += 0.0 if as_written else 0.8 + 3e-4 * 24 * depth * layer
+        rate = 3e-8 if as_written else 2e-10
+        each += met * (members * rate * depth * layer + (draw * (8 if as_written else 1) if protocol.fresh else 0.0))
+        fixed += protocol.steps * depth * 2e-4 if as_written else 0.0
+    if job.solver.family == "bound":
+        each += FIT_PROMPTS * (draw + 4e-9 * depth * d * (d + depth))
+        compiled += 0.5
+    tested = (1 + tests) * protocol.test_prompts
+    as_written = protocol.test_prompts < PAYS or 8 * depth * layer > UNROLLED
+    compiled += 0.0 if as_written else 0.5 + 2e-5 * 8 * depth * layer
+    each += tested * (draw * (8 if as_written else 1) + (2e-8 if as_written else 1e-9) * depth * layer)
+    each += tested * (depth + 1) * 3e-8  # quantiles
+    held = 8 * protocol.test_prompts * (depth + 1) * 2.0
+    if job.solver.family == "bound":
+        held += 8 * FIT_PROMPTS * d * (d + 3 * depth)
+    if job.solver.family == "learned":
+        at_once = protocol.validation_prompts if members > 1 else protocol.batch
+        held += 4 * at_once * members * layer * (2 + depth)
+    return Prior(fixed + compiled, each, 3e7, held)
+
+
+def structure(job: Job) -> str:
+    """A short name of what jobs of one pack share."""
+    return digest(job.structure)
+
+
+@dataclass(frozen=True)
+class History:
+    """What packs have cost on a device, over the prior, in logarithms, by structure; and widths that were too much."""
+
+    seconds: Mapping[str, list[float]] = field(default_factory=dict)
+    memory: Mapping[str, list[float]] = field(default_factory=dict)
+    widest: Mapping[str, int] = field(default_factory=dict)
+
+    @staticmethod
+    def of(rows: Iterable[Mapping[str, Any]], widest: Mapping[str, int]) -> History:
+        """From one row of the jobs table for each pack."""
+        found: tuple[dict[str, list[float]], dict[str, list[float]]] = ({}, {})
+        for row in rows:
+            for kept, actual, expected in zip(
+                found, ("pack_seconds", "pack_memory"), ("prior_seconds", "prior_memory"), strict=True
+            ):
+                if row[actual] and row[expected]:
+                    kept.setdefault(row["structure"], []).append(math.log(row[actual] / row[expected]))
+        return History(*found, widest)
+
+    def correct(self, job: Job, tests: int = 0) -> tuple[Prior, float]:
+        """The prior as corrected by what was seen, and the spread of the logarithm of its seconds."""
+        p, name = prior(job, tests), structure(job)
+        shift, spread = _shift(self.seconds, name)
+        time, space = math.exp(shift), math.exp(_shift(self.memory, name)[0])
+        return Prior(p.fixed * time, p.each * time, p.bytes_fixed * space, p.bytes_each * space), spread
+
+    def cost(self, pack: Pack) -> Cost:
+        """Of a pack."""
+        p, spread = self.correct(pack.first, len(pack.tests))
+        seconds, wide = p.seconds(len(pack.jobs)), math.exp(NORMAL * spread)
+        return Cost(seconds, seconds / wide, seconds * wide, p.bytes(len(pack.jobs)), bool(self.seconds))
+
+
+def _shift(ratios: Mapping[str, list[float]], name: str) -> tuple[float, float]:
+    """Where the logarithm of actual over prior should lie for a structure, and how far from there it may."""
+    known = [r for found in ratios.values() for r in found]
+    if not known:
+        return 0.0, SPREAD
+    middle, own = median(known), ratios.get(name, [])
+    if own:
+        around = [abs(r - median(found)) for found in ratios.values() for r in found if len(found) > 1]
+        return (sum(own) + middle) / (len(own) + 1), max(LEAST, 1.5 * median(around) if around else 0.0)
+    return middle, max(LEAST, 1.5 * median(abs(r - middle) for r in known), SPREAD / len(known))
