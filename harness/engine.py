@@ -11,8 +11,9 @@ rounding.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 import torch
@@ -23,6 +24,7 @@ from lfombench.solvers import Method, Solver, TokenModel, on_tokens
 from lfombench.tasks import Prompts, Quadratic, Random, Task
 
 from .pack import Drawing, Pack, floats, having, per_job, prompts, stack, under
+from .profile import span
 from .program import program
 from .protocol import Protocol
 from .step import Step, Tensors
@@ -62,11 +64,12 @@ def train(pack: Pack, device: torch.device) -> Trained:
     """Adam on every member at once, then the learning rate by validation loss."""
     protocol = pack.first.protocol
     step, job, state, key = training(pack, device)
-    advance = program(step, job, state, key, protocol.steps)
+    advance = program(step, job, state, key, protocol.steps, as_written=pack.as_written)
     points = [t for t in range(1, protocol.steps + 1) if t % max(1, protocol.steps // CURVE_POINTS) == 0 or t == 1]
     losses, norms = [], []
     for first in range(0, protocol.steps, STEPS):
-        records = advance(first, min(STEPS, protocol.steps - first))
+        with span("train"):
+            records = advance(first, min(STEPS, protocol.steps - first))
         kept = [t - 1 - first for t in points if first < t <= first + STEPS]
         losses.append(records["loss"][kept])
         norms.append(records["norm"][kept])
@@ -133,6 +136,34 @@ def training(pack: Pack, device: torch.device) -> tuple[Step, Tensors, Tensors, 
         return new, {"loss": loss, "norm": norm}
 
     return Step(drawing.draw, update, protocol.batch, protocol.fresh, compute), job, state, drawing.key
+
+
+def parts(pack: Pack, device: torch.device, steps: int = 50) -> list[float]:
+    """Shares of a training step that go to drawing, forward, backward and optimiser: programs of one more part each."""
+    full, *inputs = training(pack, device)
+
+    def drawn(job: Tensors, state: Tensors, batch: Prompts, t: Tensor) -> tuple[Tensors, Tensors]:
+        given = [batch.problem.G, batch.problem.b] if batch.tokens is None else [batch.tokens]
+        total = sum(x.reshape(len(x), -1, x.shape[-1]).sum((1, 2)) for x in (*given, batch.w_star))
+        return {}, {"total": (total + torch.zeros_like(state["rate"]))}  # type: ignore[operator]
+
+    def forward(job: Tensors, state: Tensors, batch: Prompts, t: Tensor) -> tuple[Tensors, Tensors]:
+        solver = having(pack.first.solver, under("solver", job))
+        params = {name: p.to(batch.w_star.dtype) for name, p in under("p", state).items()}
+        return {}, {"loss": last(errors(solver, params, batch)).sum(-1)}
+
+    def backward(job: Tensors, state: Tensors, batch: Prompts, t: Tensor) -> tuple[Tensors, Tensors]:
+        return {}, full.update(job, state, batch, t)[1]
+
+    taken = []
+    for update in (drawn, forward, backward, full.update):
+        run = program(replace(full, update=update), *inputs, pack.first.protocol.steps, as_written=pack.as_written)
+        run(0, 2)
+        begin = time.perf_counter()
+        run(2, steps)
+        taken.append(time.perf_counter() - begin)
+    each = [max(b - a, 0.0) for a, b in zip([0.0, *taken], taken, strict=False)]
+    return [x / sum(each) for x in each]
 
 
 def loss_and_gradient(solver: Solver, params: Tensors, batch: Prompts, count: int) -> tuple[Tensor, Tensors]:
@@ -203,7 +234,9 @@ def choose(pack: Pack, params: Tensors, alive: Bool[Tensor, "rates jobs"], devic
         return {}, {"loss": error.sum(-1) / protocol.validation_prompts}
 
     step = Step(drawing.draw, update, protocol.validation_prompts, False, dtype)
-    loss = program(step, job, dict(params), drawing.key, 1)(0, 1)["loss"][0]
+    validate = program(step, job, dict(params), drawing.key, 1, as_written=pack.as_written)
+    with span("validate"):
+        loss = validate(0, 1)["loss"][0]
     return torch.where(alive, loss.nan_to_num(nan=math.inf), math.inf).argmin(0)
 
 
@@ -212,9 +245,10 @@ def fit(pack: Pack, device: torch.device) -> Tensors:
     """Parameters in closed form, from prompts of their own."""
     dtype = torch.float64
     drawing = prompts(pack, [job.task for job in pack.jobs], "fit", dtype, device)
-    batch = _batch(drawing, FIT_PROMPTS)
     solver = stack([job.solver for job in pack.jobs], dtype, device)
-    return dict(cast(Method, solver).fit(batch.problem, batch.residual))
+    batch = _batch(drawing, FIT_PROMPTS, pack.as_written)
+    with span("fit"):
+        return dict(cast(Method, solver).fit(batch.problem, batch.residual))
 
 
 @torch.no_grad()
@@ -237,8 +271,10 @@ def test(pack: Pack, params: Tensors, task: Task | None, device: torch.device) -
     _expect(having(solver, under("solver", job)), under("p", job), drawing)
     count = min(CHUNK, protocol.test_prompts)
     begins = range(0, protocol.test_prompts, count)
-    measure = program(Step(draw, update, count, False, dtype), job, {}, drawing.key, len(begins))
-    found = [measure(0, 1, begin)["error"][0, 0, ..., :count] for begin in begins]
+    step = Step(draw, update, count, False, dtype)
+    measure = program(step, job, {}, drawing.key, len(begins), as_written=pack.as_written)
+    with span("test"):
+        found = [measure(0, 1, begin)["error"][0, 0, ..., :count] for begin in begins]
     return torch.cat(found, -1)[..., : protocol.test_prompts]
 
 
@@ -273,7 +309,7 @@ def last(values: Iterator[Tensor]) -> Tensor:
     return w
 
 
-def _batch(drawing: Drawing, count: int) -> Prompts:
+def _batch(drawing: Drawing, count: int, as_written: bool) -> Prompts:
     """Prompts in exact statistics, whatever the protocol, in float64."""
 
     def exact(job: Tensors, random: Random, count: int) -> Prompts:
@@ -286,7 +322,8 @@ def _batch(drawing: Drawing, count: int) -> Prompts:
         return {}, {name: x.unsqueeze(0) for name, x in found.items()}
 
     step = Step(exact, update, count, False, torch.float64)
-    drawn = {name: x[0, 0] for name, x in program(step, drawing.job, {}, drawing.key, 1)(0, 1).items()}
+    found = program(step, drawing.job, {}, drawing.key, 1, as_written=as_written)(0, 1)
+    drawn = {name: x[0, 0] for name, x in found.items()}
     problem = Quadratic(drawn["G"][..., :count], drawn["b"][..., :count], drawn["root"], drawn.get("dual"))
     return Prompts(problem, drawn["w_star"][..., :count], drawn["judge"])
 

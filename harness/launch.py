@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 from . import plan, schedule, track
+from .audit import TOLERANCE, Audit, compare, sample
+from .audit import packs as audit_packs
 from .cost import structure
 from .job import Job, label
 from .pack import Pack
+from .profile import Span, chrome, shares, span, taken
 from .record import Outcome
 from .store import Done, Store
 from .sweep import Sweep
@@ -57,11 +61,14 @@ class Summary:
     failed: list[tuple[str, str]]  # what failed, and its traceback
     seconds: float
     mlflow_error: str | None
+    audit: Audit | None = None
+    profile: dict[str, float] | None = None  # seconds of all workers, by what they went to
 
     @property
     def exit_code(self) -> int:
-        """0 if every job is done, 3 if some failed, diverged or are missing."""
-        return 3 if self.failed or self.diverged or self.done < self.jobs else 0
+        """0 if every job is done, 3 if some failed, diverged or are missing, or an audit found them changed."""
+        audited = self.audit is None or self.audit.passed
+        return 0 if audited and not self.failed and not self.diverged and self.done == self.jobs else 3
 
 
 def make_plan(sweep: Sweep, store: Store, workers: int, done: Done | None = None) -> Plan:
@@ -95,6 +102,8 @@ def run(
     address: str | None = None,
     workers: int | None = None,
     mlflow: str | None = None,
+    audit: float = 0.0,
+    profile: bool = False,
     observer: Observer | None = None,
 ) -> Summary:
     """Run what a sweep still lacks in the store at `out`.
@@ -102,6 +111,8 @@ def run(
     address: a Ray cluster; left out, Ray starts on this machine.
     workers: how many; 0 runs in this process, without Ray.
     mlflow: a tracking URI; left out, SQLite in `out`; "off" for none.
+    audit: a share of the sweep's jobs to run again, alone and as written, and to compare.
+    profile: note where time goes, in profile/NAME.json; measures the parts of each structure's training step as well.
     """
     begin = time.monotonic()
     observer = observer or Silent()
@@ -113,7 +124,7 @@ def run(
     store.want(sweep, [job.id for job in ready.jobs])
     observer.planned(store, ready)
     executor: schedule.Executor | None = None
-    if ready.packs:
+    if ready.packs or audit:
         executor = schedule.InProcess() if workers == 0 else schedule.OnRay(address, workers)
     tracker = _tracker(out, sweep, mlflow)
     if tracker and ready.done:
@@ -121,6 +132,9 @@ def run(
         tracker.add({name: store.rows(name, known) for name in ("jobs", "results", "curves")})
     failed: list[tuple[str, str]] = []
     ran = 0
+    spans: list[Span] = []
+    audited: Audit | None = None
+    elapsed = 0.0
 
     def too_wide(pack: Pack) -> None:
         store.too_wide(schedule.device_name(), structure(pack.first), len(pack.jobs))
@@ -128,8 +142,12 @@ def run(
     try:
         if executor:
             cost = {j.id: p.expected.seconds / len(p.jobs) for p in ready.packs if p.expected for j in p.jobs}
-            for outcome in schedule.outcomes(deque(ready.packs), executor, too_wide):
-                store.commit(outcome, done)
+            first = {pack.first.structure: pack for pack in reversed(ready.packs)}
+            queue = deque(replace(p, profiled=profile and first[p.first.structure] is p) for p in ready.packs)
+            for outcome in schedule.outcomes(queue, executor, too_wide):
+                with span("commit"):
+                    store.commit(outcome, done)
+                spans += [*outcome.spans, *taken(outcome.pack, "")]
                 rows = outcome.tables["jobs"].to_pylist()
                 failed += [
                     (f"{row['solver']} depth {row['depth']} seed {row['seed']}, job {row['job']}", row["reason"])
@@ -140,6 +158,9 @@ def run(
                 observer.committed(outcome, sum(cost[row["job"]] for row in rows))
                 if tracker:
                     tracker.add(outcome.tables)
+            elapsed = time.monotonic() - begin
+            if audit:
+                audited = _audit(ready, store, executor, audit)
     finally:
         if executor:
             executor.close()
@@ -149,7 +170,22 @@ def run(
     left = len(list(plan.pending(ready.jobs, tuple(label(task) for task in sweep.tests), done)))
     diverged = store.rows("jobs", ids)["status"].to_pylist().count("diverged")
     error = tracker.error if tracker else None
-    return Summary(len(ready.jobs), len(ready.jobs) - left, ran, diverged, failed, time.monotonic() - begin, error)
+    shared = None
+    if profile and executor:
+        store.write(f"profile/{sweep.name}.json", chrome(spans))
+        shared = shares(spans, executor.workers, elapsed)
+    seconds = time.monotonic() - begin
+    return Summary(len(ready.jobs), len(ready.jobs) - left, ran, diverged, failed, seconds, error, audited, shared)
+
+
+def _audit(ready: Plan, store: Store, executor: schedule.Executor, share: float) -> Audit:
+    """Run a share of the jobs again, and keep what came of it beside the sweep."""
+    chosen = sample(ready.jobs, share)
+    again = schedule.outcomes(deque(audit_packs(chosen, tuple(ready.sweep.tests))), executor, lambda pack: None)
+    rows = [row for outcome in again for row in outcome.tables["results"].to_pylist()]
+    found = compare(store.rows("results", {job.id for job in chosen}).to_pylist(), rows)
+    store.write(f"audits/{ready.sweep.name}.json", json.dumps(asdict(found) | {"tolerance": TOLERANCE}))
+    return found
 
 
 def _tracker(out: str, sweep: Sweep, mlflow: str | None) -> track.Tracker | None:

@@ -38,6 +38,8 @@ class Pack:
     jobs: tuple[Job, ...]
     tests: tuple[Task, ...] = ()
     expected: Cost | None = None  # as planned
+    as_written: bool = False  # never compiled: what an audit compares with
+    profiled: bool = False  # measures the parts of its training step too
 
     @property
     def id(self) -> str:

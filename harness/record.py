@@ -23,6 +23,7 @@ from . import engine, schema
 from .cost import prior, structure
 from .job import Job, label
 from .pack import Pack
+from .profile import Span, span, split, taken
 
 Rows = list[dict[str, Any]]
 
@@ -34,10 +35,12 @@ class Outcome:
     pack: str
     tables: dict[str, pa.Table]
     weights: dict[str, np.ndarray[Any, Any]] = field(default_factory=dict)
+    spans: list[Span] = field(default_factory=list)
 
 
 def execute(pack: Pack, device: torch.device) -> Outcome:
     """Run a pack and write down what came of it."""
+    taken("")  # of what ran here before
     begin, peak = time.perf_counter(), Peak(device)
     trained, tested = engine.run(pack, device)
     results: Rows = []
@@ -50,7 +53,8 @@ def execute(pack: Pack, device: torch.device) -> Outcome:
                 trained.diverged[j] = reason  # a job fares as it does on its own task; another test speaks for itself
             row = _names(job) | _fate(trained, j, reason)
             row |= {"family": job.solver.family, "test": label(task or job.task)}
-            results += [row | loss for loss in _losses(squared_error[j].cpu().numpy(), reason is not None)]
+            with span("rows"):
+                results += [row | loss for loss in _losses(squared_error[j].cpu().numpy(), reason is not None)]
     cost = _cost(pack, device, time.perf_counter() - begin, peak.bytes()) | {"engine": trained.engine}
     jobs = [
         _names(job)
@@ -71,7 +75,14 @@ def execute(pack: Pack, device: torch.device) -> Outcome:
         for name, p in trained.params.items()
         for j, job in enumerate(pack.jobs)
     }
-    return Outcome(pack.id, _tables(results, jobs, curves), weights)
+    with span("rows"):
+        tables = _tables(results, jobs, curves)
+    spans = taken(pack.id)
+    if pack.profiled and trained.engine:
+        with span("probe"):
+            found = engine.parts(pack, device)
+        spans = split(spans, found) + [s for s in taken(pack.id) if s.name == "probe"]
+    return Outcome(pack.id, tables, weights, spans)
 
 
 class Peak:

@@ -22,10 +22,26 @@ from .reading import wanted_sweeps, write_report
     "--workers", type=click.IntRange(min=0), help="How many; 0 runs in this process. [default: one per core or GPU]"
 )
 @click.option("--mlflow", metavar="URI", help="A tracking server, or off. [default: SQLite in the store]")
-def run(sweep: str, out: str, address: str | None, workers: int | None, mlflow: str | None) -> None:
+@click.option(
+    "--audit",
+    type=click.FloatRange(0, 1, min_open=True),
+    metavar="SHARE",
+    help="Run this share of the jobs again, alone and as written, and compare; 0.01 is one in a hundred.",
+)
+@click.option("--profile", is_flag=True, help="Say where the time goes; a trace for chrome://tracing in the store.")
+def run(
+    sweep: str,
+    out: str,
+    address: str | None,
+    workers: int | None,
+    mlflow: str | None,
+    audit: float | None,
+    profile: bool,
+) -> None:
     """Run what SWEEP still lacks, then show its boards."""
     from .launch import run as start
-    from .show import Terminal, console, counted, duration, show_boards
+    from .place import within
+    from .show import Terminal, console, counted, duration, show_boards, show_profile
     from .sweep import load
 
     if address and workers == 0:
@@ -34,7 +50,8 @@ def run(sweep: str, out: str, address: str | None, workers: int | None, mlflow: 
     terminal = Terminal(console())
     wanted = load(sweep)
     try:
-        summary = start(wanted, out, address=address, workers=workers, mlflow=mlflow, observer=terminal)
+        options = {"mlflow": mlflow, "audit": audit or 0.0, "profile": profile, "observer": terminal}
+        summary = start(wanted, out, address=address, workers=workers, **options)
     finally:
         terminal.stop()
     found = terminal.boards()
@@ -46,6 +63,11 @@ def run(sweep: str, out: str, address: str | None, workers: int | None, mlflow: 
         click.echo(f'{len(summary.failed)} jobs failed; all of them: lfombench query "{sql}" --out {out}', err=True)
     if summary.mlflow_error:
         click.echo(f"MLflow could not be written: {summary.mlflow_error}. The same command tries again.", err=True)
+    if summary.profile:
+        show_profile(terminal.console, summary.profile)
+        click.echo(f"trace: {within(out, f'profile/{wanted.name}.json')}")
+    if summary.audit:
+        click.echo(str(summary.audit))
     path = write_report(out, wanted_sweeps(out, wanted.name))
     tried = summary.ran + len(summary.failed)
     took = f"{counted(tried, 'job')} in {duration(summary.seconds)}" if tried else "nothing to run"

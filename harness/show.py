@@ -65,6 +65,21 @@ def show_boards(console: Console, found: Boards) -> None:
         )
 
 
+def show_profile(console: Console, seconds: dict[str, float]) -> None:
+    """Where the workers' time went."""
+    whole = sum(value for name, value in seconds.items() if name != "commit")
+    table = Table(
+        "", "seconds", "share", "", box=SIMPLE_HEAD, title="where the workers' time went", title_justify="left"
+    )
+    for column in table.columns[1:3]:
+        column.justify = "right"
+    for name, value in seconds.items():
+        share = value / whole if whole else 0.0
+        label = f"{name} (driver)" if name == "commit" else name
+        table.add_row(label, f"{value:.1f}", f"{share:.1%}", "█" * round(40 * share))
+    console.print(table)
+
+
 def _table(board: Board, narrow: bool) -> Table:
     where = board.task if board.test == board.task else f"{board.task}, tested on {board.test}"
     title = Text.assemble((board.protocol, "bold"), "  ", (where, "dim"))

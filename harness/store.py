@@ -129,6 +129,14 @@ class Store:
             raise self._interrupted(error) from error
         done.update(added)
 
+    def write(self, name: str, text: str) -> None:
+        """A file beside the tables."""
+        try:
+            self.files.create_dir(f"{self.root}/{posixpath.dirname(name)}", recursive=True)
+            self._write(name, text.encode())
+        except OSError as error:
+            raise self._unwritable(error) from error
+
     def rows(self, table: str, ids: set[str]) -> pa.Table:
         """The rows of these jobs; of the jobs table, each job's latest."""
         found = self._table(table, None, pc.field("job").isin(list(ids)))

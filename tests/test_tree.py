@@ -36,6 +36,7 @@ ORDER = [
         "track",
         "store",
         "record",
+        "audit",
         "plan",
         "cost",
         "engine",
@@ -46,6 +47,7 @@ ORDER = [
         "rules",
         "atoms",
         "step",
+        "profile",
     ),
     *("sweep", "document", "job", "streams", "protocol", "place", "errors", "schema"),
 ]
