@@ -1,103 +1,115 @@
-"""How much faster a pack trains than the notebook structure: the same model, prompts, steps and core.
+"""A training step of one job on one core: packs against the notebook structure and against a vmap ensemble.
 
-Figure 1's largest model: a 4-layer Memformer with full preconditioners, d = 5, n = 20, 1000 prompts in one fixed
-batch, Adam. Rounds are interleaved; medians and the ratio pair by pair.
-
-    python benchmarks/step.py [--rounds 7] [--json]
+Figure 1's largest model: 4 layers, full preconditioners, d = 5, n = 20, 1000 prompts, Adam. Losses are compared first.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import platform
-import statistics
-import sys
-import time
 from dataclasses import replace
-from pathlib import Path
 
 import torch
-
-sys.path.insert(0, str(Path(__file__).parent))
-from naive import NaiveMemformer, train
+from naive import NaiveGdPlusPlus, NaiveMemformer, ensemble, train
+from timing import Row, interleaved
 
 from lfombench.harness import PROTOCOLS, Job, engine
-from lfombench.harness.pack import Pack, Source
-from lfombench.solvers import Memformer
+from lfombench.harness.pack import Pack, prompts
+from lfombench.harness.program import program
+from lfombench.harness.streams import Streams
+from lfombench.solvers import GdPlusPlus, Memformer
 from lfombench.tasks import LinearRegression
 
 CPU = torch.device("cpu")
-DEPTH, JOBS = 4, 16
+DEPTH = 4
 TASK = LinearRegression(d=5, n=20, spectrum=(1.0, 1.0, 0.5, 0.25, 1.0))
-SOLVER = Memformer(depth=DEPTH, memory="cgd", preconditioner="full")
+MEMFORMER = Memformer(depth=DEPTH, memory="cgd", preconditioner="full")
+GD = GdPlusPlus(depth=DEPTH)
 
 
-def pack(jobs: int, steps: int) -> Pack:
-    protocol = replace(PROTOCOLS["published"], steps=steps)
-    return Pack(tuple(Job(task=TASK, solver=SOLVER, protocol=protocol, seed=seed) for seed in range(jobs)))
+def pack(solver, jobs: int, *, fresh: bool = False) -> Pack:
+    if fresh:
+        protocol = replace(PROTOCOLS["rigorous"], batch=1000, learning_rates=(0.01,))
+    else:
+        protocol = replace(PROTOCOLS["published"], draw="examples", query="sampled")
+    return Pack(tuple(Job(task=TASK, solver=solver, protocol=protocol, seed=seed) for seed in range(jobs)))
 
 
-def naive(given: Pack) -> tuple[NaiveMemformer, torch.Tensor, torch.Tensor]:
-    """The notebook's model from the same start, on the same prompts."""
-    source = Source([TASK], given.jobs[:1], "train", torch.float32, CPU)
-    examples = source.task.examples(source.random, source.frame, given.first.protocol.batch)
-    model = NaiveMemformer(DEPTH, TASK.d)
-    start = engine.initial(Pack(given.jobs[:1]), CPU)
+def naive(given: Pack, job: int = 0):
+    """A job's model as the notebook writes it, from the same start, on the same prompts."""
+    one = Pack(given.jobs[job : job + 1])
+    drawing = prompts(one, [TASK], "train", torch.float32, CPU)
+    random = Streams(drawing.key, torch.float32)
+    examples = TASK.examples(random, drawing.job["frame"], given.first.protocol.batch)
+    start = engine.initial(one, CPU)
+    model = NaiveGdPlusPlus(DEPTH, TASK.d) if given.first.solver == GD else NaiveMemformer(DEPTH, TASK.d)
     with torch.no_grad():
         model.A.copy_(start["A"][0, 0])
-        model.alpha.copy_(start["alpha"][0, 0])
-        model.gamma[1:].copy_(start["gamma"][0, 0])
+        if given.first.solver == GD:
+            model.B.copy_(start["B"][0, 0])
+        else:
+            model.alpha.copy_(start["alpha"][0, 0])
+            model.gamma[1:].copy_(start["gamma"][0, 0])
     Z = examples.tokens()[0].permute(2, 1, 0).contiguous()
-    return model, Z, (examples.query * examples.w_star).sum(1)[0]
+    return model, Z, (examples.query * examples.w_star).sum(1)[0], examples.root[0, :, :, 0]
 
 
-def check() -> float:
-    """Largest difference of the two training losses over 20 steps: they are the same program."""
-    given = pack(1, 20)
-    ours = engine.train(given, CPU).losses[:, 0].tolist()
-    theirs = train(*naive(given), steps=20, rate=0.01)
+def advance(given: Pack):
+    step, job, state, key = engine.training(given, CPU)
+    return program(step, job, state, key, 10**6)
+
+
+def check(solver) -> float:
+    """Largest relative difference of the two training losses over 20 steps: they are the same program."""
+    given = pack(solver, 1)
+    ours = advance(given)(0, 20)["loss"].flatten().tolist()
+    model, Z, target, _ = naive(given)
+    theirs = train(model, Z, target, steps=20, rate=0.01)
     return max(abs(a - b) / b for a, b in zip(ours, theirs, strict=True))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
+def against(name: str, goal: float, solver, jobs: int, rounds: int, *, fresh: bool = False) -> Row:
+    """Milliseconds a step and job, the notebook's over ours."""
+    difference = check(solver)
+    assert difference < 2e-3, f"the two do not train the same model: {difference}"
+    given = pack(solver, jobs, fresh=fresh)
+    ours = advance(given)
+    ours(0, 1)
+    model, Z, target, root = naive(given)
+    steps = 200 if solver != GD else 20
+    return interleaved(
+        name,
+        goal,
+        ours=(lambda: ours(1, steps), steps * jobs),
+        theirs=(lambda: train(model, Z, target, 20, 0.01, root if fresh else None), 20),
+        rounds=rounds,
+        note=f"{jobs} jobs in the pack; losses agree to {difference:.0e}",
+    )
+
+
+def against_vmap(jobs: int, rounds: int) -> Row:
+    """The same against a hand-written ensemble of the token model, of as many jobs."""
+    given = pack(MEMFORMER, jobs)
+    ours = advance(given)
+    first = ours(0, 3)["loss"][:, 0]
+    made = [naive(given, j) for j in range(jobs)]
+    models, Z, target = [m[0] for m in made], torch.stack([m[1] for m in made]), torch.stack([m[2] for m in made])
+    theirs = torch.stack(ensemble(models, Z, target, 3, 0.01))
+    difference = ((first - theirs).abs() / theirs).max().item()
+    assert difference < 2e-3, f"the two do not train the same models: {difference}"
+    return interleaved(
+        "against a vmap ensemble of the token model",
+        10,
+        ours=(lambda: ours(3, 200), 200 * jobs),
+        theirs=(lambda: ensemble(models, Z, target, 3, 0.01), 3 * jobs),
+        rounds=rounds,
+        note=f"{jobs} jobs in either; losses agree to {difference:.0e}",
+    )
+
+
+def rows(rounds: int) -> list[Row]:
     torch.set_num_threads(1)
-    difference = check()
-    assert difference < 1e-3, f"the two do not train the same model: {difference}"
-    model, Z, target = naive(pack(1, 1))
-    pairs = []
-    for _ in range(options.rounds + 1):
-        begin = time.perf_counter()
-        train(model, Z, target, steps=20, rate=0.01)
-        theirs = (time.perf_counter() - begin) / 20
-        begin = time.perf_counter()
-        engine.train(pack(JOBS, 100), CPU)
-        ours = (time.perf_counter() - begin) / 100 / JOBS
-        pairs.append((theirs, ours))
-    pairs = pairs[1:]  # the first round warms up
-    found = {
-        "machine": f"{platform.machine()}, one core, torch {torch.__version__}",
-        "jobs": JOBS,
-        "rounds": options.rounds,
-        "naive_ms": round(1000 * statistics.median(a for a, _ in pairs), 2),
-        "packed_ms": round(1000 * statistics.median(b for _, b in pairs), 3),
-        "ratio": round(statistics.median(a / b for a, b in pairs), 1),
-        "ratio_min": round(min(a / b for a, b in pairs), 1),
-        "ratio_max": round(max(a / b for a, b in pairs), 1),
-        "largest_relative_difference_of_losses": difference,
-    }
-    if options.json:
-        print(json.dumps(found, indent=1))
-        return
-    print(f"{found['machine']}: milliseconds for a training step of one job, median of {options.rounds} rounds")
-    print(f"  notebook structure, token by token     {found['naive_ms']:8.2f}")
-    print(f"  packed, {JOBS} jobs at once                {found['packed_ms']:8.3f}")
-    print(f"  ratio {found['ratio']} (from {found['ratio_min']} to {found['ratio_max']})")
-
-
-if __name__ == "__main__":
-    main()
+    return [
+        against("step, fixed batch", 1000, MEMFORMER, 16, rounds),
+        against("step, fresh prompts", 400, MEMFORMER, 16, rounds, fresh=True),
+        against("step, token form, P free (GD++)", 20, GD, 16, rounds),
+        against_vmap(16, rounds),
+    ]

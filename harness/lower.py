@@ -23,7 +23,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from .atoms import LIMIT, MEMBER, PLACE, PROMPT, PROMPTS, VECTOR, Array, Atom, Index, NotLowerable, Writer, constant
 from .rules import RULES, ravel
 from .step import Step, Tensors
-from .streams import Draws
+from .streams import UNIFORMS, Draws
 
 PRELUDE = Path(__file__).parent / "prelude.h"
 LANES = 8
@@ -181,10 +181,10 @@ def _assemble(
     inputs = [stored(f"job_{i}", x, False) for i, x in enumerate(job.values())]
     inputs += [stored(f"state_{i}", x, True) for i, x in enumerate(state.values())]
     inputs.append(Array((), "int64_t", lambda index: Atom("t", "int64_t")))
-    counter = 0
+    begin = {"normals": 0, "uniforms": UNIFORMS}
     for kind, shape in drawn:
-        inputs.append(_draw(writer, kind, (1, *shape), counter))
-        counter += -(-math.prod(shape[:-1]) // 4)
+        inputs.append(_draw(writer, kind, (1, *shape), begin[kind]))
+        begin[kind] += math.prod(shape[:-1])
     outputs = _Scalars(traced, inputs, writer).run()
     ends: list[str] = []
     order = list(state)
@@ -211,15 +211,15 @@ def _assemble(
     return Lowered(source, records, (writer.rows["float"], writer.rows["double"]))
 
 
-def _draw(writer: Writer, kind: str, shape: tuple[int, ...], counter: int) -> Array:
-    """Variates, four to a counter."""
+def _draw(writer: Writer, kind: str, shape: tuple[int, ...], begin: int) -> Array:
+    """Variates `begin` and following: four to a counter."""
     if shape[-1] != PROMPTS:
         raise NotLowerable("a draw that is the same for all prompts")
 
     def at(index: Index) -> Atom:
-        group, lane = divmod(ravel(index[1:-1], shape[1:-1]), 4)
-        words = f"philox(index, word, {counter + group}u, key_2, key_0, key_1)"
-        name = f"z{counter + group}"
+        counter, lane = divmod(begin + ravel(index[1:-1], shape[1:-1]), 4)
+        words = f"philox(index, word, {counter}u, key_2, rounds)"
+        name = f"z{counter}"
         if ("drawn", name) not in writer.names:
             writer.names["drawn", name] = Atom(name, "float", PROMPT)
             writer.sections["draw"].append(f"vf {name}[4]; {kind}({words}, {name});")
@@ -245,7 +245,8 @@ double* drawn_double = (double*)(drawn_float + {rows["float"]} * padded);
 for (int64_t j = 0; j < jobs; j++)
 for (int64_t t = first; t < first + count; t++) {{
 const int64_t* key = (const int64_t*)tensors[{tensors + 1}] + 3 * j;
-const uint32_t key_0 = key[0], key_1 = key[1], key_2 = key[2], word = {"t" if fresh else "0"};
+const uint32_t key_2 = key[2], word = {"t" if fresh else "0"};
+const Key rounds = schedule(key[0], key[1]);
 {section["job"]}
 {"" if fresh else "if (t == first)"}
 for (int64_t k = 0; k < padded; k += W) {{

@@ -97,16 +97,23 @@ static inline vw multiply(vw x, uint32_t m) {
 #endif
 }
 
-static inline Words philox(vu prompt, uint32_t step, uint32_t counter, uint32_t stream, uint32_t k, uint32_t l) {
+struct Key { uint64_t a[10], b[10]; };  // of each round
+
+static inline Key schedule(uint32_t k, uint32_t l) {
+  Key key;
+  for (int i = 0; i < 10; i++, k += 0x9E3779B9u, l += 0xBB67AE85u) key.a[i] = k, key.b[i] = l;
+  return key;
+}
+
+static inline Words philox(vu prompt, uint32_t step, uint32_t counter, uint32_t stream, const Key& key) {
   vw a = __builtin_convertvector(prompt, vw), b = vw{} + step, c = vw{} + counter, d = vw{} + stream;
+#pragma GCC unroll 10
   for (int i = 0; i < 10; i++) {
     vw p = multiply(a, 0xD2511F53u), q = multiply(c, 0xCD9E8D57u);
-    a = (q >> 32) ^ b ^ k;
-    c = (p >> 32) ^ d ^ l;
+    a = (q >> 32) ^ b ^ key.a[i];
+    c = (p >> 32) ^ d ^ key.b[i];
     b = q;
     d = p;
-    k += 0x9E3779B9u;
-    l += 0xBB67AE85u;
   }
   return {__builtin_convertvector(a, vu), __builtin_convertvector(b, vu), __builtin_convertvector(c, vu),
           __builtin_convertvector(d, vu)};

@@ -8,6 +8,7 @@ normals by Box and Muller (1958). Variates have the precision of float32 in what
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
@@ -15,8 +16,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
+from numpy.polynomial import Chebyshev, Polynomial
+from scipy import stats
 from torch import Tensor
 
 Words = tuple[Any, ...]
@@ -24,7 +28,9 @@ Words = tuple[Any, ...]
 MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 WEYL = (0x9E3779B9, 0xBB67AE85)
 MASK = 0xFFFFFFFF
-FACTORS = 16  # uniforms multiplied before a logarithm: fewer logarithms, and no underflow
+UNIFORMS = 1 << 33  # the first uniform's number: theirs are the upper half of the counters
+SMOOTH = 8  # degrees of freedom from which the quantile is a polynomial
+REACH = 6.75  # a normal from a 32-bit word goes no further
 
 
 def keys(streams: Sequence[Words], device: torch.device) -> Int[Tensor, "streams 3"]:
@@ -71,35 +77,44 @@ class Draws(ABC):
     def uniform(self, *shape: int) -> Float[Tensor, "streams ..."]:
         """Uniforms on (0, 1)."""
 
-    def chi_square(self, degrees: list[int], prompts: int) -> Float[Tensor, "streams degrees prompts"]:
-        """A row per entry of `degrees`: -2 log of a product of uniforms, and a squared normal where it is odd."""
-        runs = [min(FACTORS, k // 2 - i) for k in degrees for i in range(0, k // 2, FACTORS)]
-        rows = [-(-(k // 2) // FACTORS) for k in degrees]
-        exponentials = [-2 * product.log() for product in self._products(runs, prompts)]
-        odd = iter(self.normal(sum(k % 2 for k in degrees), prompts).unbind(1) if any(k % 2 for k in degrees) else ())
-        found, taken = [], 0
-        for k, count in zip(degrees, rows, strict=True):
-            terms = exponentials[taken : taken + count] + ([next(odd).square()] if k % 2 else [])
-            taken += count
-            total = terms[0]
-            for term in terms[1:]:
-                total = total + term
-            found.append(total)
-        return torch.stack(found, 1)
+    def chi(self, degrees: list[int], prompts: int) -> Float[Tensor, "streams degrees prompts"]:
+        """A row per entry of `degrees`: the square root of a chi-square variate with so many degrees of freedom.
 
-    def _products(self, runs: list[int], prompts: int) -> list[Tensor]:
-        """A product of uniforms for each run, of so many of them."""
-        if not runs:
-            return []
-        found, taken = [], 0
-        drawn = self.uniform(sum(runs), prompts)
-        for run in runs:
-            product = drawn[:, taken]
-            for i in range(taken + 1, taken + run):
-                product = product * drawn[:, i]
-            taken += run
-            found.append(product)
-        return found
+        From SMOOTH degrees on it is the quantile of a normal's probability, a polynomial of the normal to the precision
+        of float32; below, the root of squared exponentials, -2 log of a product of uniforms, and of a squared normal.
+        """
+        smooth = [k for k in degrees if k >= SMOOTH]
+        rows: list[Tensor] = []
+        if smooth:
+            z = self.normal(len(smooth), prompts)
+            *powers, highest = torch.tensor([quantile(k) for k in smooth], dtype=z.dtype, device=z.device).T.unbind(0)
+            x = highest[:, None].expand_as(z)
+            for coefficient in reversed(powers):
+                x = x * z + coefficient[:, None]
+            rows += x.unbind(1)
+        made = iter(rows)
+        return torch.stack([next(made) if k >= SMOOTH else self._few(k, prompts) for k in degrees], 1)
+
+    def _few(self, k: int, prompts: int) -> Tensor:
+        """The same for few degrees of freedom."""
+        total = self.normal(1, prompts)[:, 0].square() if k % 2 else None
+        if k > 1:
+            product, *more = self.uniform(k // 2, prompts).unbind(1)
+            for u in more:
+                product = product * u
+            total = -2 * product.log() if total is None else total - 2 * product.log()
+        assert total is not None
+        return total.sqrt()
+
+
+@functools.cache
+def quantile(k: int) -> tuple[float, ...]:
+    """The polynomial in a normal z whose value is the root of the chi-square quantile at z's probability."""
+    chi2, norm = stats.chi2(k), stats.norm
+    z = REACH * np.cos(np.pi * (np.arange(256) + 0.5) / 256)
+    exact = np.sqrt(np.where(z < 0, chi2.ppf(norm.cdf(z)), chi2.isf(norm.sf(z))))
+    fitted = Chebyshev.fit(z, exact, 12 if k >= 16 else 15, domain=[-REACH, REACH])
+    return tuple(float(c) for c in fitted.convert(kind=Polynomial).coef)
 
 
 class Streams(Draws):
@@ -112,24 +127,28 @@ class Streams(Draws):
         self, key: Int[Tensor, "streams 3"], dtype: torch.dtype, step: Tensor | int = 0, first: Tensor | int = 0
     ) -> None:
         self.key, self.dtype, self.step, self.first = key, dtype, step, first
-        self.used = 0  # counters so far
+        self.normals = self.uniforms = 0  # of each prompt so far
 
     def normal(self, *shape: int) -> Float[Tensor, "streams ..."]:
         """Standard normals."""
-        return self._draw(normals, shape)
+        begin = self.normals
+        self.normals += math.prod(shape[:-1])
+        return self._draw(normals, shape, begin)
 
     def uniform(self, *shape: int) -> Float[Tensor, "streams ..."]:
         """Uniforms on (0, 1)."""
-        return self._draw(uniforms, shape)
+        begin = self.uniforms
+        self.uniforms += math.prod(shape[:-1])
+        return self._draw(uniforms, shape, UNIFORMS + begin)
 
-    def _draw(self, convert: Callable[[Sequence[Tensor]], list[Tensor]], shape: tuple[int, ...]) -> Tensor:
+    def _draw(self, convert: Callable[[Sequence[Tensor]], list[Tensor]], shape: tuple[int, ...], begin: int) -> Tensor:
+        """Variates `begin` and following of each prompt: four to a counter."""
         variates, prompts = math.prod(shape[:-1]), shape[-1] if shape else 1
-        counters = -(-variates // 4)
+        counters = range(begin // 4, -(-(begin + variates) // 4))
         where = {"dtype": torch.int64, "device": self.key.device}
-        prompt = (self.first + torch.arange(prompts, **where)).expand(len(self.key), counters, prompts)
-        counter = self.used + torch.arange(counters, **where)[:, None]
+        prompt = (self.first + torch.arange(prompts, **where)).expand(len(self.key), len(counters), prompts)
+        counter = torch.arange(counters.start, counters.stop, **where)[:, None]
         key = self.key[:, :, None, None]
-        self.used += counters
         words = philox([prompt, torch.as_tensor(self.step, **where), counter, key[:, 2]], [key[:, 0], key[:, 1]])
-        drawn = torch.stack(convert(words), 2).flatten(1, 2)[:, :variates]
+        drawn = torch.stack(convert(words), 2).flatten(1, 2)[:, begin % 4 :][:, :variates]
         return drawn.view(len(self.key), *shape).to(self.dtype)

@@ -33,8 +33,8 @@ class Random(Protocol):
     def uniform(self, *shape: int) -> Float[Tensor, "streams ..."]:
         """Uniforms on [0, 1)."""
 
-    def chi_square(self, degrees: list[int], prompts: int) -> Float[Tensor, "streams degrees prompts"]:
-        """A row per entry of `degrees`, chi-square with so many degrees of freedom."""
+    def chi(self, degrees: list[int], prompts: int) -> Float[Tensor, "streams degrees prompts"]:
+        """A row per entry of `degrees`, the root of a chi-square variate with so many degrees of freedom."""
 
 
 def apply(M: Float[Tensor, "*batch d k some"], v: Float[Tensor, "*jobs k prompts"]) -> Float[Tensor, "*jobs d prompts"]:

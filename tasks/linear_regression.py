@@ -61,7 +61,7 @@ class LinearRegression(Task):
         """(G, b) by Bartlett's decomposition, without X."""
         d, n, rank = self.d, self.n, min(self.d, self.n)
         root, dual = self._roots(random, frame, prompts)
-        diagonal = random.chi_square([n - i for i in range(rank)], prompts).sqrt()
+        diagonal = random.chi([n - i for i in range(rank)], prompts)
         below = random.normal(d * rank - rank * (rank + 1) // 2, prompts)
         T = torch.cat([diagonal, below, torch.zeros_like(diagonal[:, :1])], 1)[:, torch.tensor(_triangle(d, rank))]
         L = _columns(root, T)

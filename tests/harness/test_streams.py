@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from lfombench.harness.streams import Streams, keys, philox
+from lfombench.harness.streams import Draws, Streams, keys, philox
 
 CPU = torch.device("cpu")
 
@@ -38,7 +39,7 @@ def test_a_stream_is_the_same_everywhere():
     """Pinned: numbers on record depend on it."""
     assert keys([("test", 1)], CPU).tolist() == [[2954696867, 297274658, 1409791969]]
     drawn = Streams(keys([("test", 1)], CPU), torch.float32, step=3, first=5).uniform(4, 1).flatten()
-    assert drawn.tolist() == pytest.approx([0.16637284, 0.82100326, 0.62773556, 0.64206988], rel=1e-7)
+    assert drawn.tolist() == pytest.approx([0.61420363, 0.38457328, 0.97243518, 0.88892144], rel=1e-7)
 
 
 @given(
@@ -58,9 +59,12 @@ def test_a_variate_depends_on_nothing_but_its_place():
     assert not torch.equal(streams("a", "b", step=1).normal(5, 3, 40), whole)
 
 
-def test_successive_draws_differ():
+def test_successive_draws_go_on_where_the_last_one_ended():
+    """However a prompt's variates are asked for, they are the same ones; uniforms are others."""
     random = streams("a")
-    assert len(torch.unique(torch.cat([random.normal(3, 50).flatten(), random.normal(3, 50).flatten()]))) == 300
+    parts = [random.normal(3, 50), random.normal(2, 5, 50).flatten(1, 2), random.normal(1, 50)]
+    assert torch.equal(torch.cat(parts, 1), streams("a").normal(14, 50))
+    assert len(torch.unique(torch.cat([*parts, random.uniform(4, 50), random.uniform(1, 50)], 1))) == 19 * 50
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -82,12 +86,32 @@ def test_uniforms_are_uniform_and_neither_0_nor_1():
         assert stats.kstest(row.numpy(), "uniform").pvalue > 1e-4
 
 
-@pytest.mark.parametrize("degrees", [1, 2, 3, 20, 31, 33, 512])
+@pytest.mark.parametrize("degrees", [1, 2, 3, 7, 8, 15, 16, 20, 33, 512])
 def test_chi_squares_have_their_degrees_of_freedom(degrees):
-    [row] = streams("chi", degrees).chi_square([degrees], 50_000)[0]
+    [row] = streams("chi", degrees).chi([degrees], 50_000)[0].square()
     assert stats.kstest(row.numpy(), stats.chi2(degrees).cdf).pvalue > 1e-4
 
 
 def test_chi_squares_of_one_call_are_independent():
-    x = streams("chi").chi_square([20, 19, 18, 1], 50_000)[0]
+    x = streams("chi").chi([20, 19, 18, 1], 50_000)[0].square()
     assert (torch.corrcoef(x) - torch.eye(4)).abs().max() < 5 / 50_000**0.5
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("degrees", [8, 11, 15, 16, 20, 100])
+def test_a_chi_is_the_quantile_of_its_normal(degrees, dtype):
+    """Against SciPy over the whole reach, tails included: to the precision of float32."""
+    z = torch.linspace(-6.7, 6.7, 2001, dtype=dtype)
+
+    class Fixed(Draws):
+        def normal(self, *shape):
+            return z.expand(1, 1, -1)
+
+        def uniform(self, *shape):
+            raise AssertionError("no uniforms are needed")
+
+    ours = Fixed().chi([degrees], len(z))[0, 0].double().numpy()
+    chi2, norm = stats.chi2(degrees), stats.norm
+    w = z.double().numpy()
+    exact = np.sqrt(np.where(w < 0, chi2.ppf(norm.cdf(w)), chi2.isf(norm.sf(w))))
+    assert np.abs(ours - exact).max() < 6e-7 * degrees**0.5
