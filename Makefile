@@ -40,7 +40,7 @@ types: setup
 	MYPYPATH=build/types $(BIN)/mypy --explicit-package-bases --namespace-packages -p lfombench
 
 bench: setup
-	$(BIN)/python benchmarks/step.py
+	$(BIN)/python benchmarks/run.py
 
 clean:
 	rm -rf build $(VENV) *.egg-info

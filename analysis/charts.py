@@ -73,6 +73,26 @@ def training(curves: pl.DataFrame, palette: dict[str, str]) -> str:
     return _svg(chart)
 
 
+def calibration(packs: pl.DataFrame) -> str:
+    """Seconds of every pack against what was predicted, both on logarithmic axes; the line is a true prediction. SVG.
+
+    packs: predicted_seconds, pack_seconds, protocol.
+    """
+    axis = {"scale": alt.Scale(type="log", nice=False)}
+    ends = [min(packs["predicted_seconds"].min(), packs["pack_seconds"].min())]  # type: ignore[type-var]
+    ends.append(max(packs["predicted_seconds"].max(), packs["pack_seconds"].max()))  # type: ignore[type-var]
+    line = alt.Chart(pl.DataFrame({"x": ends, "y": ends})).mark_line(color="#999999", strokeDash=[4, 4])
+    points = (
+        alt.Chart(packs)
+        .mark_point(size=40, strokeWidth=1.5, color=COLOURS[0])
+        .encode(
+            x=alt.X("predicted_seconds:Q", title="predicted seconds", **axis),
+            y=alt.Y("pack_seconds:Q", title="actual seconds", **axis),
+        )
+    )
+    return _svg(alt.layer(line.encode(x=alt.X("x:Q", **axis), y=alt.Y("y:Q", **axis)), points))
+
+
 def _colour(palette: dict[str, str]) -> Any:
     return alt.Color("solver:N", scale=alt.Scale(domain=list(palette), range=list(palette.values())), legend=None)
 

@@ -11,7 +11,7 @@ from markupsafe import Markup, escape
 
 from . import charts
 from .board import Board, boards
-from .results import Wanted, table
+from .results import Wanted, audit, table
 
 
 def render(out: str, wanted: list[Wanted]) -> str:
@@ -33,6 +33,8 @@ def _sweep(out: str, sweep: Wanted) -> dict[str, Any]:
     palette = charts.colours({row.solver for board in found.boards for row in board.rows})
     return {
         "boards": found,
+        "calibration": _calibration(out, sweep),
+        "audit": audit(out, sweep.name),
         "sections": [
             {
                 "board": board,
@@ -63,6 +65,28 @@ def _curves(out: str, sweep: Wanted, board: Board, palette: dict[str, str]) -> l
         {"depth": depth, "chart": charts.training(mine.drop("depth"), palette)}
         for (depth,), mine in curves.group_by("depth", maintain_order=True)
     ]
+
+
+def _calibration(out: str, sweep: Wanted) -> dict[str, Any] | None:
+    """What packs were predicted to take and what they took; None where nothing was predicted."""
+    packs = (
+        table(out, "jobs")
+        .filter(pl.col("job").is_in(sweep.jobs) & pl.col("predicted_seconds").is_not_null())
+        .filter(pl.col("pack_seconds") > 0)
+        .unique("pack")
+        .sort("pack")
+        .collect()
+    )
+    if packs.height < 2:
+        return None
+    inside = packs["pack_seconds"].is_between(packs["predicted_low"], packs["predicted_high"])
+    ratio = packs["pack_seconds"] / packs["predicted_seconds"]
+    return {
+        "chart": charts.calibration(packs),
+        "packs": packs.height,
+        "inside": float(inside.mean() or 0.0),  # type: ignore[arg-type]
+        "ratio": float(ratio.median() or 0.0),  # type: ignore[arg-type]
+    }
 
 
 def _machines(out: str, wanted: list[Wanted]) -> dict[str, Any]:

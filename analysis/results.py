@@ -62,3 +62,14 @@ def sweeps(out: str, name: str = "*") -> list[Wanted]:
                 except (ValueError, TypeError, KeyError) as error:
                     raise NoStore(f"{info.path} is damaged: delete it, and run its sweep again") from error
     return known
+
+
+def audit(out: str, sweep: str) -> dict[str, Any] | None:
+    """What the last audit of a sweep found; None where there was none."""
+    files, root = locate(out)
+    path = f"{root}/audits/{sweep}.json"
+    if files.get_file_info(path).type != fs.FileType.File:
+        return None
+    with files.open_input_stream(path) as stream:
+        found: dict[str, Any] = json.loads(stream.read())
+    return found

@@ -1,6 +1,6 @@
-"""How a step is run: as machine code where that pays, else by PyTorch as it is written.
+"""How a step is run: as machine code or through torch.compile where that pays, else by PyTorch as it is written.
 
-Which of the two is a matter of the structure alone, never of the pack's width or of a clock: the same job gives the
+Which of them is a matter of the structure alone, never of the pack's width or of a clock: the same job gives the
 same bits whatever it runs beside and however often it is run again.
 """
 
@@ -11,29 +11,42 @@ import logging
 from torch import Tensor
 
 from .atoms import NotLowerable
+from .inductor import Inductor, Uncompilable
 from .native import Native, NoCompiler
 from .profile import span
 from .step import Eager, Step, Tensors
 
 log = logging.getLogger("lfombench")
 
-# Prompts that a member meets. Compiling takes 1 to 4 s, and as written a prompt takes 10 to 100 us: it pays from a
-# handful of jobs on.
+# Prompts that a member meets. Machine code takes 1 to 4 s to make, and as written a prompt takes 10 to 100 us: it pays
+# from a handful of jobs on. torch.compile takes 15 to 50 s.
 PAYS = 16_000
+PAYS_INDUCTOR = 50 * PAYS
 
 
 def program(
     step: Step, job: Tensors, state: Tensors, key: Tensor, calls: int, *, as_written: bool = False
-) -> Native | Eager:
+) -> Native | Inductor | Eager:
     """The step of a pack, to be called as (first, count, begin=0) -> records `steps rates jobs ...`, state updated.
 
     calls: how many steps a member will run, by and by. as_written: not compiled, however long they are.
     """
-    if as_written or step.prompts * calls < PAYS or key.device.type != "cpu":
+    if as_written:
         return Eager(step, job, state, key)
-    try:
-        with span("compile"):
-            return Native(step, job, state, key)
-    except (NotLowerable, NoCompiler) as error:
-        log.warning("runs as written, not compiled: %s", str(error).splitlines()[0])
-        return Eager(step, job, state, key)
+    met = step.prompts * calls
+    reason = ""
+    if met >= PAYS and key.device.type == "cpu":
+        try:
+            with span("compile"):
+                return Native(step, job, state, key)
+        except (NotLowerable, NoCompiler) as error:
+            reason = str(error).splitlines()[0]
+    if met >= PAYS_INDUCTOR or (met >= PAYS and key.device.type != "cpu"):
+        try:
+            with span("compile"):
+                return Inductor(step, job, state, key)
+        except Uncompilable as error:
+            reason = f"{reason}; {str(error).splitlines()[0]}"
+    if reason:
+        log.warning("runs as written, not compiled: %s", reason)
+    return Eager(step, job, state, key)

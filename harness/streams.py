@@ -113,8 +113,9 @@ def quantile(k: int) -> tuple[float, ...]:
     chi2, norm = stats.chi2(k), stats.norm
     z = REACH * np.cos(np.pi * (np.arange(256) + 0.5) / 256)
     exact = np.sqrt(np.where(z < 0, chi2.ppf(norm.cdf(z)), chi2.isf(norm.sf(z))))
-    fitted = Chebyshev.fit(z, exact, 12 if k >= 16 else 15, domain=[-REACH, REACH])
-    return tuple(float(c) for c in fitted.convert(kind=Polynomial).coef)
+    degree = 12 if k >= 16 else 15
+    fitted = Chebyshev.fit(z, exact, degree, domain=[-REACH, REACH]).convert(kind=Polynomial)
+    return (*map(float, fitted.coef), *[0.0] * (15 - degree))
 
 
 class Streams(Draws):

@@ -43,6 +43,7 @@ ORDER = [
         "pack",
         "program",
         "native",
+        "inductor",
         "lower",
         "rules",
         "atoms",

@@ -186,7 +186,9 @@ def test_the_report_is_one_file_with_everything_in_it(finished):
     assert "@import" not in html
     assert not re.search(r"url\((?!#)", html)
     assert tags.count["table"] == 2
-    assert tags.count["svg"] == 2 * (1 + 2)  # per board: loss by depth, and training at each of two depths
+    # per board: loss by depth, and training at each of two depths; then the packs' costs against the plan's
+    assert tags.count["svg"] == 2 * (1 + 2) + 1
+    assert "lie in their 80 % interval" in html
     for solver in ("conjugate_gradient", "memformer(memory=cgd, preconditioner=full)"):
         assert solver in html
     assert "20 jobs, all done" in html

@@ -10,6 +10,7 @@ import torch
 
 from lfombench.harness import PROTOCOLS, Job, engine, native, program
 from lfombench.harness.atoms import NotLowerable
+from lfombench.harness.inductor import Inductor
 from lfombench.harness.native import Native, NoCompiler
 from lfombench.harness.pack import Pack
 from lfombench.harness.step import Eager, Step
@@ -225,3 +226,50 @@ def test_token_models_train_as_written(solver):
     for name, x in expected.items():
         if name.startswith("p."):
             assert torch.allclose(state[name], x, rtol=1e-3, atol=1e-4), name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fresh", [True, False])
+def test_torch_compile_trains_as_written(fresh):
+    """The path of a GPU, here on the CPU, without its graphs: several calls, of the same program."""
+    given = pack(Memformer(depth=1, memory="cgd", preconditioner="full"), batch=16, fresh=fresh)
+    found = []
+    for runner in (Inductor, Eager):
+        step, job, state, key = engine.training(given, CPU)
+        run = runner(step, job, state, key)
+        records = [run(0, 3), run(3, 4)]
+        found.append((torch.cat([r["loss"] for r in records]), state["p.A"]))
+    for ours, theirs in zip(*found, strict=True):
+        assert torch.allclose(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch finds no CUDA device")
+@pytest.mark.parametrize("fresh", [True, False])
+def test_a_gpu_trains_as_the_cpu_does(fresh):
+    """Captured in CUDA graphs, over more than one block of steps, and with a rest."""
+    given = pack(Memformer(depth=2, memory="cgd", preconditioner="full"), steps=60, fresh=fresh)
+    found = []
+    for runner, device in ((Inductor, torch.device("cuda")), (Eager, CPU)):
+        step, job, state, key = engine.training(given, device)
+        run = runner(step, job, state, key)
+        records = [run(0, 45), run(45, 15)]
+        found.append((torch.cat([r["loss"] for r in records]).cpu(), state["p.A"].cpu()))
+    for ours, theirs in zip(*found, strict=True):
+        assert torch.allclose(ours, theirs, rtol=1e-3, atol=1e-5)
+
+
+def test_what_nothing_compiles_runs_as_written(monkeypatch, caplog):
+    monkeypatch.setattr(program, "PAYS_INDUCTOR", 0)
+    monkeypatch.setattr(program, "PAYS", 0)
+
+    def update(job, state, batch, t):
+        print(end="")  # a side effect no compiler takes
+        torch._dynamo.graph_break()
+        return {}, {"value": torch.linalg.det(torch.einsum("jip,jkp->jik", batch, batch)).unsqueeze(0)}
+
+    step = Step(lambda job, random, n: random.normal(4, n), update, 16, True, torch.float64)
+    with caplog.at_level(logging.WARNING):
+        run = program.program(step, {}, {}, keys([("x",)], CPU), 1)
+    assert isinstance(run, Eager)
+    assert "torch.compile:" in caplog.text

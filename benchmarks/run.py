@@ -1,0 +1,111 @@
+"""All benchmarks: a table on the screen, in results.md and in results.parquet.
+
+    python benchmarks/run.py [--rounds 7] [--only step width scaling grid tune] [--share 0.02]
+
+A part that is not run keeps its rows from the last time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+from datetime import date
+from pathlib import Path
+
+import polars as pl
+import torch
+from timing import Row
+
+HERE = Path(__file__).parent
+PARTS = ("step", "width", "scaling", "grid", "gpu", "tune")
+
+
+def measure(part: str, rounds: int, share: float) -> list[Row]:
+    if part == "step":
+        from step import rows
+
+        return rows(rounds)
+    if part == "tune":
+        from tune import rows as against_tune
+
+        return against_tune(share, 50)
+    if part == "gpu":
+        from gpu import rows as on_gpu
+
+        return on_gpu()
+    import width
+
+    return {"width": width.width, "scaling": width.scaling, "grid": width.grid}[part]()
+
+
+def machine() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        model = next(line.partition(": ")[2] for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        model = platform.processor()
+    return f"{model}, {platform.machine()}, torch {torch.__version__}, Python {platform.python_version()}"
+
+
+def number(x: float | None) -> str:
+    if x is None:
+        return ""
+    return f"{x:,.0f}" if x >= 100 else f"{x:.1f}" if x >= 10 else f"{x:.2f}" if x >= 1 else f"{x:.2g}"
+
+
+def markdown(rows: pl.DataFrame) -> str:
+    lines = [
+        "# Benchmarks",
+        "",
+        "Written by `make bench`. Theirs and ours in turn, medians; the ratio is the median of the ratios pair by",
+        "pair, with the least and the largest in brackets. One core unless said otherwise.",
+        "",
+        "| work | unit | theirs | ours | ratio | goal | |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in rows.iter_rows(named=True):
+        bounds = f" ({number(row['low'])} to {number(row['high'])})" if row["low"] else ""
+        ratio = f"{number(row['ratio'])}{bounds}" if row["ratio"] else ""
+        cells = [
+            row["work"],
+            row["unit"],
+            number(row["theirs"]),
+            number(row["ours"]),
+            ratio,
+            number(row["goal"]),
+            row["note"],
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    for name, day in rows.select("machine", "measured").unique().sort("measured").iter_rows():
+        lines += ["", f"{day}: {name}"]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=[p for p in PARTS if p != "tune"])
+    parser.add_argument("--share", type=float, default=0.02, help="of the jobs that Ray Tune is measured on")
+    options = parser.parse_args()
+    path = HERE / "results.parquet"
+    known = pl.read_parquet(path) if path.exists() else None
+    for part in options.only:
+        made = pl.DataFrame(
+            [row.__dict__ for row in measure(part, options.rounds, options.share)], infer_schema_length=None
+        )
+        if made.height == 0:
+            continue
+        numbers = [pl.col(c).cast(pl.Float64) for c in ("theirs", "ours", "ratio", "low", "high", "goal")]
+        found = made.with_columns(
+            *numbers, part=pl.lit(part), machine=pl.lit(machine()), measured=pl.lit(str(date.today()))
+        )
+        known = found if known is None else pl.concat([known.filter(pl.col("part") != part), found])
+        order = pl.col("part").replace_strict({name: i for i, name in enumerate(PARTS)}, return_dtype=pl.Int8)
+        known = known.sort(order, maintain_order=True)
+        known.write_parquet(path)
+        (HERE / "results.md").write_text(markdown(known))
+    print((HERE / "results.md").read_text())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""Packs against themselves: width, cores, and the size of the problem."""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from dataclasses import replace
+
+import torch
+from step import CPU, DEPTH, MEMFORMER, TASK, advance, pack
+from timing import Row
+
+from lfombench.harness import PROTOCOLS, Job, engine
+from lfombench.harness.atoms import NotLowerable
+from lfombench.harness.native import Native
+from lfombench.harness.pack import Pack
+from lfombench.harness.step import Eager
+from lfombench.solvers import LinearTransformer
+from lfombench.tasks import LinearRegression
+
+WIDTHS = (1, 4, 16, 64, 256, 1024, 4096)
+
+
+def width() -> list[Row]:
+    """Jobs trained per second and bytes held, from one job to 4096 in a pack."""
+    found = []
+    rate_of_one = 0.0
+    for jobs in WIDTHS:
+        given = pack(MEMFORMER, jobs)
+        step, job, state, key = engine.training(given, CPU)
+        run = Native(step, job, state, key)
+        count = max(4, 2000 // jobs)
+        run(0, 2)
+        taken = []
+        for _ in range(5):
+            begin = time.perf_counter()
+            run(2, count)
+            taken.append(time.perf_counter() - begin)
+        each = 1000 * sorted(taken)[2] / count / jobs
+        rate_of_one = rate_of_one or each
+        held = sum(x.numel() * x.element_size() for x in (*job.values(), *state.values(), key)) / jobs
+        note = f"{held / 1000:.1f} kB of state a job; {3600 / each:,.0f} jobs of 1000 steps an hour"
+        ratio = rate_of_one / each
+        found.append(Row(f"width {jobs}", "ms a step and job", rate_of_one, each, ratio, None, None, None, note))
+    return found
+
+
+def _busy(start: object, seconds: float, queue: object) -> None:
+    torch.set_num_threads(1)
+    run = advance(pack(MEMFORMER, 16))
+    run(0, 2)
+    start.wait()  # type: ignore[attr-defined]
+    begin, steps = time.perf_counter(), 0
+    while time.perf_counter() - begin < seconds:
+        run(2, 100)
+        steps += 100
+    queue.put(16 * steps / (time.perf_counter() - begin))  # type: ignore[attr-defined]
+
+
+def scaling(cores: int = 2, seconds: float = 3.0, rounds: int = 3) -> list[Row]:
+    """Steps per second of one process, and of one on each core together; in turn."""
+    context = multiprocessing.get_context("spawn")
+
+    def rate(processes: int) -> float:
+        start, queue = context.Barrier(processes), context.Queue()
+        started = [context.Process(target=_busy, args=(start, seconds, queue)) for _ in range(processes)]
+        for process in started:
+            process.start()
+        found = sum(queue.get() for _ in started)
+        for process in started:
+            process.join()
+        return found
+
+    pairs = [(rate(1), rate(cores)) for _ in range(rounds)]
+    ratios = sorted(b / a for a, b in pairs)
+    one, both = (1000 / sorted(x)[rounds // 2] for x in zip(*pairs, strict=True))
+    work = f"scaling, 1 to {cores} cores"
+    return [Row(work, "ms a step and job", one, both, ratios[rounds // 2], ratios[0], ratios[-1], 1.8)]
+
+
+def grid() -> list[Row]:
+    """Cost against the count of operations, d = 5 ... 64, n = 20 ... 512, L = 1 ... 16."""
+    found = []
+    for d, n, depth in ((5, 20, 1), (5, 20, 4), (5, 20, 16), (5, 512, 4), (8, 32, 4), (16, 64, 4), (64, 512, 4)):
+        task = LinearRegression(d=d, n=n)
+        solver = LinearTransformer(depth=depth, preconditioner="full")
+        protocol = replace(PROTOCOLS["rigorous"], batch=256, learning_rates=(0.01,))
+        given = Pack(tuple(Job(task=task, solver=solver, protocol=protocol, seed=s) for s in range(4)))
+        step = engine.training(given, CPU)
+        begin = time.perf_counter()
+        try:
+            run: Native | Eager = Native(*step)
+        except NotLowerable:
+            run = Eager(*step)
+        made = time.perf_counter() - begin
+        run(0, 1)
+        count, begin = 0, time.perf_counter()
+        while time.perf_counter() - begin < 1.0:
+            run(count, 5)
+            count += 5
+        each = (time.perf_counter() - begin) / count / 4
+        draw = d * (d + 1) // 2 * d * 2 + 3 * d * d
+        flops = 2 * 256 * (draw + depth * d * d * 2 * 3)  # forward, and backward twice that
+        note = f"{flops / each / 1e9:.1f} GFLOP/s, {run.name}, ready in {made:.1f} s"
+        found.append(
+            Row(
+                f"d={d} n={n} L={depth}, 256 fresh",
+                "ms a step and job",
+                None,
+                1000 * each,
+                None,
+                None,
+                None,
+                None,
+                note,
+            )
+        )
+    return found
+
+
+__all__ = ["DEPTH", "TASK", "grid", "scaling", "width"]

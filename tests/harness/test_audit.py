@@ -1,0 +1,134 @@
+"""Packs against jobs alone and as written; and what a profile says of a run."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from lfombench.harness import PROTOCOLS, Sweep, audit, program, run
+from lfombench.harness.cli import cli
+from lfombench.harness.profile import PARTS, Span, chrome, shares, span, split, taken
+from lfombench.solvers import ConjugateGradient, GdPlusPlus, LinearTransformer, Memformer
+from lfombench.tasks import LinearRegression
+
+QUICK = replace(
+    PROTOCOLS["rigorous"], steps=60, batch=32, test_prompts=512, validation_prompts=128, learning_rates=(0.03, 0.1)
+)
+SWEEP = Sweep(
+    name="audited",
+    tasks=[LinearRegression(d=3, n=6, spectrum=(1.0, 0.5, 2.0))],
+    solvers=[
+        ConjugateGradient(depth=3),
+        LinearTransformer(depth=2, preconditioner="full"),
+        Memformer(depth=2, memory="cgd", preconditioner="scalar"),
+        GdPlusPlus(depth=1),
+    ],
+    protocols=[QUICK],
+    seeds=range(3),
+)
+
+
+def test_compiled_packs_and_jobs_alone_as_written_agree(tmp_path, monkeypatch):
+    """All jobs of a sweep, by machine code at full width, within the tolerance that the README states."""
+    monkeypatch.setattr(program, "PAYS", 0)
+    summary = run(SWEEP, str(tmp_path), workers=0, mlflow="off", audit=1.0)
+    assert summary.exit_code == 0
+    assert summary.audit.jobs == 12
+    assert summary.audit.rows == 3 * (4 + 3 + 3 + 2)
+    assert 0 < summary.audit.largest <= audit.TOLERANCE
+    assert json.loads((tmp_path / "audits/audited.json").read_text())["largest"] == summary.audit.largest
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["published", "rigorous"])
+def test_full_training_agrees_with_itself_alone_and_as_written(name, tmp_path):
+    """The shipped protocols at full length, on the model whose training is longest."""
+    solver = LinearTransformer(depth=2, preconditioner="full")
+    protocol = replace(PROTOCOLS[name], learning_rates=(0.01,), test_prompts=16_384)
+    sweep = replace(SWEEP, solvers=[solver], protocols=[protocol], seeds=range(2))
+    assert run(sweep, str(tmp_path), workers=0, mlflow="off", audit=0.5).audit.passed
+
+
+def test_an_audit_finds_what_was_changed(tmp_path, monkeypatch):
+    """Results that do not come from these equations: exit code 3, and the row named."""
+    small = replace(SWEEP, solvers=SWEEP.solvers[:1], seeds=range(1))
+    assert run(small, str(tmp_path), workers=0, mlflow="off").exit_code == 0
+    compare = audit.compare
+
+    def tampered(kept, again):
+        return compare([row | {"mse": 2 * row["mse"]} if row["step"] == 2 else row for row in kept], again)
+
+    monkeypatch.setattr("lfombench.harness.launch.compare", tampered)
+    summary = run(small, str(tmp_path), workers=0, mlflow="off", audit=1.0)
+    assert summary.exit_code == 3
+    assert summary.audit.largest == pytest.approx(0.693, abs=1e-3)
+    assert "step 2" in summary.audit.where
+    assert "BEYOND" in str(summary.audit)
+
+
+def test_a_share_is_the_same_jobs_every_time_and_at_least_one():
+    jobs = list(SWEEP.jobs())
+    assert audit.sample(jobs, 0.25) == audit.sample(jobs[::-1], 0.25)
+    assert len(audit.sample(jobs, 0.25)) == 3
+    assert len(audit.sample(jobs, 1e-9)) == 1
+
+
+def test_errors_that_are_only_rounding_are_not_compared():
+    row = {"mse": 1e-30, "mse_normalised": 1e-31}
+    assert audit.deviation(row, {"mse": 1e-28, "mse_normalised": 1e-29}) == 0
+    assert audit.deviation(row, {"mse": None, "mse_normalised": None}) == float("inf")
+    assert audit.deviation({"mse": None, "mse_normalised": None}, {"mse": None, "mse_normalised": None}) == 0
+
+
+def test_the_command_line_audits_and_profiles(small, tmp_path):
+    out = str(tmp_path / "out")
+    arguments = ["run", str(small), "--out", out, "--workers", "0", "--mlflow", "off", "--audit", "0.1", "--profile"]
+    result = CliRunner().invoke(cli, arguments)
+    assert result.exit_code == 0, result.output
+    assert "audit: 2 of the jobs run again alone and as written" in result.output
+    assert "where the workers' time went" in result.output
+    for part in ("draw", "forward", "backward", "test", "commit (driver)", "idle"):
+        assert part in result.output
+    trace = json.loads(Path(out, "profile/small.json").read_text())["traceEvents"]
+    assert {"draw", "forward", "backward", "optimiser", "test", "rows", "commit"} <= {event["name"] for event in trace}
+    assert all(event["dur"] >= 0 and event["ts"] >= 0 for event in trace if event["ph"] == "X")
+    again = CliRunner().invoke(
+        cli, ["run", str(small), "--out", out, "--workers", "0", "--mlflow", "off", "--audit", "2"]
+    )
+    assert again.exit_code == 2
+    assert "--audit" in again.output
+
+
+def test_spans_and_their_shares():
+    taken("before")
+    with span("train"):
+        pass
+    [found] = taken("pack")
+    assert (found.name, found.pack) == ("train", "pack")
+    assert taken("pack") == []
+    parts = split([Span("train", 10.0, 14.0), Span("test", 14.0, 15.0)], [0.25, 0.25, 0.5, 0.0])
+    assert [s.name for s in parts] == [*PARTS, "test"]
+    assert parts[2].end - parts[2].begin == pytest.approx(2.0)
+    found = shares([*parts, Span("commit", 15.0, 17.0)], workers=2, seconds=4.0)
+    assert found["idle"] == pytest.approx(8.0 - 5.0)
+    assert json.loads(chrome(parts))["traceEvents"][0]["args"]["name"] == "driver"
+
+
+@pytest.mark.parametrize("dtype", ["float64", "bfloat16"])
+def test_a_protocol_names_its_dtype_and_boards_show_it(dtype, tmp_path):
+    from lfombench.analysis.board import boards
+    from lfombench.analysis.results import sweeps
+
+    protocol = replace(QUICK, dtype=dtype)
+    sweep = replace(SWEEP, protocols=[QUICK, protocol], solvers=SWEEP.solvers[1:3])
+    assert run(sweep, str(tmp_path), workers=0, mlflow="off").exit_code == 0
+    plain, other = boards(str(tmp_path), *sweeps(str(tmp_path))).boards
+    assert f"dtype={dtype}" in other.protocol
+    for row in plain.rows:
+        [same] = [r for r in other.rows if r.solver == row.solver]
+        difference = abs(row.cells[2].mean - same.cells[2].mean)
+        assert 0 < difference < 0.3  # the start differs too: it is the job's own
