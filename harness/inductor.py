@@ -7,14 +7,19 @@ CUDA graph and replayed, so that no step waits for Python.
 from __future__ import annotations
 
 import torch
+import torch.utils._pytree as pytree
 from torch import Tensor
+from torch.fx.experimental.proxy_tensor import make_fx
 
-from lfombench.tasks import Prompts
+from lfombench.tasks import Prompts, Quadratic
 
 from .step import Step, Tensors
 from .streams import Streams
 
 BLOCK = 20  # steps in a CUDA graph
+
+for part in (Quadratic, Prompts):
+    pytree.register_dataclass(part)
 
 
 class Uncompilable(Exception):
@@ -29,15 +34,18 @@ class Inductor:
     def __init__(self, step: Step, job: Tensors, state: Tensors, key: Tensor) -> None:
         """Compile, and try one step on a copy of the state: where that fails it fails here."""
         self.step, self.job, self.state, self.key = step, job, state, key
-        self.one = torch.compile(self._one, dynamic=False, fullgraph=True)
         self.captured: tuple[torch.cuda.CUDAGraph, Tensors] | None = None
         self.at = torch.zeros((), dtype=torch.int64, device=key.device)  # the step to come
         from torch._dynamo.exc import TorchDynamoException  # these take a second to import
         from torch._inductor.exc import InductorError
 
+        inputs, self.shape = pytree.tree_flatten((job, state, key, self._batch(0), self.at))
         try:
             with torch.no_grad():
-                self.one(job, state, key, self._batch(0), self.at)
+                # traced first: then the compiler sees tensor operations alone, whatever Python the step is made of
+                traced = make_fx(torch.func.functionalize(self._flat, remove="mutations"))(*inputs)
+                self.compiled = torch.compile(traced, dynamic=False, fullgraph=True)
+                self.compiled(*inputs)
         except (TorchDynamoException, InductorError) as error:
             raise Uncompilable(f"torch.compile: {error}") from error
 
@@ -55,12 +63,14 @@ class Inductor:
                 found.append(self._run(batch, count))
         return {name: torch.cat([records[name] for records in found]) for name in found[0]}
 
-    def _one(
-        self, job: Tensors, state: Tensors, key: Tensor, batch: Prompts | None, t: Tensor
-    ) -> tuple[Tensors, Tensors]:
+    def _flat(self, *inputs: Tensor) -> list[Tensor]:
+        """A step, from and to plain lists of tensors."""
+        job, state, key, batch, t = pytree.tree_unflatten(inputs, self.shape)
         if batch is None:
             batch = self.step.draw(job, Streams(key, self.step.dtype, t), self.step.prompts)
-        return self.step.update(job, state, batch, t)
+        new, records = self.step.update(job, state, batch, t)
+        self.names = list(new), list(records)
+        return [*new.values(), *records.values()]
 
     def _batch(self, begin: int) -> Prompts | None:
         """The prompts of all steps, where they are the same ones."""
@@ -71,11 +81,12 @@ class Inductor:
     def _run(self, batch: Prompts | None, count: int) -> Tensors:
         found = []
         for _ in range(count):
-            new, records = self.one(self.job, self.state, self.key, batch, self.at)
-            for name, value in new.items():
+            made = self.compiled(*pytree.tree_leaves((self.job, self.state, self.key, batch, self.at)))
+            new, records = self.names
+            for name, value in zip(new, made, strict=False):
                 self.state[name].copy_(value)
             self.at += 1
-            found.append({name: value.clone() for name, value in records.items()})
+            found.append({name: value.clone() for name, value in zip(records, made[len(new) :], strict=True)})
         return {name: torch.stack([records[name] for records in found]) for name in found[0]}
 
     def _replay(self, batch: Prompts | None) -> Tensors:

@@ -21,7 +21,7 @@ log = logging.getLogger("lfombench")
 # Prompts that a member meets. Machine code takes 1 to 4 s to make, and as written a prompt takes 10 to 100 us: it pays
 # from a handful of jobs on. torch.compile takes 15 to 50 s.
 PAYS = 16_000
-PAYS_INDUCTOR = 50 * PAYS
+PAYS_INDUCTOR = 10 * PAYS
 
 
 def program(

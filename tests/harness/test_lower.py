@@ -232,7 +232,8 @@ def test_token_models_train_as_written(solver):
 @pytest.mark.parametrize("fresh", [True, False])
 def test_torch_compile_trains_as_written(fresh):
     """The path of a GPU, here on the CPU, without its graphs: several calls, of the same program."""
-    given = pack(Memformer(depth=1, memory="cgd", preconditioner="full"), batch=16, fresh=fresh)
+    task = LinearRegression(d=3, n=12)  # enough degrees of freedom for the quantile
+    given = pack(Memformer(depth=1, memory="cgd", preconditioner="full"), task=task, batch=16, fresh=fresh)
     found = []
     for runner in (Inductor, Eager):
         step, job, state, key = engine.training(given, CPU)
