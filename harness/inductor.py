@@ -46,7 +46,7 @@ class Inductor:
                 traced = make_fx(torch.func.functionalize(self._flat, remove="mutations"))(*inputs)
                 self.compiled = torch.compile(traced, dynamic=False, fullgraph=True)
                 self.compiled(*inputs)
-        except (TorchDynamoException, InductorError) as error:
+        except (TorchDynamoException, InductorError, RuntimeError) as error:
             raise Uncompilable(f"torch.compile: {error}") from error
 
     def __call__(self, first: int, count: int, begin: int = 0) -> Tensors:

@@ -68,6 +68,17 @@ class Recorded(Draws):
 
 def lower(step: Step, job: Tensors, state: Tensors) -> Lowered:
     """The program of a step: job and state are those of any pack of the structure."""
+    try:
+        traced, drawn, new, records, one, member = _traced(step, job, state)
+    except RuntimeError as error:  # a branch on a value, say; what breaks without a trace has raised before
+        raise NotLowerable(f"the trace: {error}") from error
+    return _assemble(traced, step, one, member, drawn, new, records)
+
+
+def _traced(
+    step: Step, job: Tensors, state: Tensors
+) -> tuple[GraphModule, list[tuple[str, tuple[int, ...]]], list[str], list[str], Tensors, Tensors]:
+    """One member's step as a graph of tensor operations; what it draws; the names of its results; its inputs."""
     with FakeTensorMode():
         one = {name: torch.empty(1, *x.shape[1:], dtype=x.dtype) for name, x in job.items()}
         member = {name: torch.empty(1, 1, *x.shape[2:], dtype=x.dtype) for name, x in state.items()}
@@ -89,7 +100,7 @@ def lower(step: Step, job: Tensors, state: Tensors) -> Lowered:
         functional = torch.func.functionalize(flat, remove="mutations")
         traced = make_fx(functional)(*one.values(), *member.values(), number, *draws)
     traced.graph.eliminate_dead_code()
-    return _assemble(traced, step, one, member, noted.drawn, list(new), list(records))
+    return traced, noted.drawn, list(new), list(records), one, member
 
 
 class Typed(Draws):
