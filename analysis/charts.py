@@ -78,7 +78,7 @@ def calibration(packs: pl.DataFrame) -> str:
 
     packs: predicted_seconds, pack_seconds, protocol.
     """
-    axis = {"scale": alt.Scale(type="log", nice=False)}
+    axis: dict[str, Any] = {"scale": alt.Scale(type="log", nice=False)}
     ends = [min(packs["predicted_seconds"].min(), packs["pack_seconds"].min())]  # type: ignore[type-var]
     ends.append(max(packs["predicted_seconds"].max(), packs["pack_seconds"].max()))  # type: ignore[type-var]
     line = alt.Chart(pl.DataFrame({"x": ends, "y": ends})).mark_line(color="#999999", strokeDash=[4, 4])

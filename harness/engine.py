@@ -140,12 +140,12 @@ def training(pack: Pack, device: torch.device) -> tuple[Step, Tensors, Tensors, 
 
 def parts(pack: Pack, device: torch.device, steps: int = 50) -> list[float]:
     """Shares of a training step that go to drawing, forward, backward and optimiser: programs of one more part each."""
-    full, *inputs = training(pack, device)
+    full, given, state, key = training(pack, device)
 
     def drawn(job: Tensors, state: Tensors, batch: Prompts, t: Tensor) -> tuple[Tensors, Tensors]:
         given = [batch.problem.G, batch.problem.b] if batch.tokens is None else [batch.tokens]
         total = sum(x.reshape(len(x), -1, x.shape[-1]).sum((1, 2)) for x in (*given, batch.w_star))
-        return {}, {"total": (total + torch.zeros_like(state["rate"]))}  # type: ignore[operator]
+        return {}, {"total": total + torch.zeros_like(state["rate"])}
 
     def forward(job: Tensors, state: Tensors, batch: Prompts, t: Tensor) -> tuple[Tensors, Tensors]:
         solver = having(pack.first.solver, under("solver", job))
@@ -157,7 +157,9 @@ def parts(pack: Pack, device: torch.device, steps: int = 50) -> list[float]:
 
     taken = []
     for update in (drawn, forward, backward, full.update):
-        run = program(replace(full, update=update), *inputs, pack.first.protocol.steps, as_written=pack.as_written)
+        run = program(
+            replace(full, update=update), given, state, key, pack.first.protocol.steps, as_written=pack.as_written
+        )
         run(0, 2)
         begin = time.perf_counter()
         run(2, steps)

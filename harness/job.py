@@ -114,7 +114,7 @@ def find(kind: str, name: str) -> type[Any]:
     if "__dataclass_params__" not in vars(found):
         raise SpecError(f"{kind} {name!r} needs @dataclass(frozen=True, kw_only=True) above its class")
     if inspect.isabstract(found):
-        raise SpecError(f"{kind} {name!r} lacks {', '.join(sorted(found.__abstractmethods__))}")
+        raise SpecError(f"{kind} {name!r} lacks {', '.join(sorted(vars(found)['__abstractmethods__']))}")
     if base is Solver and not hasattr(found, "family"):
         raise SpecError(f"solver {name!r} lacks family, one of {', '.join(FAMILIES)}")
     return found

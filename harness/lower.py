@@ -156,7 +156,7 @@ def _literal(tensor: Tensor) -> Array:
     values, kind = tensor.tolist(), PLACE[tensor.dtype]
 
     def at(index: Index) -> Atom:
-        found = values
+        found: Any = values
         for i in index:
             found = found[i]
         return constant(found, kind)

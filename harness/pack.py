@@ -100,11 +100,11 @@ def prompts(pack: Pack, tasks: Sequence[Task], role: str, dtype: torch.dtype, de
         data = job.seed if job.protocol.data_seed is None else f"data {job.protocol.data_seed}"
         words.append((role, spec_of(task), data))
         turns.append(("frame", name_of(task), task.d, job.seed))
-    job = {f"task.{name}": value for name, value in floats(tasks, dtype, device).items()}
+    given = {f"task.{name}": value for name, value in floats(tasks, dtype, device).items()}
     frame = stack(tasks, torch.float64, device).frame(Streams(keys(turns, device), torch.float64))
     if frame is not None:
-        job["frame"] = frame.to(dtype).contiguous()
-    return Drawing(tasks[0], job, keys(words, device), pack.first.protocol, on_tokens(pack.first.solver))
+        given["frame"] = frame.to(dtype).contiguous()
+    return Drawing(tasks[0], given, keys(words, device), pack.first.protocol, on_tokens(pack.first.solver))
 
 
 @dataclass(frozen=True)

@@ -527,8 +527,8 @@ RULES: dict[str, Rule] = {
     "masked_fill": masked_fill,
     "copy": copy,
     "fill": lambda w, value, x, number: broadcast(array(number, kind(value)), value.shape),
-    "threshold_backward": lambda w, value, g, x, bound: where(
-        w, value, pointwise(lambda w, a: w.compare(">", a, constant(bound, a.type)), alike=True)(w, value > 0, x), g, 0
+    "threshold_backward": pointwise(
+        lambda w, g, x, bound: w.choose(w.compare(">", x, bound), g, constant(0.0, g.type))
     ),
     "tanh_backward": pointwise(
         lambda w, g, y: w.binary("*", g, w.binary("-", constant(1.0, y.type), w.binary("*", y, y)))

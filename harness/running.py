@@ -50,8 +50,16 @@ def run(
     terminal = Terminal(console())
     wanted = load(sweep)
     try:
-        options = {"mlflow": mlflow, "audit": audit or 0.0, "profile": profile, "observer": terminal}
-        summary = start(wanted, out, address=address, workers=workers, **options)
+        summary = start(
+            wanted,
+            out,
+            address=address,
+            workers=workers,
+            mlflow=mlflow,
+            audit=audit or 0.0,
+            profile=profile,
+            observer=terminal,
+        )
     finally:
         terminal.stop()
     found = terminal.boards()
@@ -112,8 +120,8 @@ def plan(sweep: str, out: str, workers: int | None, as_json: bool) -> None:
     ]
     if as_json:
         head = {"sweep": made.sweep.name, "jobs": len(made.jobs), "done": made.done, "to_run": made.to_run}
-        rest = {name: round(getattr(made.estimate, name), 1) for name in ("seconds", "low", "high")}
-        click.echo(json.dumps(head | rest | {"packs": packs}, indent=1))
+        times = {name: round(getattr(made.estimate, name), 1) for name in ("seconds", "low", "high")}
+        click.echo(json.dumps(head | times | {"packs": packs}, indent=1))
         return
     screen = console()
     if packs:

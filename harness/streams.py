@@ -146,10 +146,10 @@ class Streams(Draws):
         """Variates `begin` and following of each prompt: four to a counter."""
         variates, prompts = math.prod(shape[:-1]), shape[-1] if shape else 1
         counters = range(begin // 4, -(-(begin + variates) // 4))
-        where = {"dtype": torch.int64, "device": self.key.device}
-        prompt = (self.first + torch.arange(prompts, **where)).expand(len(self.key), len(counters), prompts)
-        counter = torch.arange(counters.start, counters.stop, **where)[:, None]
+        device = self.key.device
+        prompt = self.first + torch.arange(prompts, device=device).expand(len(self.key), len(counters), prompts)
+        counter = torch.arange(counters.start, counters.stop, device=device)[:, None]
         key = self.key[:, :, None, None]
-        words = philox([prompt, torch.as_tensor(self.step, **where), counter, key[:, 2]], [key[:, 0], key[:, 1]])
+        words = philox([prompt, torch.as_tensor(self.step, device=device), counter, key[:, 2]], [key[:, 0], key[:, 1]])
         drawn = torch.stack(convert(words), 2).flatten(1, 2)[:, begin % 4 :][:, :variates]
         return drawn.view(len(self.key), *shape).to(self.dtype)

@@ -84,3 +84,12 @@ def test_the_commands_are_there():
         re.findall(r"lfombench ([a-z]+)", "\n".join(re.findall(r"`[^`]+`|```sh\n.*?```", README, re.DOTALL)))
     ):
         assert lfombench(command, "--help").returncode == 0, command
+
+
+def test_its_speeds_are_the_measured_ones():
+    measured = (Path(__file__).parents[1] / "benchmarks" / "results.md").read_text()
+    claimed = README[README.index("## How fast") : README.index("## The files")]
+    rows = [line for line in claimed.splitlines() if line.startswith("| ") and "ratio" not in line]
+    assert len(rows) >= 5
+    for row in rows:
+        assert row in measured, row
