@@ -83,7 +83,7 @@ class Draws(ABC):
         From SMOOTH degrees on it is the quantile of a normal's probability, a polynomial of the normal to the precision
         of float32; below, the root of squared exponentials, -2 log of a product of uniforms, and of a squared normal.
         """
-        smooth = [k for k in degrees if k >= SMOOTH]
+        smooth, few = [k for k in degrees if k >= SMOOTH], [k for k in degrees if k < SMOOTH]
         rows: list[Tensor] = []
         if smooth:
             z = self.normal(len(smooth), prompts)
@@ -91,9 +91,11 @@ class Draws(ABC):
             x = highest[:, None].expand_as(z)
             for coefficient in reversed(powers):
                 x = x * z + coefficient[:, None]
-            rows += x.unbind(1)
-        made = iter(rows)
-        return torch.stack([next(made) if k >= SMOOTH else self._few(k, prompts) for k in degrees], 1)
+            rows.append(x)
+        rows += [self._few(k, prompts).unsqueeze(1) for k in few]
+        made = rows[0] if len(rows) == 1 else torch.cat(rows, 1)
+        order = sorted(range(len(degrees)), key=lambda i: degrees[i] < SMOOTH)  # as they were made
+        return made if order == sorted(order) else made[:, torch.tensor(order).argsort()]
 
     def _few(self, k: int, prompts: int) -> Tensor:
         """The same for few degrees of freedom."""
@@ -115,7 +117,7 @@ def quantile(k: int) -> tuple[float, ...]:
     exact = np.sqrt(np.where(z < 0, chi2.ppf(norm.cdf(z)), chi2.isf(norm.sf(z))))
     degree = 12 if k >= 16 else 15
     fitted = Chebyshev.fit(z, exact, degree, domain=[-REACH, REACH]).convert(kind=Polynomial)
-    return (*map(float, fitted.coef), *[0.0] * (15 - degree))
+    return (*map(float, fitted.coef), *[0.0] * (16 - len(fitted.coef)))
 
 
 class Streams(Draws):

@@ -92,9 +92,12 @@ def test_chi_squares_have_their_degrees_of_freedom(degrees):
     assert stats.kstest(row.numpy(), stats.chi2(degrees).cdf).pvalue > 1e-4
 
 
-def test_chi_squares_of_one_call_are_independent():
-    x = streams("chi").chi([20, 9, 18, 1], 50_000)[0].square()
-    assert (torch.corrcoef(x) - torch.eye(4)).abs().max() < 5 / 50_000**0.5
+def test_chi_squares_of_one_call_are_independent_and_each_row_has_its_own_degrees():
+    degrees = [20, 1, 471, 9, 512, 3, 18]  # few and many in turn; 471 has one term less in its polynomial
+    x = streams("chi").chi(degrees, 50_000)[0].square()
+    assert (torch.corrcoef(x) - torch.eye(len(degrees))).abs().max() < 5 / 50_000**0.5
+    for row, k in zip(x, degrees, strict=True):
+        assert stats.kstest(row.numpy(), stats.chi2(k).cdf).pvalue > 1e-4
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
