@@ -86,17 +86,6 @@ static inline double f_log(double x) { return __builtin_log(x); }
 
 struct Words { vu a, b, c, d; };
 
-// The low words' products; the words are held in 64 bits, of which the upper half may be anything.
-static inline vw multiply(vw x, uint32_t m) {
-#if defined(__AVX512F__)
-  vw r, all = vw{} + m;
-  asm("vpmuludq %2, %1, %0" : "=v"(r) : "v"(x), "v"(all));
-  return r;
-#else
-  return (x & 0xffffffffu) * m;
-#endif
-}
-
 struct Key { uint64_t a[10], b[10]; };  // of each round
 
 static inline Key schedule(uint32_t k, uint32_t l) {
@@ -105,18 +94,48 @@ static inline Key schedule(uint32_t k, uint32_t l) {
   return key;
 }
 
+// As many 64-bit words as a register holds; of each the upper half may be anything.
+#if defined(__AVX512F__)
+constexpr int PARTS = 1;
+#else
+constexpr int PARTS = 2;
+#endif
+typedef uint64_t vq __attribute__((vector_size(8 * W / PARTS)));
+typedef uint32_t vp __attribute__((vector_size(4 * W / PARTS)));
+
+static inline vq multiply(vq x, uint32_t m) {  // the low words' products
+  vq all = vq{} + m;
+#if defined(__AVX512F__)
+  asm("vpmuludq %1, %0, %0" : "+v"(x) : "v"(all));
+  return x;
+#elif defined(__AVX2__)
+  asm("vpmuludq %1, %0, %0" : "+x"(x) : "x"(all));
+  return x;
+#else
+  return (x & 0xffffffffu) * all;
+#endif
+}
+
 static inline Words philox(vu prompt, uint32_t step, uint32_t counter, uint32_t stream, const Key& key) {
-  vw a = __builtin_convertvector(prompt, vw), b = vw{} + step, c = vw{} + counter, d = vw{} + stream;
+  Words words;
+#pragma GCC unroll 2
+  for (int part = 0; part < PARTS; part++) {
+    vq a = __builtin_convertvector(((const vp*)&prompt)[part], vq);
+    vq b = vq{} + step, c = vq{} + counter, d = vq{} + stream;
 #pragma GCC unroll 10
-  for (int i = 0; i < 10; i++) {
-    vw p = multiply(a, 0xD2511F53u), q = multiply(c, 0xCD9E8D57u);
-    a = (q >> 32) ^ b ^ key.a[i];
-    c = (p >> 32) ^ d ^ key.b[i];
-    b = q;
-    d = p;
+    for (int i = 0; i < 10; i++) {
+      vq p = multiply(a, 0xD2511F53u), q = multiply(c, 0xCD9E8D57u);
+      a = (q >> 32) ^ b ^ key.a[i];
+      c = (p >> 32) ^ d ^ key.b[i];
+      b = q;
+      d = p;
+    }
+    ((vp*)&words.a)[part] = __builtin_convertvector(a, vp);
+    ((vp*)&words.b)[part] = __builtin_convertvector(b, vp);
+    ((vp*)&words.c)[part] = __builtin_convertvector(c, vp);
+    ((vp*)&words.d)[part] = __builtin_convertvector(d, vp);
   }
-  return {__builtin_convertvector(a, vu), __builtin_convertvector(b, vu), __builtin_convertvector(c, vu),
-          __builtin_convertvector(d, vu)};
+  return words;
 }
 
 // Box and Muller: the angle's quadrant from its top bits, sine and cosine within an eighth turn by polynomials.
