@@ -1,24 +1,25 @@
-"""Scalars of a step as lines of C++, each in the place of the loop nest that its inputs force on it.
+"""Scalars of a step as C++, each in the place of the loop nest that its inputs force on it.
 
     job { step { draw: prompts } rate { member { tile: prompts } after } }
 
 A value that depends on nothing but the job is computed once; one that also depends on a prompt, for every prompt; and
-so on. Prompts are taken eight at a time. The same expression is written once, and what is known to be 0 or 1 not at
-all.
+so on. What is known to be 0 or 1 is not written at all. Arithmetic on scalars is here; how arrays of them are held,
+as so many names (`scalars.py`) or in memory (`loops.py`), is a writer's own business.
 """
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
 import torch
 
 PROMPTS = 15_485_863  # the length of the prompts axis in a trace: a prime that no other axis has
-LIMIT = 60_000  # lines of a program; a larger one takes the C++ compiler minutes
+W = 8  # prompts side by side in a vector
 
 MEMBER, PROMPT, AFTER = 2, 4, 8  # what a value depends on; AFTER: on a sum over prompts
 PLACE = {torch.float32: "float", torch.float64: "double", torch.bool: "bool", torch.int64: "int64_t"}
@@ -40,6 +41,7 @@ class Atom:
     level: int = 0
     value: float | None = None  # where it is a constant
     mask: str = ""  # vi or vl: how a bool of eight prompts is held
+    depth: int = 0  # of the loop it is known in
 
     @property
     def declared(self) -> str:
@@ -64,6 +66,7 @@ class Array:
     shape: tuple[int, ...]
     type: str
     at: Callable[[Index], Atom]
+    regions: tuple[Region, ...] = ()  # the arrays that it is made of, where it is; a later one covers an earlier one
 
     @property
     def size(self) -> int:
@@ -76,24 +79,105 @@ class Array:
         return product(*(range(n) if n != PROMPTS else (0,) for n in self.shape))
 
 
-class Writer:
-    """Writes each value once, into the section of the loop nest where it belongs."""
+@dataclass(frozen=True)
+class Region:
+    """A part of an array: `into` gives where an index of the part stands in the whole."""
 
-    def __init__(self, prompts: int) -> None:
-        self.prompts = prompts
-        self.sections: dict[str, list[str]] = {name: [] for name in ("job", "draw", "member", "tile", "after")}
-        self.names: dict[Any, Atom] = {}
+    into: Callable[[Index], Index]
+    part: Array
+
+
+class Writer(ABC):
+    """Writes the values of a step, each into its section of the loop nest."""
+
+    def __init__(self, prompts: int, tile: int) -> None:
+        self.prompts, self.tile = prompts, tile  # of a step, and at a time
+        self.padded = -(-prompts // tile) * tile
+        self.sections: dict[str, list[str]] = {name: [] for name in ("job", "draw", "member", "tile", "after", "ends")}
         self.count = 0
-        self.accumulators: list[str] = []
-        self.frontier: dict[str, str] = {}  # values of `draw` that `tile` needs, and how it reads them
-        self.rows: dict[str, int] = {"float": 0, "double": 0}
 
-    def name(self) -> str:
-        """A fresh name."""
-        self.count += 1
-        if self.count > LIMIT:
-            raise NotLowerable(f"more than {LIMIT} operations")
-        return f"t{self.count}"
+    @abstractmethod
+    def write(self, code: str, of: Sequence[Atom], type: str, mask: str = "", level: int | None = None) -> Atom:
+        """The value of an expression, named; the same expression is written once."""
+
+    @abstractmethod
+    def sum(self, ranges: Sequence[range], term: Callable[[Index], Atom], type: str) -> Atom:
+        """The sum of a term over all indices in these ranges."""
+
+    @abstractmethod
+    def over_prompts(self, atom: Atom) -> Atom:
+        """The sum over all prompts of a step: accumulated in `tile`, known in `after`."""
+
+    @abstractmethod
+    def hold(self, array: Array, *, lazy: bool) -> Array:
+        """The same array, its elements computed now, or later where they are used (lazy)."""
+
+    @abstractmethod
+    def stored(self, name: str, shape: tuple[int, ...], type: str, level: int) -> Array:
+        """An array that C++ has a pointer to."""
+
+    @abstractmethod
+    def literal(self, values: Any, shape: tuple[int, ...], type: str) -> Array:
+        """Known numbers: nested lists."""
+
+    @abstractmethod
+    def lookup(self, table: Array, index: Index, size: int) -> Any:
+        """An entry of a table of whole numbers, each less than `size`, as part of an index."""
+
+    @abstractmethod
+    def drawn(self, kind: str, shape: tuple[int, ...], begin: int) -> Array:
+        """Variates `begin` and following of each prompt, four to a counter."""
+
+    @abstractmethod
+    def assign(self, pointer: str, array: Array, type: str) -> None:
+        """Write an array to where `pointer` points, at the end of a member's step."""
+
+    @abstractmethod
+    def kept(self, place: str, array: Array) -> None:
+        """Write what every prompt has to `place`, rows of `padded` prompts."""
+
+    @abstractmethod
+    def finish(self, scratch: str) -> tuple[str, int]:
+        """Pointers into scratch memory, and how many bytes of it they need; the sections are complete after it."""
+
+    @abstractmethod
+    def use(self, atom: Atom, level: int) -> Atom:
+        """The atom as an operand of something at `level`."""
+
+    def seen(self, vector: str, lanes: str) -> str:
+        """A vector with zeros for the prompts that only fill the last tile."""
+        return vector if self.padded == self.prompts else f"only({vector}, {lanes})"
+
+    def source(self, scratch: str, key: str, fresh: bool) -> tuple[str, int]:
+        """The function, and how many bytes of scratch it needs."""
+        pointers, size = self.finish(scratch)
+        section = {name: "\n".join(lines) for name, lines in self.sections.items()}
+        text = f"""extern "C" void run(void** tensors, const int64_t* numbers) {{
+const int64_t jobs = numbers[0], rates = numbers[1], first = numbers[2], count = numbers[3], begin = numbers[4];
+constexpr int64_t prompts = {self.prompts}, padded = {self.padded}, TILE = {self.tile};
+{pointers}
+for (int64_t j = 0; j < jobs; j++)
+for (int64_t t = first; t < first + count; t++) {{
+const int64_t* key = (const int64_t*){key} + 3 * j;
+const uint32_t key_2 = key[2], word = {"t" if fresh else "0"};
+const Key rounds = schedule(key[0], key[1]);
+{section["job"]}
+{"" if fresh else "if (t == first)"}
+for (int64_t k = 0; k < padded; k += TILE) {{
+{section["draw"]}
+}}
+for (int64_t r = 0; r < rates; r++) {{
+{section["member"]}
+for (int64_t k = 0; k < padded; k += TILE) {{
+{section["tile"]}
+}}
+{section["after"]}
+{section["ends"]}
+}}
+}}
+}}
+"""
+        return text, size
 
     @staticmethod
     def section(level: int) -> str:
@@ -105,27 +189,6 @@ class Writer:
         if level & PROMPT:
             return "tile" if level & MEMBER else "draw"
         return "member" if level & MEMBER else "job"
-
-    def write(self, code: str, of: Sequence[Atom], type: str, mask: str = "", level: int | None = None) -> Atom:
-        """The value of an expression, named; the same expression is written once."""
-        level = _level(of) if level is None else level
-        if code not in self.names:
-            atom = self.names[code] = Atom(self.name(), type, level, mask=mask)
-            self.sections[self.section(level)].append(f"const {atom.declared} {atom.code} = {code};")
-        return self.names[code]
-
-    def use(self, atom: Atom, level: int) -> Atom:
-        """The atom as an operand of something at `level`: what `draw` made is read back from memory in `tile`."""
-        if atom.value is not None or self.section(level) != "tile" or self.section(atom.level) != "draw":
-            return atom
-        if atom.code not in self.frontier:  # a condition travels as the bits of a number
-            held = {"vi": "float", "vl": "double"}.get(atom.mask, atom.type)
-            row = self.rows[held]
-            self.rows[held] += 1
-            place = f"drawn_{held} + {row} * padded + k"
-            self.sections["draw"].append(f"store({place}, ({VECTOR[held]}){atom.code});")
-            self.frontier[atom.code] = f"const {atom.declared} d_{atom.code} = ({atom.declared})load({place});"
-        return replace(atom, code=f"d_{atom.code}")
 
     def cast(self, atom: Atom, type: str) -> Atom:
         """In another type."""
@@ -206,22 +269,9 @@ class Writer:
             total = self.binary("+", total, atom)
         return total
 
-    def over_prompts(self, atom: Atom) -> Atom:
-        """The sum over all prompts of a step: accumulated in `tile`, known in `after`."""
-        if not atom.level & PROMPT:
-            return self.binary("*", atom, constant(self.prompts, atom.type))
-        key = ("sum", atom.code)
-        if key not in self.names:
-            level = atom.level | MEMBER
-            name = f"s{len(self.accumulators)}"
-            self.accumulators.append(f"{VECTOR[atom.type]} {name}")
-            self.sections["tile"].append(f"ADD({name}, {self.use(atom, level).code});")
-            after = (level & ~PROMPT) | AFTER
-            self.names[key] = self.write(f"total({name})", [], atom.type, level=after)
-        return self.names[key]
 
-
-def _level(atoms: Sequence[Atom]) -> int:
+def level_of(atoms: Sequence[Atom]) -> int:
+    """What any of them depends on."""
     level = 0
     for atom in atoms:
         level |= atom.level

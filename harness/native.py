@@ -15,14 +15,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .lower import LANES, lower
+from .lower import lower
 from .step import Step, Tensors
 
 FLAGS = (
     *("-std=c++17", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math"),
-    *("-shared", "-fPIC", "-w"),
+    *("-O2", "-shared", "-fPIC", "-w"),
 )
-LONG = 15_000  # lines, beyond which -O2 takes thrice the time of -O1 for a quarter of the speed
 
 
 class NoCompiler(Exception):
@@ -42,13 +41,11 @@ class Native:
     def __call__(self, first: int, count: int, begin: int = 0) -> Tensors:
         """Steps first .. first + count - 1, of prompts from `begin` on; changes the state, gives records by step."""
         jobs, rates = len(self.key), len(next(iter(self.state.values()))) if self.state else 1
-        padded = -(-self.step.prompts // LANES) * LANES
         records = {
-            name: torch.empty(self.lowered.shape(name, rates, jobs, count, padded), dtype=dtype)
+            name: torch.empty(self.lowered.shape(name, rates, jobs, count), dtype=dtype)
             for name, (dtype, _) in self.lowered.records.items()
         }
-        floats, doubles = self.lowered.scratch
-        scratch = torch.empty((floats + 2 * doubles) * padded + 16)
+        scratch = torch.empty(self.lowered.scratch + 64, dtype=torch.uint8)
         tensors = [*self.job.values(), *self.state.values(), *records.values(), scratch, self.key]
         assert all(x.is_contiguous() and x.device.type == "cpu" for x in tensors)
         pointers = (ctypes.c_void_p * len(tensors))(*(x.data_ptr() for x in tensors))
@@ -62,15 +59,14 @@ def compiled(source: str) -> ctypes._CFuncPtr:
     compiler = shutil.which(os.environ.get("CXX", "")) or shutil.which("g++") or shutil.which("clang++")
     if compiler is None:
         raise NoCompiler("no C++ compiler (g++ or clang++) on the path")
-    flags = [*FLAGS, "-O1" if source.count("\n") > LONG else "-O2"]
-    name = hashlib.blake2b("\n".join([source, compiler, *flags, machine()]).encode(), digest_size=16).hexdigest()
+    name = hashlib.blake2b("\n".join([source, compiler, *FLAGS, machine()]).encode(), digest_size=16).hexdigest()
     library = cache() / f"{name}.so"
     if not library.is_file():
         library.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=library.parent) as folder:
             text, made = Path(folder) / "step.cpp", Path(folder) / "step.so"
             text.write_text(source)
-            done = subprocess.run([compiler, *flags, "-o", made, text], capture_output=True, text=True)
+            done = subprocess.run([compiler, *FLAGS, "-o", made, text], capture_output=True, text=True)
             if done.returncode:
                 raise NoCompiler(f"{compiler} failed: {done.stderr[-2000:]}")
             made.replace(library)

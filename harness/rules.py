@@ -6,13 +6,16 @@ Views only rename indices; the rest is arithmetic on atoms.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
+from itertools import product
 from typing import Any
 
 from torch import Tensor
 
-from .atoms import PLACE, PROMPTS, Array, Atom, Index, NotLowerable, Writer, constant
+from .atoms import PLACE, PROMPTS, Array, Atom, Index, NotLowerable, Region, Writer, constant
+from .indices import ravel, unravel
 
 Rule = Callable[..., "Array | list[Array]"]
 
@@ -174,23 +177,6 @@ def _around(shape: tuple[int, ...]) -> list[tuple[int, ...]]:
     return [shape[:i], shape[i + 1 :]]
 
 
-def ravel(index: Sequence[int], shape: Sequence[int]) -> int:
-    """The position in a flat array."""
-    flat = 0
-    for i, n in zip(index, shape, strict=True):
-        flat = flat * n + i
-    return flat
-
-
-def unravel(flat: int, shape: Sequence[int]) -> tuple[int, ...]:
-    """Its inverse."""
-    index = []
-    for n in reversed(shape):
-        flat, i = divmod(flat, n)
-        index.append(i)
-    return tuple(reversed(index))
-
-
 def expand(writer: Writer, value: Tensor, x: Array, *_: Any, **options: Any) -> Array:
     """A larger shape."""
     return broadcast(x, value.shape)
@@ -270,26 +256,41 @@ def unbind(writer: Writer, value: Sequence[Tensor], x: Array, axis: int = 0) -> 
     return [select(writer, part, x, axis, i) for i, part in enumerate(value)]
 
 
+def made_of(value: Tensor, regions: Sequence[Region], at: Callable[[Index], Atom]) -> Array:
+    """An array in parts; `at` finds an element at an index of numbers."""
+    return Array(tuple(value.shape), kind(value), at, tuple(regions))
+
+
+def _inserted(axis: int, i: int, index: Index) -> Index:
+    """An index with an entry for one axis more."""
+    return (*index[:axis], i, *index[axis:])
+
+
 def cat(writer: Writer, value: Tensor, arrays: Sequence[Array], axis: int = 0) -> Array:
     """Arrays one after the other."""
     axis %= len(value.shape)
     type = kind(value)
-    owner = [(x, i) for x in arrays for i in range(x.shape[axis] if len(x.shape) > axis else 0)]
+    arrays = [x for x in arrays if len(x.shape) > axis]  # torch lets an empty one have any shape
+    owner = [(x, i) for x in arrays for i in range(x.shape[axis])]
 
     def at(index: Index) -> Atom:
         x, i = owner[index[axis]]
         return writer.cast(x.at((*index[:axis], i, *index[axis + 1 :])), type)
 
-    return Array(tuple(value.shape), type, at)
+    regions, start = [], 0
+    for x in arrays:
+        regions.append(Region(lambda i, s=start: (*i[:axis], i[axis] + s, *i[axis + 1 :]), x))  # type: ignore[misc]
+        start += x.shape[axis]
+    return made_of(value, regions, at)
 
 
 def stack(writer: Writer, value: Tensor, arrays: Sequence[Array], axis: int = 0) -> Array:
     """Arrays side by side."""
     axis %= len(value.shape)
     type = kind(value)
-    return Array(
-        tuple(value.shape),
-        type,
+    return made_of(
+        value,
+        [Region(functools.partial(_inserted, axis, n), x) for n, x in enumerate(arrays)],
         lambda index: writer.cast(arrays[index[axis]].at(index[:axis] + index[axis + 1 :]), type),
     )
 
@@ -305,12 +306,9 @@ def index(writer: Writer, value: Tensor, x: Array, places: Sequence[Array | None
 
     def at(where: Index) -> Atom:
         inner = where[start : start + len(shape)]
-        found = []
-        for a, table in zip(axes, tables, strict=True):
-            place = broadcast(table, shape).at(inner).value
-            if place is None:
-                raise NotLowerable("an index that is computed")
-            found.append(int(place) % x.shape[a])
+        found = [
+            writer.lookup(broadcast(table, shape), inner, x.shape[a]) for a, table in zip(axes, tables, strict=True)
+        ]
         return x.at((*where[:start], *found, *where[start + len(shape) :]))
 
     return Array(tuple(value.shape), x.type, at)
@@ -320,69 +318,51 @@ def index_put(
     writer: Writer, value: Tensor, x: Array, places: Sequence[Array | None], part: Array, accumulate: bool = False
 ) -> Array:
     """The array with entries at constant places replaced, or added to."""
-    spots: dict[Index, list[Index]] = {}
+    spots: dict[int, list[Index]] = {}
     shape = list(x.shape)
     tables = [p for p in places if p is not None]
     [axis, *more] = [a for a, p in enumerate(places) if p is not None]
     if more or shape[axis] == PROMPTS:
         raise NotLowerable("an assignment to several axes, or to prompts")
-    for inner in _product([range(n) for n in tables[0].shape]):
-        place = tables[0].at(inner).value
-        if place is None:
-            raise NotLowerable("an index that is computed")
-        spots.setdefault((int(place) % shape[axis],), []).append(inner)
+    for inner in product(*(range(n) for n in tables[0].shape)):
+        spots.setdefault(writer.lookup(tables[0], inner, shape[axis]), []).append(inner)
     spread = broadcast(part, (*shape[:axis], *tables[0].shape, *shape[axis + 1 :]))
 
     def at(index: Index) -> Atom:
-        given = [spread.at((*index[:axis], *s, *index[axis + 1 :])) for s in spots.get((index[axis],), [])]
+        given = [spread.at((*index[:axis], *s, *index[axis + 1 :])) for s in spots.get(index[axis], [])]
         if not accumulate:
             return given[-1] if given else x.at(index)
         return writer.add([x.at(index), *given], x.type)
 
-    return Array(tuple(value.shape), x.type, at)
+    regions = [Region(lambda index: index, x)]
+    for i in spots:
+        into = functools.partial(_inserted, axis, i)
+        shape_of_one = (*shape[:axis], *shape[axis + 1 :])
+        regions.append(Region(into, Array(shape_of_one, x.type, lambda index, into=into: at(into(index)))))  # type: ignore[misc]
+    return made_of(value, regions, at)
 
 
-def place(into: Callable[[Index], Index | None], x: Array, otherwise: Callable[[Index], Atom], value: Tensor) -> Array:
-    """`x` where `into` finds an index in it, else something else."""
+def covered(base: Array, region: Region, back: Callable[[Index], Index | None], value: Tensor) -> Array:
+    """An array with a region of it replaced; `back` gives the index in the region, if there is one."""
 
     def at(index: Index) -> Atom:
-        inner = into(index)
-        return otherwise(index) if inner is None else x.at(inner)
+        inner = back(index)
+        return base.at(index) if inner is None else region.part.at(inner)
 
-    return Array(tuple(value.shape), kind(value), at)
-
-
-def select_backward(writer: Writer, value: Tensor, x: Array, shape: Any, axis: int, i: int) -> Array:
-    """Zeros, but for one entry of an axis."""
-    axis %= len(value.shape)
-    i %= value.shape[axis]
-    zero = constant(0.0, kind(value))
-    return place(lambda at: at[:axis] + at[axis + 1 :] if at[axis] == i else None, x, lambda at: zero, value)
-
-
-def slice_backward(
-    writer: Writer, value: Tensor, x: Array, shape: Any, axis: int, start: int, end: int, step: int
-) -> Array:
-    """Zeros, but for a slice of an axis."""
-    axis %= len(value.shape)
-    if value.shape[axis] == PROMPTS:
-        if x.shape == tuple(value.shape):
-            return x
-        raise NotLowerable("a slice of the prompts' axis")
-    inside = range(value.shape[axis])[slice(start, end, step)]
-    zero = constant(0.0, kind(value))
-
-    def into(at: Index) -> Index | None:
-        return (*at[:axis], inside.index(at[axis]), *at[axis + 1 :]) if at[axis] in inside else None
-
-    return place(into, x, lambda at: zero, value)
+    return made_of(value, (Region(lambda index: index, base), region), at)
 
 
 def select_scatter(writer: Writer, value: Tensor, x: Array, part: Array, axis: int, i: int) -> Array:
     """The array with one entry of an axis replaced."""
     axis %= len(value.shape)
     i %= value.shape[axis]
-    return place(lambda at: at[:axis] + at[axis + 1 :] if at[axis] == i else None, part, x.at, value)
+    region = Region(functools.partial(_inserted, axis, i), part)
+    return covered(x, region, lambda at: at[:axis] + at[axis + 1 :] if at[axis] == i else None, value)
+
+
+def select_backward(writer: Writer, value: Tensor, part: Array, shape: Any, axis: int, i: int) -> Array:
+    """Zeros, but for one entry of an axis."""
+    return select_scatter(writer, value, filled(value, 0), part, axis, i)
 
 
 def slice_scatter(
@@ -402,12 +382,19 @@ def slice_scatter(
             return part
         raise NotLowerable("a slice of the prompts' axis")
     inside = range(value.shape[axis])[slice(start, end, step)]
-    return place(
-        lambda at: (*at[:axis], inside.index(at[axis]), *at[axis + 1 :]) if at[axis] in inside else None,
-        part,
-        x.at,
-        value,
-    )
+
+    def back(at: Index) -> Index | None:
+        return (*at[:axis], inside.index(at[axis]), *at[axis + 1 :]) if at[axis] in inside else None
+
+    region = Region(lambda at: (*at[:axis], at[axis] * step + inside.start, *at[axis + 1 :]), part)
+    return covered(x, region, back, value)
+
+
+def slice_backward(
+    writer: Writer, value: Tensor, part: Array, shape: Any, axis: int, start: int, end: int, step: int
+) -> Array:
+    """Zeros, but for a slice of an axis."""
+    return slice_scatter(writer, value, filled(value, 0), part, axis, start, end, step)
 
 
 # sums
@@ -428,27 +415,19 @@ def reduce_sum(writer: Writer, value: Tensor, x: Array, axes: Any = None, keep: 
     type = kind(value)
 
     def at(index: Index) -> Atom:
-        rest = list(index)
-        if keep:
-            rest = [i for a, i in enumerate(rest) if a not in gone]
-        terms = []
-        for inner in _product(ranges):
-            full: list[Any] = []
+        rest = [i for a, i in enumerate(index) if a not in gone] if keep else list(index)
+
+        def term(inner: Index) -> Atom:
             inside, outside = iter(inner), iter(rest)
-            for a, n in enumerate(x.shape):
-                full.append((0 if n == PROMPTS else next(inside)) if a in gone else next(outside))
-            terms.append(writer.cast(x.at(tuple(full)), type))
-        total = writer.add(terms, type)
+            full = [
+                (0 if n == PROMPTS else next(inside)) if a in gone else next(outside) for a, n in enumerate(x.shape)
+            ]
+            return writer.cast(x.at(tuple(full)), type)
+
+        total = writer.sum(ranges, term, type)
         return writer.over_prompts(total) if prompts else total
 
     return Array(tuple(value.shape), type, at)
-
-
-def _product(ranges: Sequence[range]) -> list[tuple[int, ...]]:
-    found: list[tuple[int, ...]] = [()]
-    for r in ranges:
-        found = [(*f, i) for f in found for i in r]
-    return found
 
 
 def mean(writer: Writer, value: Tensor, x: Array, axes: Any = None, keep: bool = False, **options: Any) -> Array:
@@ -481,18 +460,22 @@ def matmul(writer: Writer, value: Tensor, a: Array, b: Array) -> Array:
         if inner == PROMPTS:
             x, y = a.at((*batch, i, 0)), b.at((*batch, 0, j))
             return writer.over_prompts(writer.binary("*", x, y))
-        return writer.add([writer.binary("*", a.at((*batch, i, k)), b.at((*batch, k, j))) for k in range(inner)], type)
+        return writer.sum(
+            [range(inner)], lambda k: writer.binary("*", a.at((*batch, i, *k)), b.at((*batch, *k, j))), type
+        )
 
     return Array(tuple(value.shape), type, at)
 
 
 def eye(writer: Writer, value: Tensor, *_: Any, **options: Any) -> Array:
     """The identity."""
-    type = kind(value)
-    return Array(tuple(value.shape), type, lambda index: constant(float(index[0] == index[1]), type))
+    ones = Array((min(value.shape),), kind(value), lambda index: constant(1.0, kind(value)))
+    return covered(
+        filled(value, 0), Region(lambda at: (*at, *at), ones), lambda at: at[:1] if at[0] == at[1] else None, value
+    )
 
 
-RULES: dict[str, Rule] = {
+POINTWISE: dict[str, Rule] = {
     "add": pointwise(_sum("+")),
     "sub": pointwise(_sum("-")),
     "rsub": pointwise(lambda w, a, b, alpha=1: _sum("-")(w, b, a)),
@@ -533,13 +516,18 @@ RULES: dict[str, Rule] = {
     "tanh_backward": pointwise(
         lambda w, g, y: w.binary("*", g, w.binary("-", constant(1.0, y.type), w.binary("*", y, y)))
     ),
-    **{name: cast for name in ("_to_copy", "clone", "detach", "alias", "lift_fresh_copy", "lift_fresh", "contiguous")},
+    "_to_copy": cast,
+}
+CONSTANT: dict[str, Rule] = {
     **{name: full for name in ("full", "full_like", "new_full", "scalar_tensor")},
     **{
         name: lambda w, value, *_, **__: filled(value, 0)
         for name in ("zeros", "zeros_like", "new_zeros", "empty", "empty_like", "new_empty")
     },
     **{name: lambda w, value, *_, **__: filled(value, 1) for name in ("ones", "ones_like", "new_ones")},
+}
+VIEWS: dict[str, Rule] = {
+    **{name: cast for name in ("clone", "detach", "alias", "lift_fresh_copy", "lift_fresh", "contiguous")},
     **{name: view for name in ("view", "_unsafe_view", "reshape", "_reshape_alias", "flatten", "unflatten")},
     "expand": expand,
     "permute": permute,
@@ -552,6 +540,11 @@ RULES: dict[str, Rule] = {
     "split": split,
     "split_with_sizes": split,
     "unbind": unbind,
+}
+RULES: dict[str, Rule] = {
+    **POINTWISE,
+    **CONSTANT,
+    **VIEWS,
     "cat": cat,
     "stack": stack,
     "index": index,
