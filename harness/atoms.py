@@ -90,6 +90,8 @@ class Region:
 class Writer(ABC):
     """Writes the values of a step, each into its section of the loop nest."""
 
+    opening = ""  # what the prelude should know
+
     def __init__(self, prompts: int, tile: int) -> None:
         self.prompts, self.tile = prompts, tile  # of a step, and at a time
         self.padded = -(-prompts // tile) * tile
@@ -246,9 +248,8 @@ for (int64_t k = 0; k < padded; k += TILE) {{
                 needed = "vi" if a.type == "float" else "vl"
                 code = code if condition.mask == needed else f"to_{needed}({code})"
             first, second = (x.code if x.level & PROMPT else f"({wide}{{}} + {x.code})" for x in (a, b))
-        else:
-            first, second = a.code, b.code
-        return self.write(f"{code} ? {first} : {second}", [condition, a, b], a.type, level=level)
+            return self.write(f"pick({code}, {first}, {second})", [condition, a, b], a.type, level=level)
+        return self.write(f"{code} ? {a.code} : {b.code}", [condition, a, b], a.type, level=level)
 
     def negate(self, a: Atom) -> Atom:
         """Not a condition."""

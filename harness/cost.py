@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
-from .engine import FIT_PROMPTS
+from .engine import fit_prompts
 from .job import Job, digest
+from .lower import STRAIGHT
 from .pack import Cost, Pack
 from .program import PAYS
 
-UNROLLED = 60_000  # scalar operations of a step, beyond which it runs as written
 SPREAD = math.log(3)  # of an actual cost over the prior's, where nothing was measured
 LEAST = math.log(1.15)  # of the spread: no two runs are alike
 NORMAL = 1.2816  # standard deviations to either side that hold 80 %
@@ -45,7 +45,7 @@ def prior(job: Job, tests: int = 0) -> Prior:
     """What a pack of such jobs should cost, tested on so many further tasks."""
     d, n, depth, protocol = job.task.d, job.task.n, job.solver.depth, job.protocol
     through_x = protocol.draw == "examples" or getattr(job.solver, "tokens", False)
-    variates = d * n + 2 * d if through_x else d * (n / 2 + d / 2 + 2)
+    variates = d * n + 2 * d if through_x else d * (d / 2 + 2.5)
     draw = 2e-9 * variates + 2e-10 * (d * d * n if through_x else d**3)
     layer = d * d * (1 if not getattr(job.solver, "tokens", False) else n)
     members, compiled = 0, 0.0
@@ -53,26 +53,31 @@ def prior(job: Job, tests: int = 0) -> Prior:
     if job.solver.family == "learned":
         members = len(protocol.learning_rates)
         met = protocol.steps * protocol.batch
-        as_written = met < PAYS or 24 * depth * layer > UNROLLED
-        compiled += 0.0 if as_written else 0.8 + 3e-4 * 24 * depth * layer
+        as_written = met < PAYS
+        compiled += 0.0 if as_written else _compiling(43 * depth * layer)
         rate = 3e-8 if as_written else 2e-10
         each += met * (members * rate * depth * layer + (draw * (8 if as_written else 1) if protocol.fresh else 0.0))
         fixed += protocol.steps * depth * 2e-4 if as_written else 0.0
     if job.solver.family == "bound":
-        each += FIT_PROMPTS * (draw + 4e-9 * depth * d * (d + depth))
+        each += fit_prompts(d) * (draw + 4e-9 * depth * d * (d + depth))
         compiled += 0.5
     tested = (1 + tests) * protocol.test_prompts
-    as_written = protocol.test_prompts < PAYS or 8 * depth * layer > UNROLLED
-    compiled += 0.0 if as_written else 0.5 + 2e-5 * 8 * depth * layer
+    as_written = protocol.test_prompts < PAYS
+    compiled += 0.0 if as_written else _compiling(10 * depth * layer)
     each += tested * (draw * (8 if as_written else 1) + (2e-8 if as_written else 1e-9) * depth * layer)
     each += tested * (depth + 1) * 3e-8  # quantiles
     held = 8 * protocol.test_prompts * (depth + 1) * 2.0
     if job.solver.family == "bound":
-        held += 8 * FIT_PROMPTS * d * (d + 3 * depth)
+        held += 8 * fit_prompts(d) * d * (2 * d + 3 * depth)
     if job.solver.family == "learned":
         at_once = protocol.validation_prompts if members > 1 else protocol.batch
         held += 4 * at_once * members * layer * (2 + depth)
     return Prior(fixed + compiled, each, 3e7, held)
+
+
+def _compiling(lines: float) -> float:
+    """Seconds of the C++ compiler: for a straight line of so many, or for loops, whose length hardly varies."""
+    return 0.6 + 6e-4 * lines if lines < STRAIGHT else 3.0
 
 
 def structure(job: Job) -> str:

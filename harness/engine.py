@@ -31,7 +31,8 @@ from .step import Step, Tensors
 from .streams import Streams, keys
 
 CHUNK = 2048  # test prompts at a time
-FIT_PROMPTS = 102_400  # for what is fitted in closed form
+FIT_NUMBERS = 1 << 26  # of all G that a closed form is fitted to: half a gigabyte
+FIT_PROMPTS = 102_400  # as many as that allows at most
 CURVE_POINTS = 100
 STEPS = 500  # training steps between two looks at what came of them
 
@@ -242,13 +243,18 @@ def choose(pack: Pack, params: Tensors, alive: Bool[Tensor, "rates jobs"], devic
     return torch.where(alive, loss.nan_to_num(nan=math.inf), math.inf).argmin(0)
 
 
+def fit_prompts(d: int) -> int:
+    """How many prompts in R^d a closed form is fitted to."""
+    return min(FIT_PROMPTS, FIT_NUMBERS // d**2)
+
+
 @torch.no_grad()
 def fit(pack: Pack, device: torch.device) -> Tensors:
     """Parameters in closed form, from prompts of their own."""
     dtype = torch.float64
     drawing = prompts(pack, [job.task for job in pack.jobs], "fit", dtype, device)
     solver = stack([job.solver for job in pack.jobs], dtype, device)
-    batch = _batch(drawing, FIT_PROMPTS, pack.as_written)
+    batch = _batch(drawing, fit_prompts(pack.first.task.d), pack.as_written)
     with span("fit"):
         return dict(cast(Method, solver).fit(batch.problem, batch.residual))
 

@@ -212,4 +212,4 @@ def _written(
             writer.assign(f"({pointer} + (((t - first) * rates + r) * jobs + j) * {array.size})", array, array.type)
     last = len(pointers) + len(recorded)
     source, scratch = writer.source(f"tensors[{last}]", f"tensors[{last + 1}]", step.fresh)
-    return Lowered(PRELUDE.read_text() + source, records, scratch, writer.padded)
+    return Lowered(writer.opening + PRELUDE.read_text() + source, records, scratch, writer.padded)

@@ -6,49 +6,106 @@ typedef __INT64_TYPE__ int64_t;
 typedef __UINT32_TYPE__ uint32_t;
 typedef __UINT64_TYPE__ uint64_t;
 
+#define INLINE __attribute__((always_inline))  // steps are long, and compilers cautious in long functions
+
 constexpr int W = 8;
 typedef float vf __attribute__((vector_size(4 * W)));
-typedef double vd __attribute__((vector_size(8 * W)));
 typedef int32_t vi __attribute__((vector_size(4 * W)));
-typedef int64_t vl __attribute__((vector_size(8 * W)));
 typedef uint32_t vu __attribute__((vector_size(4 * W)));
-typedef uint64_t vw __attribute__((vector_size(8 * W)));
 typedef vf vf_at __attribute__((aligned(4)));
+INLINE static inline vf load(const float* p) { return *(const vf_at*)p; }
+INLINE static inline void store(float* p, vf x) { *(vf_at*)p = x; }
+
+// Eight doubles, and eight conditions on them: one register, or two. What does not fit one register the compiler takes
+// apart in a straight line, but keeps in memory in a loop; two structs of halves it takes apart in a loop, but not
+// where there are thousands of them.
+#if defined(__AVX512F__) || defined(STRAIGHT_LINE)
+typedef double vd __attribute__((vector_size(8 * W)));
+typedef int64_t vl __attribute__((vector_size(8 * W)));
 typedef vd vd_at __attribute__((aligned(8)));
+INLINE static inline vd load(const double* p) { return *(const vd_at*)p; }
+INLINE static inline void store(double* p, vd x) { *(vd_at*)p = x; }
+INLINE static inline vf to_vf(vd x) { return __builtin_convertvector(x, vf); }
+INLINE static inline vd to_vd(vf x) { return __builtin_convertvector(x, vd); }
+INLINE static inline vi to_vi(vl m) { return __builtin_convertvector(m, vi); }
+INLINE static inline vl to_vl(vi m) { return __builtin_convertvector(m, vl); }
+template <class F> INLINE static inline vd by_lane(vd x, F f) {
+  for (int i = 0; i < W; i++) x[i] = f(x[i], i);
+  return x;
+}
+#else
+typedef double hd __attribute__((vector_size(4 * W)));
+typedef int64_t hl __attribute__((vector_size(4 * W)));
+typedef float hf __attribute__((vector_size(2 * W)));
+typedef int32_t hi __attribute__((vector_size(2 * W)));
+typedef hd hd_at __attribute__((aligned(8)));
+struct vd;
+struct vl {
+  hl low, high;
+  INLINE vl(hl a, hl b) : low(a), high(b) {}
+  INLINE explicit vl(const vd& bits);
+};
+struct vd {
+  hd low{}, high{};
+  INLINE vd() {}
+  INLINE vd(hd a, hd b) : low(a), high(b) {}
+  INLINE explicit vd(const vl& bits) : low((hd)bits.low), high((hd)bits.high) {}
+  INLINE double operator[](int i) const { return i < W / 2 ? low[i] : high[i - W / 2]; }
+};
+INLINE inline vl::vl(const vd& bits) : low((hl)bits.low), high((hl)bits.high) {}
+#define ARITHMETIC(op)                                                                              \
+  INLINE static inline vd operator op(vd a, vd b) { return {a.low op b.low, a.high op b.high}; }           \
+  INLINE static inline vd operator op(vd a, double b) { return {a.low op b, a.high op b}; }                \
+  INLINE static inline vd operator op(double a, vd b) { return {a op b.low, a op b.high}; }
+#define COMPARISON(op)                                                                              \
+  INLINE static inline vl operator op(vd a, vd b) { return {(hl)(a.low op b.low), (hl)(a.high op b.high)}; } \
+  INLINE static inline vl operator op(vd a, double b) { return {(hl)(a.low op b), (hl)(a.high op b)}; }    \
+  INLINE static inline vl operator op(double a, vd b) { return {(hl)(a op b.low), (hl)(a op b.high)}; }
+#define LOGIC(op) \
+  INLINE static inline vl operator op(vl a, vl b) { return {(hl)(a.low op b.low), (hl)(a.high op b.high)}; }
+ARITHMETIC(+) ARITHMETIC(-) ARITHMETIC(*) ARITHMETIC(/)
+COMPARISON(<) COMPARISON(<=) COMPARISON(>) COMPARISON(>=) COMPARISON(==) COMPARISON(!=)
+LOGIC(&) LOGIC(|) LOGIC(==) LOGIC(!=)
+#undef ARITHMETIC
+#undef COMPARISON
+#undef LOGIC
+INLINE static inline vd operator-(vd a) { return {-a.low, -a.high}; }
+INLINE static inline vl operator~(vl a) { return {~a.low, ~a.high}; }
+INLINE static inline void operator+=(vd& a, vd b) { a = a + b; }
+INLINE static inline vd load(const double* p) { return {*(const hd_at*)p, *(const hd_at*)(p + W / 2)}; }
+INLINE static inline void store(double* p, vd x) { *(hd_at*)p = x.low, *(hd_at*)(p + W / 2) = x.high; }
+#define JOINED(a, b) __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7)
+#define LOW(x) __builtin_shufflevector(x, x, 0, 1, 2, 3)
+#define HIGH(x) __builtin_shufflevector(x, x, 4, 5, 6, 7)
+INLINE static inline vf to_vf(vd x) { return JOINED(__builtin_convertvector(x.low, hf), __builtin_convertvector(x.high, hf)); }
+INLINE static inline vd to_vd(vf x) { return {__builtin_convertvector(LOW(x), hd), __builtin_convertvector(HIGH(x), hd)}; }
+INLINE static inline vi to_vi(vl m) { return JOINED(__builtin_convertvector(m.low, hi), __builtin_convertvector(m.high, hi)); }
+INLINE static inline vl to_vl(vi m) { return {__builtin_convertvector(LOW(m), hl), __builtin_convertvector(HIGH(m), hl)}; }
+template <class F> INLINE static inline vd by_lane(vd x, F f) {
+  for (int i = 0; i < W / 2; i++) x.low[i] = f(x.low[i], i), x.high[i] = f(x.high[i], i + W / 2);
+  return x;
+}
+INLINE static inline vd pick(vl m, vd a, vd b) { return {m.low ? a.low : b.low, m.high ? a.high : b.high}; }
+#endif
+template <class F> INLINE static inline vf by_lane(vf x, F f) {
+  for (int i = 0; i < W; i++) x[i] = f(x[i], i);
+  return x;
+}
+template <class M, class V> INLINE static inline V pick(M m, V a, V b) { return m ? a : b; }
 
-static inline vf load(const float* p) { return *(const vf_at*)p; }
-static inline vd load(const double* p) { return *(const vd_at*)p; }
-static inline void store(float* p, vf x) { *(vf_at*)p = x; }
-static inline void store(double* p, vd x) { *(vd_at*)p = x; }
-static inline vf to_vf(vd x) { return __builtin_convertvector(x, vf); }
-static inline vd to_vd(vf x) { return __builtin_convertvector(x, vd); }
-static inline vi to_vi(vl m) { return __builtin_convertvector(m, vi); }
-static inline vl to_vl(vi m) { return __builtin_convertvector(m, vl); }
-
-template <class V> static inline auto total(V x) {  // of the lanes, in a fixed order
+template <class V> INLINE static inline auto total(V x) {  // of the lanes, in a fixed order
   return ((x[0] + x[4]) + (x[2] + x[6])) + ((x[1] + x[5]) + (x[3] + x[7]));
 }
 
-static inline vf only(vf x, int64_t lanes) {  // the first of them, zeros after
-  for (int i = 0; i < W; i++) x[i] = i < lanes ? x[i] : 0;
-  return x;
-}
-static inline vd only(vd x, int64_t lanes) {
-  for (int i = 0; i < W; i++) x[i] = i < lanes ? x[i] : 0;
-  return x;
+template <class V> INLINE static inline V only(V x, int64_t lanes) {  // the first of them, zeros after
+  return by_lane(x, [=](auto one, int i) INLINE { return i < lanes ? one : 0; });
 }
 
-#define BY_LANE(name, single, full)                      \
-  static inline float name(float x) { return single(x); } \
-  static inline double name(double x) { return full(x); } \
-  static inline vf name(vf x) {                          \
-    for (int i = 0; i < W; i++) x[i] = single(x[i]);     \
-    return x;                                            \
-  }                                                      \
-  static inline vd name(vd x) {                          \
-    for (int i = 0; i < W; i++) x[i] = full(x[i]);       \
-    return x;                                            \
-  }
+#define BY_LANE(name, single, full)                                                            \
+  INLINE static inline float name(float x) { return single(x); }                                       \
+  INLINE static inline double name(double x) { return full(x); }                                       \
+  INLINE static inline vf name(vf x) { return by_lane(x, [](float one, int) INLINE { return single(one); }); } \
+  INLINE static inline vd name(vd x) { return by_lane(x, [](double one, int) INLINE { return full(one); }); }
 BY_LANE(f_sqrt, __builtin_sqrtf, __builtin_sqrt)
 BY_LANE(f_exp, __builtin_expf, __builtin_exp)
 BY_LANE(f_sin, __builtin_sinf, __builtin_sin)
@@ -57,7 +114,7 @@ BY_LANE(f_tanh, __builtin_tanhf, __builtin_tanh)
 #undef BY_LANE
 
 // log of positive normal numbers: mantissa in [sqrt(1/2), sqrt(2)), then the series of log1p (Cephes, Moshier 1992).
-static inline vf f_log(vf x) {
+INLINE static inline vf f_log(vf x) {
   vi bits = (vi)x;
   vi e = ((bits >> 23) & 0xff) - 126;
   vf m = (vf)((bits & 0x007fffff) | 0x3f000000);
@@ -76,13 +133,11 @@ static inline vf f_log(vf x) {
   y = y * m * z - 2.12194440e-4f * fe - 0.5f * z;
   return m + y + 0.693359375f * fe;
 }
-static inline vd f_log(vd x) {
-  vd r;
-  for (int i = 0; i < W; i++) r[i] = __builtin_log(x[i]);
-  return r;
+INLINE static inline vd f_log(vd x) {
+  return by_lane(x, [](double one, int) INLINE { return __builtin_log(one); });
 }
-static inline float f_log(float x) { return __builtin_logf(x); }
-static inline double f_log(double x) { return __builtin_log(x); }
+INLINE static inline float f_log(float x) { return __builtin_logf(x); }
+INLINE static inline double f_log(double x) { return __builtin_log(x); }
 
 struct Words { vu a, b, c, d; };
 

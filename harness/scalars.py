@@ -21,6 +21,8 @@ class TooLong(Exception):
 class Scalars(Writer):
     """Writes every element of every array."""
 
+    opening = "#define STRAIGHT_LINE\n"
+
     def __init__(self, prompts: int, longest: int) -> None:
         super().__init__(prompts, W)
         self.longest = longest
