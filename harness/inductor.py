@@ -1,4 +1,4 @@
-"""A step through torch.compile: on a GPU, and on a CPU where a step is too large to write out.
+"""A step through torch.compile: on a GPU, and on a CPU where a step holds what `rules.py` has no rule for.
 
 The whole step (draw, layers, gradient, Adam) is one graph for the compiler. On a GPU several steps are captured in a
 CUDA graph and replayed, so that no step waits for Python.

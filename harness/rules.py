@@ -261,6 +261,11 @@ def made_of(value: Tensor, regions: Sequence[Region], at: Callable[[Index], Atom
     return Array(tuple(value.shape), kind(value), at, tuple(regions))
 
 
+def _moved(axis: int, start: int, step: int, index: Index) -> Index:
+    """An index into a slice as one into the whole."""
+    return (*index[:axis], index[axis] * step + start, *index[axis + 1 :])
+
+
 def _inserted(axis: int, i: int, index: Index) -> Index:
     """An index with an entry for one axis more."""
     return (*index[:axis], i, *index[axis:])
@@ -279,7 +284,7 @@ def cat(writer: Writer, value: Tensor, arrays: Sequence[Array], axis: int = 0) -
 
     regions, start = [], 0
     for x in arrays:
-        regions.append(Region(lambda i, s=start: (*i[:axis], i[axis] + s, *i[axis + 1 :]), x))  # type: ignore[misc]
+        regions.append(Region(functools.partial(_moved, axis, start, 1), x))
         start += x.shape[axis]
     return made_of(value, regions, at)
 
@@ -334,12 +339,11 @@ def index_put(
             return given[-1] if given else x.at(index)
         return writer.add([x.at(index), *given], x.type)
 
-    regions = [Region(lambda index: index, x)]
-    for i in spots:
+    def one(i: int) -> Region:
         into = functools.partial(_inserted, axis, i)
-        shape_of_one = (*shape[:axis], *shape[axis + 1 :])
-        regions.append(Region(into, Array(shape_of_one, x.type, lambda index, into=into: at(into(index)))))  # type: ignore[misc]
-    return made_of(value, regions, at)
+        return Region(into, Array((*shape[:axis], *shape[axis + 1 :]), x.type, lambda index: at(into(index))))
+
+    return made_of(value, [Region(lambda index: index, x), *map(one, spots)], at)
 
 
 def covered(base: Array, region: Region, back: Callable[[Index], Index | None], value: Tensor) -> Array:
@@ -386,7 +390,7 @@ def slice_scatter(
     def back(at: Index) -> Index | None:
         return (*at[:axis], inside.index(at[axis]), *at[axis + 1 :]) if at[axis] in inside else None
 
-    region = Region(lambda at: (*at[:axis], at[axis] * step + inside.start, *at[axis + 1 :]), part)
+    region = Region(functools.partial(_moved, axis, inside.start, step), part)
     return covered(x, region, back, value)
 
 
