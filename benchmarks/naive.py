@@ -102,17 +102,24 @@ def train(
     return losses
 
 
-def ensemble(models: list[nn.Module], Z: Tensor, target: Tensor, steps: int, rate: float) -> list[Tensor]:
+def ensemble(
+    models: list[nn.Module], Z: Tensor, target: Tensor, steps: int, rate: float, fresh: Tensor | None = None
+) -> list[Tensor]:
     """The same for many models at once under vmap, each on its own prompts; the losses of each step."""
     params, buffers = stack_module_state(models)
 
     def loss(params: dict[str, Tensor], Z: Tensor, target: Tensor) -> Tensor:
         return (functional_call(models[0], (params, buffers), (Z,)) - target).square().mean()
 
+    def draw(root: Tensor) -> tuple[Tensor, Tensor]:
+        return prompts(Z.shape[1], Z.shape[2] - 1, root)
+
     gradients = vmap(grad_and_value(loss))
     optimiser = torch.optim.Adam(params.values(), lr=rate)
     losses = []
     for _ in range(steps):
+        if fresh is not None:
+            Z, target = vmap(draw, randomness="different")(fresh)
         found, value = gradients({name: p.detach() for name, p in params.items()}, Z, target)
         for name, p in params.items():
             p.grad = found[name]

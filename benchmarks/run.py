@@ -1,6 +1,6 @@
 """All benchmarks: a table on the screen, in results.md and in results.parquet.
 
-    python benchmarks/run.py [--rounds 7] [--only step width scaling grid tune] [--share 0.02]
+    python benchmarks/run.py [--rounds 7] [--only step width scaling grid gpu fig1] [--share 0.02]
 
 A part that is not run keeps its rows from the last time.
 """
@@ -17,7 +17,7 @@ import torch
 from timing import Row
 
 HERE = Path(__file__).parent
-PARTS = ("step", "width", "scaling", "grid", "gpu", "tune")
+PARTS = ("step", "width", "scaling", "grid", "gpu", "fig1")
 
 
 def measure(part: str, rounds: int, share: float) -> list[Row]:
@@ -25,10 +25,10 @@ def measure(part: str, rounds: int, share: float) -> list[Row]:
         from step import rows
 
         return rows(rounds)
-    if part == "tune":
-        from tune import rows as against_tune
+    if part == "fig1":
+        from fig1 import rows as end_to_end
 
-        return against_tune(share, 50)
+        return end_to_end(share, 50)
     if part == "gpu":
         from gpu import rows as on_gpu
 
@@ -84,7 +84,7 @@ def markdown(rows: pl.DataFrame) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=[p for p in PARTS if p != "tune"])
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--share", type=float, default=0.02, help="of the jobs that Ray Tune is measured on")
     options = parser.parse_args()
     path = HERE / "results.parquet"
