@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
-from .engine import fit_prompts
+from .evaluate import fit_prompts
 from .job import Job, digest
 from .lower import STRAIGHT
 from .pack import Cost, Pack

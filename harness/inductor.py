@@ -36,10 +36,11 @@ class Inductor:
         self.step, self.job, self.state, self.key = step, job, state, key
         self.captured: tuple[torch.cuda.CUDAGraph, Tensors] | None = None
         self.at = torch.zeros((), dtype=torch.int64, device=key.device)  # the step to come
+        self.batch = self._batch(0)  # a graph reads it where it lies
         from torch._dynamo.exc import TorchDynamoException  # these take a second to import
         from torch._inductor.exc import InductorError
 
-        inputs, self.shape = pytree.tree_flatten((job, state, key, self._batch(0), self.at))
+        inputs, self.shape = pytree.tree_flatten((job, state, key, self.batch, self.at))
         try:
             with torch.no_grad():
                 # traced first: then the compiler sees tensor operations alone, whatever Python the step is made of
@@ -52,12 +53,12 @@ class Inductor:
     def __call__(self, first: int, count: int, begin: int = 0) -> Tensors:
         """Steps first .. first + count - 1, of prompts from `begin` on; changes the state, gives records by step."""
         found: list[Tensors] = []
-        batch = self._batch(begin)
+        batch = self._batch(begin) if begin else self.batch
         self.at.fill_(first)
         with torch.no_grad():
             if self.key.device.type == "cuda" and count >= BLOCK and not begin:
                 for _ in range(count // BLOCK):
-                    found.append(self._replay(batch))
+                    found.append(self._replay())
                     count -= BLOCK
             if count:
                 found.append(self._run(batch, count))
@@ -89,7 +90,7 @@ class Inductor:
             found.append({name: value.clone() for name, value in zip(records, made[len(new) :], strict=True)})
         return {name: torch.stack([records[name] for records in found]) for name in found[0]}
 
-    def _replay(self, batch: Prompts | None) -> Tensors:
+    def _replay(self) -> Tensors:
         """BLOCK steps from a CUDA graph, captured the first time; its tensors are always the same ones."""
         if self.captured is None:
             kept = {name: value.clone() for name, value in self.state.items()}
@@ -97,11 +98,11 @@ class Inductor:
             side = torch.cuda.Stream()
             side.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(side):
-                self._run(batch, 2)  # warm up, as capturing asks for
+                self._run(self.batch, 2)  # warm up, as capturing asks for
             torch.cuda.current_stream().wait_stream(side)
             graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(graph):
-                records = self._run(batch, BLOCK)
+                records = self._run(self.batch, BLOCK)
             for name, value in kept.items():
                 self.state[name].copy_(value)
             self.at.copy_(at)

@@ -15,6 +15,7 @@ from lfombench.tasks import Prompts, Random, Task
 
 from .job import Job, digest, name_of
 from .protocol import Protocol
+from .step import under
 from .streams import Streams, keys
 
 T = TypeVar("T")
@@ -129,11 +130,6 @@ class Drawing:
             return task.prompts(random, frame, prompts)
         examples = task.examples(random, frame, prompts).withhold(withheld)
         return examples.prompts(sampled_query=self.protocol.query == "sampled")
-
-
-def under(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Those named `name.x`, as x."""
-    return {key.partition(".")[2]: value for key, value in tensors.items() if key.startswith(f"{name}.")}
 
 
 def per_job(values: Sequence[float], like: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 PARTS = ("draw", "forward", "backward", "optimiser")  # of a training step
-ORDER = ("compile", *PARTS, "train", "validate", "fit", "test", "rows", "probe", "commit")
+ORDER = ("compile", *PARTS, "train", "validation", "fit", "test", "rows", "probe", "commit")
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from . import engine, schema
 from .cost import prior, structure
 from .job import Job, label
 from .pack import Pack
+from .probe import parts
 from .profile import Span, span, split, taken
 
 Rows = list[dict[str, Any]]
@@ -80,7 +81,7 @@ def execute(pack: Pack, device: torch.device) -> Outcome:
     spans = taken(pack.id)
     if pack.profiled and trained.engine:
         with span("probe"):
-            found = engine.parts(pack, device)
+            found = parts(pack, device)
         spans = split(spans, found) + [s for s in taken(pack.id) if s.name == "probe"]
     return Outcome(pack.id, tables, weights, spans)
 

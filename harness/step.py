@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +13,7 @@ from lfombench.tasks import Prompts, Random
 from .streams import Streams
 
 Tensors = dict[str, Tensor]
+Update = Callable[[Tensors, Tensors, Prompts, Tensor], tuple[Tensors, Tensors]]
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Step:
     """
 
     draw: Callable[[Tensors, Random, int], Prompts]
-    update: Callable[[Tensors, Tensors, Prompts, Tensor], tuple[Tensors, Tensors]]
+    update: Update
     prompts: int
     fresh: bool  # whether each step draws anew
     dtype: torch.dtype
@@ -52,3 +53,13 @@ class Eager:
             self.state.update(new)
             found.append(records)
         return {name: torch.stack([records[name] for records in found]) for name in found[0]}
+
+
+def named(group: str, tensors: Tensors) -> Tensors:
+    """Each x as `group.x`."""
+    return {f"{group}.{name}": value for name, value in tensors.items()}
+
+
+def under(name: str, tensors: Mapping[str, Tensor]) -> Tensors:
+    """Those named `name.x`, as x."""
+    return {key.partition(".")[2]: value for key, value in tensors.items() if key.startswith(f"{name}.")}

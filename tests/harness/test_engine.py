@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import pytest
 import torch
 
-from lfombench.harness import PROTOCOLS, Job, engine
+from lfombench.harness import PROTOCOLS, Job, engine, evaluate
 from lfombench.harness.pack import Pack, prompts, stack
 from lfombench.harness.record import execute
 from lfombench.harness.streams import Streams
@@ -50,7 +50,7 @@ def test_training_is_torchs_adam(protocol):
     for step in range(protocol.steps):
         batch = draw(protocol.batch, step if protocol.fresh else 0)
         optimiser.zero_grad()
-        loss = batch.squared_error(engine.last(pack.first.solver.iterates(params, batch.problem))).mean()
+        loss = batch.squared_error(evaluate.last(pack.first.solver.iterates(params, batch.problem))).mean()
         loss.backward()
         optimiser.step()
         if protocol.schedule == "cosine":
@@ -188,7 +188,7 @@ def test_curves_fall_and_end_at_the_last_steps():
 
 def test_statistics_of_a_row():
     row = execute(Pack(jobs(ConjugateGradient(depth=2), seeds=[0])), CPU).tables["results"].to_pylist()[2]
-    errors = engine.test(Pack(jobs(ConjugateGradient(depth=2), seeds=[0])), {}, None, CPU)[0]
+    errors = evaluate.test(Pack(jobs(ConjugateGradient(depth=2), seeds=[0])), {}, None, CPU)[0]
     assert row["mse"] == pytest.approx(errors[2].mean().item())
     assert row["mse_normalised"] == pytest.approx((errors[2].mean() / errors[0].mean()).item())
     assert row["median"] == pytest.approx(errors[2].quantile(0.5).item())
@@ -220,11 +220,11 @@ def test_trained_models_reach_the_closed_form(preconditioner, depth, expected, w
     )
     protocol = replace(PROTOCOLS["rigorous"], steps=1500, learning_rates=(0.03,))
     pack = Pack(jobs(solver, protocol, seeds=[0]))
-    found = engine.test(pack, engine.train(pack, CPU).params, None, CPU)[0, depth].mean().log().item()
+    found = evaluate.test(pack, engine.train(pack, CPU).params, None, CPU)[0, depth].mean().log().item()
     assert found == pytest.approx(expected, abs=within)
     bound = BestLfom(depth=depth, preconditioner="identity" if preconditioner == "scalar" else "covariance")
     limit = Pack(jobs(bound, protocol, seeds=[0]))
-    assert found > engine.test(limit, engine.fit(limit, CPU), None, CPU)[0, depth].mean().log().item() - 0.005
+    assert found > evaluate.test(limit, evaluate.fit(limit, CPU), None, CPU)[0, depth].mean().log().item() - 0.005
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lfombench.harness import PROTOCOLS, Job, engine, lower, native, program
+from lfombench.harness import PROTOCOLS, Job, engine, evaluate, lower, native, program
 from lfombench.harness.atoms import NotLowerable
 from lfombench.harness.inductor import Inductor
 from lfombench.harness.native import Native, NoCompiler
@@ -81,13 +81,13 @@ def test_training_is_what_is_written(solver, protocol, form, batch, monkeypatch)
 def test_every_shipped_method_is_tested_by_machine_code(solver, rotation, form, monkeypatch):
     written_as(form, monkeypatch)
     given = pack(solver, task=replace(TASK, rotation=rotation))
-    params = engine.fit(given, CPU) if solver.family == "bound" else {}
+    params = evaluate.fit(given, CPU) if solver.family == "bound" else {}
     if solver.family == "learned":
         params = {name: p[0] for name, p in engine.initial(given, CPU).items()}
-    expected = engine.test(given, params, None, CPU)
+    expected = evaluate.test(given, params, None, CPU)
     monkeypatch.setattr(program, "PAYS", 0)
     monkeypatch.setattr(program, "Eager", None)  # machine code or nothing
-    found = engine.test(given, params, None, CPU)
+    found = evaluate.test(given, params, None, CPU)
     assert found.shape == expected.shape == (2, solver.depth + 1, 70)
     assert torch.allclose(found, expected, rtol=1e-4, atol=1e-7)
 

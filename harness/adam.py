@@ -1,0 +1,64 @@
+"""Adam (Kingma & Ba, 2015) for every member of a pack. State and gradients are `rates jobs ...`."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from .protocol import Protocol
+from .step import Tensors, named
+
+
+def start(params: Tensors, rates: Float[Tensor, "rates jobs"]) -> Tensors:
+    """The state before the first step: p (parameters), mean and square of gradients, rate, whether and when it died."""
+    state = named("p", params)
+    state |= named("mean", {name: torch.zeros_like(p) for name, p in params.items()})
+    state |= named("square", {name: torch.zeros_like(p) for name, p in params.items()})
+    state |= {"rate": rates, "alive": torch.ones_like(rates, dtype=torch.bool)}
+    state["died"] = torch.zeros_like(rates, dtype=torch.int64)
+    return state
+
+
+def update(
+    protocol: Protocol, job: Tensors, state: Tensors, loss: Tensor, gradients: Tensors, t: Tensor
+) -> tuple[Tensors, Tensors]:
+    """The state after step t, counted from 0, and what is recorded of it.
+
+    job: beta1 and beta2 of each, in float64. A member whose loss or gradient is not finite stays as it was.
+    """
+    norm = sum(_over(g.square()) for g in gradients.values()).sqrt()  # type: ignore[union-attr]
+    alive = state["alive"] & loss.isfinite() & norm.isfinite()
+    step, dtype = t + 1, state["rate"].dtype
+    died = torch.where((state["died"] == 0) & ~alive, step, state["died"])
+    rate = torch.where(alive, state["rate"] * schedule(protocol, t).to(dtype), 0.0)
+    new = {"alive": alive, "died": died}
+    for name, g in gradients.items():
+        b1, b2 = (_like(job[b].to(dtype).unsqueeze(0), g) for b in ("beta1", "beta2"))
+        c1, c2 = (_like((1 - job[b] ** step.double()).to(dtype).unsqueeze(0), g) for b in ("beta1", "beta2"))
+        p, mean, square = (state[f"{part}.{name}"] for part in ("p", "mean", "square"))
+        mean = mean + (1 - b1) * (g - mean)
+        square = square + (1 - b2) * (g * g - square)
+        change = _like(rate, g) * (mean / c1 / ((square / c2).sqrt() + 1e-8))
+        new[f"p.{name}"] = p - torch.where(_like(alive, g), change, 0.0)
+        new[f"mean.{name}"], new[f"square.{name}"] = mean, square
+    return new, {"loss": loss, "norm": norm}
+
+
+def schedule(protocol: Protocol, t: Tensor) -> Tensor:
+    """The factor on the learning rate at a step; in float64."""
+    if protocol.schedule == "constant":
+        return torch.ones_like(t, dtype=torch.float64)
+    return 0.5 * (1 + (t.double() * (math.pi / protocol.steps)).cos())
+
+
+def _over(x: Tensor) -> Tensor:
+    """The sum over what a member has: rates jobs."""
+    return x.reshape(*x.shape[:2], -1).sum(-1)
+
+
+def _like(member: Tensor, update: Tensor) -> Tensor:
+    """A value per member, shaped to broadcast with an update."""
+    return member.view(*member.shape, *[1] * (update.ndim - 2))

@@ -1,0 +1,155 @@
+"""What a solver does on prompts: the error of its iterates, on test and validation prompts; its contract; closed forms.
+
+Axes: `rates` are the learning rates that a protocol tunes over, `jobs` the jobs of the pack, `prompts` come last.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import cast
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from lfombench.solvers import Method, Solver, TokenModel, on_tokens
+from lfombench.tasks import Prompts, Quadratic, Random, Task
+
+from .pack import Drawing, Pack, floats, having, prompts, stack
+from .profile import span
+from .program import program
+from .step import Step, Tensors, named, under
+from .streams import Streams
+
+CHUNK = 2048  # prompts at a time
+FIT_NUMBERS = 1 << 26  # of all G that a closed form is fitted to: half a gigabyte
+FIT_PROMPTS = 102_400  # as many as that allows at most
+
+
+def errors(solver: Solver, params: Tensors, batch: Prompts) -> Iterator[Tensor]:
+    """Squared error of every prompt after 0 .. depth steps."""
+    if on_tokens(solver):
+        assert batch.tokens is not None
+        target = batch.target()
+        for y in cast(TokenModel, solver).predictions(params, batch.tokens):
+            yield (y - target).square()
+    else:
+        for w in cast(Method, solver).iterates(params, batch.problem):
+            yield batch.squared_error(w)
+
+
+def last(values: Iterator[Tensor]) -> Tensor:
+    """The final one."""
+    for w in values:  # noqa: B007  # the name outlives the loop
+        pass
+    return w
+
+
+def test(pack: Pack, params: Tensors, task: Task | None, device: torch.device) -> Float[Tensor, "jobs steps prompts"]:
+    """Squared error of every iterate on test prompts: those of each job's own task, or of `task`."""
+    tasks = [job.task if task is None else task for job in pack.jobs]
+    return measure(pack, params, tasks, "test", pack.first.protocol.test_prompts, device)
+
+
+@torch.no_grad()
+def measure(
+    pack: Pack, params: Tensors, tasks: Sequence[Task], role: str, total: int, device: torch.device
+) -> Float[Tensor, "jobs steps prompts"]:
+    """Squared error of every iterate on so many prompts of a role, in float64. Parameters are `jobs ...`."""
+    protocol, solver, dtype = pack.first.protocol, pack.first.solver, torch.float64
+    drawing = prompts(pack, tasks, role, dtype, device)
+    withheld = protocol.withheld if solver.family == "classical" else 0
+    job = drawing.job | named("solver", floats([job.solver for job in pack.jobs], dtype, device))
+    job |= named("p", {name: p.to(dtype).contiguous() for name, p in params.items()})
+
+    def draw(job: Tensors, random: Random, count: int) -> Prompts:
+        return drawing.draw(job, random, count, withheld)
+
+    def update(job: Tensors, state: Tensors, batch: Prompts, t: Tensor) -> tuple[Tensors, Tensors]:
+        found = list(errors(having(solver, under("solver", job)), under("p", job), batch))
+        return {}, {"error": torch.stack(found, 1).unsqueeze(0)}
+
+    expect(having(solver, under("solver", job)), under("p", job), drawing)
+    count = min(CHUNK, total)
+    begins = range(0, total, count)
+    run = program(
+        Step(draw, update, count, False, dtype), job, {}, drawing.key, len(begins), as_written=pack.as_written
+    )
+    with span(role):
+        found = [run(0, 1, begin)["error"][0, 0, ..., :count] for begin in begins]
+    return torch.cat(found, -1)[..., :total]
+
+
+@torch.no_grad()
+def choose(pack: Pack, params: Tensors, alive: Bool[Tensor, "rates jobs"], device: torch.device) -> Tensor:
+    """Index of each job's best learning rate by validation loss; of its first where all diverged."""
+    rates, jobs = alive.shape
+    if rates == 1:
+        return torch.zeros(jobs, dtype=torch.int64, device=device)
+    members = replace(pack, jobs=pack.jobs * rates)
+    tasks = [job.task for job in members.jobs]
+    flat = {name: p.flatten(0, 1) for name, p in params.items()}
+    error = measure(members, flat, tasks, "validation", pack.first.protocol.validation_prompts, device)
+    loss = error[:, -1].mean(-1).view(rates, jobs)
+    return torch.where(alive, loss.nan_to_num(nan=math.inf), math.inf).argmin(0)
+
+
+@torch.no_grad()
+def expect(solver: Solver, params: Tensors, drawing: Drawing) -> None:
+    """ValueError where a solver breaks its contract: depth + 1 iterates shaped like w*, or as many predictions."""
+    batch = drawing.draw(drawing.job, Streams(drawing.key, next(iter([*params.values(), torch.empty(0)])).dtype), 2)
+    if on_tokens(solver):
+        assert batch.tokens is not None
+        given = list(cast(TokenModel, solver).predictions(params, batch.tokens))
+        function, what, axes, shape = "predictions", "y", "(jobs, prompts)", batch.target().shape
+    else:
+        given = list(cast(Method, solver).iterates(params, batch.problem))
+        function, what, axes, shape = "iterates", "w", "(jobs, d, prompts)", batch.w_star.shape
+    if len(given) != solver.depth + 1:
+        raise ValueError(
+            f"{type(solver).__name__}.{function} gave {len(given)} tensors, needs depth + 1 = {solver.depth + 1}: "
+            f"{what}_0 and one for each step"
+        )
+    for k, x in enumerate(given):
+        if x.shape != shape:
+            raise ValueError(
+                f"{type(solver).__name__}.{function} gave {what}_{k} of shape {tuple(x.shape)}, "
+                f"needs {axes} = {tuple(shape)}"
+            )
+
+
+def fit_prompts(d: int) -> int:
+    """How many prompts in R^d a closed form is fitted to."""
+    return min(FIT_PROMPTS, FIT_NUMBERS // d**2)
+
+
+@torch.no_grad()
+def fit(pack: Pack, device: torch.device) -> Tensors:
+    """Parameters in closed form, from prompts of their own."""
+    dtype = torch.float64
+    drawing = prompts(pack, [job.task for job in pack.jobs], "fit", dtype, device)
+    solver = stack([job.solver for job in pack.jobs], dtype, device)
+    batch = _batch(drawing, fit_prompts(pack.first.task.d), pack.as_written)
+    with span("fit"):
+        return dict(cast(Method, solver).fit(batch.problem, batch.residual))
+
+
+def _batch(drawing: Drawing, count: int, as_written: bool) -> Prompts:
+    """Prompts in exact statistics, whatever the protocol, in float64."""
+
+    def exact(job: Tensors, random: Random, count: int) -> Prompts:
+        return having(drawing.task, under("task", job)).prompts(random, job.get("frame"), count)
+
+    def update(job: Tensors, state: Tensors, batch: Prompts, t: Tensor) -> tuple[Tensors, Tensors]:
+        found = {"G": batch.problem.G, "b": batch.problem.b, "w_star": batch.w_star}
+        found |= {"root": batch.problem.root, "judge": batch.judge}
+        found |= {} if batch.problem.dual is None else {"dual": batch.problem.dual}
+        return {}, {name: x.unsqueeze(0) for name, x in found.items()}
+
+    step = Step(exact, update, count, False, torch.float64)
+    found = program(step, drawing.job, {}, drawing.key, 1, as_written=as_written)(0, 1)
+    drawn = {name: x[0, 0] for name, x in found.items()}
+    problem = Quadratic(drawn["G"][..., :count], drawn["b"][..., :count], drawn["root"], drawn.get("dual"))
+    return Prompts(problem, drawn["w_star"][..., :count], drawn["judge"])
