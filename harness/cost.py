@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
-from .evaluate import fit_prompts
+from .evaluate import CHUNK, fit_batches
 from .job import Job, digest
 from .lower import STRAIGHT
 from .pack import Cost, Pack
@@ -59,16 +59,14 @@ def prior(job: Job, tests: int = 0) -> Prior:
         each += met * (members * rate * depth * layer + (draw * (8 if as_written else 1) if protocol.fresh else 0.0))
         fixed += protocol.steps * depth * 2e-4 if as_written else 0.0
     if job.solver.family == "bound":
-        each += fit_prompts(d) * (draw + 4e-9 * depth * d * (d + depth))
-        compiled += 0.5
+        each += CHUNK * fit_batches(d) * (draw + 1e-9 * depth * d * (d + depth))
+        compiled += _compiling(10 * depth * layer)
     tested = (1 + tests) * protocol.test_prompts
     as_written = protocol.test_prompts < PAYS
     compiled += 0.0 if as_written else _compiling(10 * depth * layer)
     each += tested * (draw * (8 if as_written else 1) + (2e-8 if as_written else 1e-9) * depth * layer)
     each += tested * (depth + 1) * 3e-8  # quantiles
     held = 8 * protocol.test_prompts * (depth + 1) * 2.0
-    if job.solver.family == "bound":
-        held += 8 * fit_prompts(d) * d * (2 * d + 3 * depth)
     if job.solver.family == "learned":
         at_once = protocol.validation_prompts if members > 1 else protocol.batch
         held += 4 * at_once * members * layer * (2 + depth)

@@ -108,7 +108,8 @@ def training(pack: Pack, device: torch.device) -> tuple[Step, Tensors, Tensors, 
         loss, gradients = loss_and_gradient(one, under("p", state), batch, protocol.batch)
         return adam.update(protocol, job, state, loss, gradients, t)
 
-    return Step(drawing.draw, update, protocol.batch, protocol.fresh, compute), job, state, drawing.key
+    step = Step(drawing.draw, update, protocol.batch, protocol.fresh, compute, ("train", pack.program))
+    return step, job, state, drawing.key
 
 
 def loss_and_gradient(solver: Solver, params: Tensors, batch: Prompts, count: int) -> tuple[Tensor, Tensors]:

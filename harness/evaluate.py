@@ -5,6 +5,7 @@ Axes: `rates` are the learning rates that a protocol tunes over, `jobs` the jobs
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -15,17 +16,18 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from lfombench.solvers import Method, Solver, TokenModel, on_tokens
-from lfombench.tasks import Prompts, Quadratic, Random, Task
+from lfombench.tasks import Prompts, Random, Task
 
-from .pack import Drawing, Pack, floats, having, prompts, stack
+from .job import shape_of
+from .pack import Drawing, Pack, floats, having, prompts
 from .profile import span
 from .program import program
 from .step import Step, Tensors, named, under
 from .streams import Streams
 
 CHUNK = 2048  # prompts at a time
-FIT_NUMBERS = 1 << 26  # of all G that a closed form is fitted to: half a gigabyte
-FIT_PROMPTS = 102_400  # as many as that allows at most
+FIT_BATCHES = 50  # of so many prompts, that a closed form is fitted to;
+FIT_NUMBERS = 1 << 26  # fewer where their G would have more numbers than this
 
 
 def errors(solver: Solver, params: Tensors, batch: Prompts) -> Iterator[Tensor]:
@@ -74,9 +76,10 @@ def measure(
     expect(having(solver, under("solver", job)), under("p", job), drawing)
     count = min(CHUNK, total)
     begins = range(0, total, count)
-    run = program(
-        Step(draw, update, count, False, dtype), job, {}, drawing.key, len(begins), as_written=pack.as_written
+    step = Step(
+        draw, update, count, False, dtype, ("test", pack.program, type(tasks[0]), json.dumps(shape_of(tasks[0])))
     )
+    run = program(step, job, {}, drawing.key, len(begins), as_written=pack.as_written)
     with span(role):
         found = [run(0, 1, begin)["error"][0, 0, ..., :count] for begin in begins]
     return torch.cat(found, -1)[..., :total]
@@ -120,36 +123,30 @@ def expect(solver: Solver, params: Tensors, drawing: Drawing) -> None:
             )
 
 
-def fit_prompts(d: int) -> int:
-    """How many prompts in R^d a closed form is fitted to."""
-    return min(FIT_PROMPTS, FIT_NUMBERS // d**2)
+def fit_batches(d: int) -> int:
+    """How many batches of CHUNK prompts in R^d a closed form is fitted to."""
+    return max(1, min(FIT_BATCHES, FIT_NUMBERS // (d * d * CHUNK)))
 
 
 @torch.no_grad()
 def fit(pack: Pack, device: torch.device) -> Tensors:
-    """Parameters in closed form, from prompts of their own."""
+    """Parameters in closed form, in float64, from prompts of their own: exact statistics, whatever the protocol."""
     dtype = torch.float64
     drawing = prompts(pack, [job.task for job in pack.jobs], "fit", dtype, device)
-    solver = stack([job.solver for job in pack.jobs], dtype, device)
-    batch = _batch(drawing, fit_prompts(pack.first.task.d), pack.as_written)
-    with span("fit"):
-        return dict(cast(Method, solver).fit(batch.problem, batch.residual))
+    solver = cast(Method, pack.first.solver)
+    job = drawing.job | named("solver", floats([job.solver for job in pack.jobs], dtype, device))
 
-
-def _batch(drawing: Drawing, count: int, as_written: bool) -> Prompts:
-    """Prompts in exact statistics, whatever the protocol, in float64."""
-
-    def exact(job: Tensors, random: Random, count: int) -> Prompts:
+    def draw(job: Tensors, random: Random, count: int) -> Prompts:
         return having(drawing.task, under("task", job)).prompts(random, job.get("frame"), count)
 
     def update(job: Tensors, state: Tensors, batch: Prompts, t: Tensor) -> tuple[Tensors, Tensors]:
-        found = {"G": batch.problem.G, "b": batch.problem.b, "w_star": batch.w_star}
-        found |= {"root": batch.problem.root, "judge": batch.judge}
-        found |= {} if batch.problem.dual is None else {"dual": batch.problem.dual}
+        found = having(solver, under("solver", job)).moments(batch.problem, batch.residual)
         return {}, {name: x.unsqueeze(0) for name, x in found.items()}
 
-    step = Step(exact, update, count, False, torch.float64)
-    found = program(step, drawing.job, {}, drawing.key, 1, as_written=as_written)(0, 1)
-    drawn = {name: x[0, 0] for name, x in found.items()}
-    problem = Quadratic(drawn["G"][..., :count], drawn["b"][..., :count], drawn["root"], drawn.get("dual"))
-    return Prompts(problem, drawn["w_star"][..., :count], drawn["judge"])
+    begins = range(0, CHUNK * fit_batches(pack.first.task.d), CHUNK)
+    step = Step(draw, update, CHUNK, False, dtype, ("fit", pack.program))
+    run = program(step, job, {}, drawing.key, len(begins), as_written=pack.as_written)
+    with span("fit"):
+        found = [run(0, 1, begin) for begin in begins]
+        moments = {name: sum(records[name][0, 0] for records in found) for name in found[0]}
+        return dict(having(solver, under("solver", job)).fit(cast(Tensors, moments)))

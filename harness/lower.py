@@ -28,6 +28,7 @@ from .step import Step, Tensors
 from .streams import UNIFORMS, Draws
 
 PRELUDE = Path(__file__).parent / "prelude.h"
+Shapes = tuple[tuple[str, tuple[int, ...], torch.dtype], ...]  # names, shapes and types of one member's tensors
 STRAIGHT = 12_000  # lines, beyond which a straight line takes the C++ compiler too long
 
 
@@ -69,8 +70,8 @@ class Recorded(Draws):
         return torch.empty(1, *shape) if self.given is None else self.given[len(self.drawn) - 1]
 
 
-def lower(step: Step, job: Tensors, state: Tensors) -> Lowered:
-    """The program of a step: job and state are those of any pack of the structure."""
+def lower(step: Step, job: Shapes, state: Shapes) -> Lowered:
+    """The program of a step on a pack whose members have such tensors."""
     try:
         traced, drawn, new, records, one, member = _traced(step, job, state)
     except RuntimeError as error:  # a branch on a value, say; what breaks without a trace has raised before
@@ -82,12 +83,12 @@ def lower(step: Step, job: Tensors, state: Tensors) -> Lowered:
 
 
 def _traced(
-    step: Step, job: Tensors, state: Tensors
+    step: Step, job: Shapes, state: Shapes
 ) -> tuple[GraphModule, list[tuple[str, tuple[int, ...]]], list[str], list[str], Tensors, Tensors]:
     """One member's step as a graph of tensor operations; what it draws; the names of its results; its inputs."""
     with FakeTensorMode():
-        one = {name: torch.empty(1, *x.shape[1:], dtype=x.dtype) for name, x in job.items()}
-        member = {name: torch.empty(1, 1, *x.shape[2:], dtype=x.dtype) for name, x in state.items()}
+        one = {name: torch.empty(1, *shape, dtype=dtype) for name, shape, dtype in job}
+        member = {name: torch.empty(1, 1, *shape, dtype=dtype) for name, shape, dtype in state}
         number = torch.empty((), dtype=torch.int64)
 
         def run(job: Tensors, state: Tensors, t: Tensor, random: Draws) -> tuple[Tensors, Tensors]:

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .lower import lower
+from .lower import Shapes, lower
 from .step import Step, Tensors
 
 FLAGS = (
@@ -35,7 +35,7 @@ class Native:
 
     def __init__(self, step: Step, job: Tensors, state: Tensors, key: Tensor) -> None:
         self.step, self.job, self.state, self.key = step, job, state, key
-        self.lowered = lower(step, job, state)
+        self.lowered = lowered(step, shapes(job, 1), shapes(state, 2))
         self.function = compiled(self.lowered.source)
 
     def __call__(self, first: int, count: int, begin: int = 0) -> Tensors:
@@ -51,6 +51,16 @@ class Native:
         pointers = (ctypes.c_void_p * len(tensors))(*(x.data_ptr() for x in tensors))
         self.function(pointers, (ctypes.c_int64 * 5)(jobs, rates, first, count, begin))
         return records
+
+
+def shapes(tensors: Tensors, packed: int) -> Shapes:
+    """Of a pack's tensors for one member: without so many axes in front."""
+    return tuple((name, tuple(x.shape[packed:]), x.dtype) for name, x in tensors.items())
+
+
+lowered = functools.lru_cache(maxsize=256)(
+    lower
+)  # a trace takes half a second, and a sweep has many packs of a program
 
 
 @functools.lru_cache(maxsize=256)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from copy import copy
 from dataclasses import asdict, dataclass, fields
 from typing import Any, TypeVar
@@ -51,6 +51,11 @@ class Pack:
     def first(self) -> Job:
         """A job that stands for the structure of all."""
         return self.jobs[0]
+
+    @property
+    def program(self) -> Hashable:
+        """What its steps are: those of packs of one program are the same. A class that is defined anew is another."""
+        return type(self.first.task), type(self.first.solver), self.first.structure
 
     @property
     def members(self) -> int:

@@ -41,7 +41,7 @@ def parts(pack: Pack, device: torch.device) -> list[float]:
         return adam.update(pack.first.protocol, job, state, state["rate"], under("p", state), t)
 
     def seconds(update: Update) -> float:
-        step = replace(whole, update=update)
+        step = replace(whole, update=update, name=(update.__name__, whole.name))
         run = program(step, given, state, key, pack.first.protocol.steps, as_written=pack.as_written)
         run(0, 2)
         begin = time.perf_counter()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -25,11 +25,12 @@ class Step:
     steps from 0.
     """
 
-    draw: Callable[[Tensors, Random, int], Prompts]
-    update: Update
+    draw: Callable[[Tensors, Random, int], Prompts] = field(compare=False)
+    update: Update = field(compare=False)
     prompts: int
     fresh: bool  # whether each step draws anew
     dtype: torch.dtype
+    name: Hashable = field(default_factory=object)  # equal only where draw and update are the same program
 
 
 class Eager:

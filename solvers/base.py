@@ -65,8 +65,12 @@ class Solver(ABC):
 class Method(Solver):
     """A first-order method. The first k iterates of a classical method or bound are the method of depth k."""
 
-    def fit(self, problem: Problem, residual: Residual) -> Params:
-        """Parameters in closed form from a batch of prompts: bounds only."""
+    def moments(self, problem: Problem, residual: Residual) -> Params:
+        """What a closed form needs of a batch: sums over prompts, `jobs ...`. Bounds only."""
+        return {}
+
+    def fit(self, moments: Params) -> Params:
+        """Parameters in closed form from the moments of all batches, added. Bounds only."""
         return {}
 
     @abstractmethod

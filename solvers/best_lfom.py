@@ -32,13 +32,17 @@ class BestLfom(Method):
     family: ClassVar[Literal["bound"]] = "bound"
     preconditioner: Literal["identity", "covariance"]
 
-    def fit(self, problem: Problem, residual: Residual) -> Params:
-        """q: jobs depth depth, q_k's coefficients in row k - 1, from the prompts given."""
+    def moments(self, problem: Problem, residual: Residual) -> Params:
+        """H: jobs depth depth, h: jobs depth. The error at q is <q, H q> + 2 <h, q> + what no q changes."""
         # columns r_i = residual along the Krylov vector G^i b; residual(sum q_i G^i b) = r + sum q_i r_i
         r = residual(problem.start())
         columns = torch.stack([residual(v) - r for v in self._krylov(problem)], -3)  # jobs depth k prompts
-        H = torch.einsum("...ikp,...jkp->...ij", columns, columns)
-        h = torch.einsum("...ikp,...kp->...i", columns, r)
+        H = (columns.unsqueeze(-3) * columns.unsqueeze(-4)).sum((-2, -1))
+        return {"H": H, "h": (columns * r.unsqueeze(-3)).sum((-2, -1))}
+
+    def fit(self, moments: Params) -> Params:
+        """q: jobs depth depth, q_k's coefficients in row k - 1."""
+        H, h = moments["H"], moments["h"]
         q = torch.zeros_like(H)
         for k in range(1, self.depth + 1):
             scale = H[..., :k, :k].diagonal(dim1=-2, dim2=-1).rsqrt()

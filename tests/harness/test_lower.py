@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import pytest
 import torch
@@ -15,7 +16,15 @@ from lfombench.harness.native import Native, NoCompiler
 from lfombench.harness.pack import Pack
 from lfombench.harness.step import Eager, Step
 from lfombench.harness.streams import keys
-from lfombench.solvers import BestLfom, ConjugateGradient, GdPlusPlus, GradientDescent, LinearTransformer, Memformer
+from lfombench.solvers import (
+    BestLfom,
+    ConjugateGradient,
+    GdPlusPlus,
+    GradientDescent,
+    LinearTransformer,
+    Memformer,
+    Method,
+)
 from lfombench.tasks import LinearRegression
 
 CPU = torch.device("cpu")
@@ -37,8 +46,16 @@ def both(given: Pack, first: int, count: int):
     return found
 
 
+@pytest.fixture(autouse=True)
+def traced_anew():
+    """What a test was told to write as loops no other test finds."""
+    yield
+    native.lowered.cache_clear()
+
+
 def written_as(form: str, monkeypatch) -> None:
     """Every step as a straight line, or as loops."""
+    native.lowered.cache_clear()
     monkeypatch.setattr(lower, "STRAIGHT", 0 if form == "loops" else 10**9)
 
 
@@ -184,13 +201,50 @@ def test_what_cannot_be_lowered_says_so_and_runs_as_written(caplog, monkeypatch)
     assert "runs as written, not compiled: the operation aten._linalg_det" in caplog.text
 
 
+def test_packs_of_one_program_are_traced_once_and_a_class_defined_anew_is_another():
+    """As in a notebook, where a cell with a solver is run again after a change of its equations."""
+
+    def descent(factor):
+        @dataclass(frozen=True, kw_only=True)
+        class Descent(Method):
+            family: ClassVar[str] = "learned"
+
+            def init(self, d, normal):
+                return {"rate": normal(self.depth)}
+
+            def iterates(self, params, problem):
+                w = problem.start()
+                yield w
+                for l in range(self.depth):
+                    w = w - factor * params["rate"][..., l, None, None] * problem.gradient(w)
+                    yield w
+
+        return Descent(depth=2)
+
+    def loss(solver, jobs):
+        step, job, state, key = engine.training(pack(solver, jobs), CPU)
+        return Native(step, job, state, key)(0, 1)["loss"]
+
+    first = descent(1.0)
+    once = loss(first, 2)
+    hits = native.lowered.cache_info().hits
+    assert torch.equal(loss(first, 3)[..., :2], once)
+    assert native.lowered.cache_info().hits == hits + 1
+    again = loss(descent(3.0), 2)
+    assert native.lowered.cache_info().hits == hits + 1
+    assert not torch.equal(again, once)
+
+
 def test_a_step_too_large_to_write_out_runs_as_loops():
     """Of a size where a line would have millions of operations: the same numbers, with code that does not grow."""
     small, large = (
         pack(LinearTransformer(depth=2, preconditioner="full"), task=LinearRegression(d=d, n=40), batch=16)
         for d in (16, 32)
     )
-    lengths = [lower.lower(*engine.training(given, CPU)[:3]).source.count("\n") for given in (small, large)]
+    lengths = []
+    for given in (small, large):
+        step, job, state, _ = engine.training(given, CPU)
+        lengths.append(lower.lower(step, native.shapes(job, 1), native.shapes(state, 2)).source.count("\n"))
     assert lengths[1] <= 1.1 * lengths[0]
     (ours, state), (theirs, expected) = both(large, 0, 3)
     assert torch.allclose(ours["loss"], theirs["loss"], rtol=1e-4)

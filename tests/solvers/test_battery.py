@@ -48,7 +48,7 @@ def parameters(solver: Solver, prompts: Prompts, scale: float = 0.3):
     """Random ones, or the closed-form fit."""
     jobs, dtype = len(prompts.w_star), prompts.w_star.dtype
     if solver.family == "bound":
-        return solver.fit(prompts.problem, prompts.residual)
+        return solver.fit(solver.moments(prompts.problem, prompts.residual))
     random = Streams(keys([("init", i) for i in range(jobs)], CPU), dtype)
     return solver.init(D, lambda *shape: scale * random.normal(*shape))
 
