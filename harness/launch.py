@@ -119,7 +119,7 @@ def run(
     store = Store(out)
     store.create()
     done = store.done()
-    ready = make_plan(sweep, store, schedule.cores() if workers is None else max(1, workers), done)
+    ready = make_plan(sweep, store, schedule.lanes() if workers is None else max(1, workers), done)
     ids = {job.id for job in ready.jobs}
     store.want(sweep, [job.id for job in ready.jobs])
     observer.planned(store, ready)

@@ -18,7 +18,7 @@ from .options import ADDRESS
 @click.option(
     "--code", type=click.Path(exists=True, file_okay=False), help="A folder with your tasks and solvers, sent along."
 )
-@click.option("--workers", type=click.IntRange(min=1), help="[default: one per core or GPU of the cluster]")
+@click.option("--workers", type=click.IntRange(min=1), help="[default: one per core of the cluster, or some per GPU]")
 @click.option("--mlflow", metavar="URI", help="A tracking server, or off.")
 @click.option("--no-wait", is_flag=True, help="Return at once instead of following the log.")
 def submit(

@@ -19,7 +19,9 @@ from .reading import wanted_sweeps, write_report
     "--address", metavar="HOST:PORT", help="A Ray cluster, or auto on one of its machines. [default: Ray here]"
 )
 @click.option(
-    "--workers", type=click.IntRange(min=0), help="How many; 0 runs in this process. [default: one per core or GPU]"
+    "--workers",
+    type=click.IntRange(min=0),
+    help="How many; 0 runs in this process. [default: one per core, or some per GPU]",
 )
 @click.option("--mlflow", metavar="URI", help="A tracking server, or off. [default: SQLite in the store]")
 @click.option(
@@ -87,7 +89,9 @@ def run(
 @click.command()
 @click.argument("sweep")
 @OUT
-@click.option("--workers", type=click.IntRange(min=1), help="For the estimate. [default: one per core]")
+@click.option(
+    "--workers", type=click.IntRange(min=1), help="For the estimate. [default: one per core, or some per GPU]"
+)
 @JSON
 def plan(sweep: str, out: str, workers: int | None, as_json: bool) -> None:
     """Show what SWEEP would run: its jobs, as packs, what is done already, and how long the rest takes."""
@@ -95,13 +99,13 @@ def plan(sweep: str, out: str, workers: int | None, as_json: bool) -> None:
 
     from .job import label
     from .launch import make_plan
-    from .schedule import cores
+    from .schedule import lanes
     from .show import console, counted, expected
     from .store import Store
     from .sweep import load
 
     store = Store(out)
-    made = make_plan(load(sweep), store, workers or cores())
+    made = make_plan(load(sweep), store, workers or lanes())
     packs = [
         {
             "pack": pack.id,

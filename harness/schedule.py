@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import traceback
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from statistics import median
 from typing import Any, Protocol
 
 import torch
@@ -17,6 +19,8 @@ from .pack import Pack
 from .record import Outcome, execute, failure
 
 ATTEMPTS = 3  # for a pack whose worker dies under it
+ABREAST = 4  # packs on one GPU at most
+BUSY = 1 << 20  # numbers in a vector of a step (members x prompts x d) from which one pack keeps a GPU busy
 
 
 class Executor(Protocol):
@@ -92,7 +96,7 @@ class InProcess:
 
 
 class OnRay:
-    """Long-lived actors, one per core or GPU, each with at most one pack in flight."""
+    """Long-lived actors, one per core or some per GPU, each with at most one pack in flight."""
 
     def __init__(self, address: str | None = None, workers: int | None = None) -> None:
         """Start Ray on this machine, or join the cluster at `address`."""
@@ -117,12 +121,15 @@ class OnRay:
             except (ConnectionError, RuntimeError, TimeoutError, ValueError) as error:
                 raise UserError(f"--address {address}: cannot join the Ray cluster there: {error}") from error
         resources = ray.cluster_resources()
-        self.gpus = int(resources.get("GPU", 0))
-        self.workers = workers or self.gpus or max(1, int(resources.get("CPU", 1)))
+        self.gpus, self.cpus = int(resources.get("GPU", 0)), max(1, int(resources.get("CPU", 1)))
+        self.asked = workers
+        self.workers = workers or self.gpus or self.cpus
 
     def run(self, queue: deque[Pack]) -> Iterator[tuple[Pack, Outcome | str]]:
         """Finished packs, as they come. A worker gets a pack once it is up: none waits for room on the cluster."""
         ray = self.ray
+        if self.gpus and not self.asked:
+            self.workers = max(self.gpus, min(self.gpus * abreast(queue), self.cpus))
         share = min(1.0, self.gpus / self.workers)
         worker = ray.remote(max_restarts=0, num_cpus=1, num_gpus=share)(_Worker)
         awaited: dict[Any, tuple[Any, Pack | None]] = {}
@@ -163,6 +170,12 @@ class OnRay:
         self.ray.shutdown()
 
 
+def abreast(packs: Collection[Pack]) -> int:
+    """How many packs share a GPU: as many as keep it busy. While one is compiled another runs."""
+    sizes = [pack.members * pack.first.protocol.batch * pack.first.task.d for pack in packs]
+    return max(1, min(ABREAST, math.ceil(BUSY / median(sizes)))) if sizes else 1
+
+
 class _Worker:
     """A process that has torch imported and runs packs."""
 
@@ -191,6 +204,11 @@ def memory() -> float:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2
     except (ValueError, OSError):
         return float(plan.MEMORY)
+
+
+def lanes() -> int:
+    """Packs that this machine runs at once at most: one a core, or several a GPU."""
+    return ABREAST * torch.cuda.device_count() or cores()
 
 
 def cores() -> int:

@@ -299,3 +299,30 @@ def test_an_address_where_nothing_listens_fails_soon(tmp_path, small):
     assert time.monotonic() - begin < 30
     with pytest.raises(UserError, match="must be host:port"):
         run(load(str(small)), str(tmp_path / "out"), address="nowhere", mlflow="off")
+
+
+def packs_of(jobs: int, **options) -> list[Pack]:
+    """Of two structures."""
+    solvers = [LinearTransformer(depth=depth, preconditioner="full") for depth in (1, 2)]
+    tasks, protocols = [LinearRegression(d=2, n=3)], [replace(QUICK, **options)]
+    sweeps = [Sweep(name="x", tasks=tasks, solvers=[s], protocols=protocols, seeds=range(jobs)) for s in solvers]
+    return [Pack(tuple(sweep.jobs())) for sweep in sweeps]
+
+
+def test_packs_share_a_gpu_that_one_would_not_fill():
+    assert schedule.abreast(packs_of(2)) == schedule.ABREAST
+    assert schedule.abreast(packs_of(600, batch=1000)) == 1
+
+
+@pytest.mark.slow
+def test_two_workers_share_one_gpu(monkeypatch):
+    """Ray is told of a GPU that is not there: the packs find none and run on the CPU, but are placed as on one."""
+    monkeypatch.setenv("RAY_OVERRIDE_RESOURCES", '{"GPU": 1, "CPU": 2}')
+    executor = schedule.OnRay()
+    try:
+        assert (executor.gpus, executor.workers) == (1, 1)
+        finished = list(schedule.outcomes(deque(packs_of(2)), executor, print))
+        assert executor.workers == 2
+    finally:
+        executor.close()
+    assert [row["status"] for outcome in finished for row in outcome.tables["jobs"].to_pylist()] == ["done"] * 4
