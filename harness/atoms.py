@@ -50,6 +50,11 @@ class Atom:
             return self.type
         return self.mask if self.type == "bool" else VECTOR[self.type]
 
+    @property
+    def wide(self) -> str:
+        """The value for every prompt of a vector, whatever it depends on."""
+        return self.code if self.level & PROMPT else f"({VECTOR[self.type]}{{}} + {self.code})"
+
 
 def constant(value: float, type: str) -> Atom:
     """A literal."""
@@ -243,12 +248,10 @@ for (int64_t k = 0; k < padded; k += TILE) {{
         a, b, condition = self.use(a, level), self.use(b, level), self.use(condition, level)
         code = condition.code
         if level & PROMPT:
-            wide = VECTOR[a.type]
             if condition.level & PROMPT:
                 needed = "vi" if a.type == "float" else "vl"
                 code = code if condition.mask == needed else f"to_{needed}({code})"
-            first, second = (x.code if x.level & PROMPT else f"({wide}{{}} + {x.code})" for x in (a, b))
-            return self.write(f"pick({code}, {first}, {second})", [condition, a, b], a.type, level=level)
+            return self.write(f"pick({code}, {a.wide}, {b.wide})", [condition, a, b], a.type, level=level)
         return self.write(f"{code} ? {a.code} : {b.code}", [condition, a, b], a.type, level=level)
 
     def negate(self, a: Atom) -> Atom:

@@ -159,7 +159,8 @@ class Loops(Writer):
             place, code = code_of(element.place), element.atom.code
             line = f"{buffer.name}[{place}] = {code};"
             if level & PROMPT:
-                line = f"store({buffer.name} + ({place}) * TILE + @ * W, {_vector(element.atom, type)});"
+                held = f"({VECTOR[type]}){code}" if mask else element.atom.wide
+                line = f"store({buffer.name} + ({place}) * TILE + @ * W, {held});"
             element.scopes[-1].lines.append(line)
             self._section(self.section(level), element)
         return buffer
@@ -274,7 +275,7 @@ class Loops(Writer):
         self.made += 1
         element = self._element(array, Region(lambda index: index, array))
         where = f"{place} + ({code_of(element.place)}) * padded + k + @ * W"
-        element.scopes[-1].lines.append(f"store({where}, {_vector(element.atom, array.type)});")
+        element.scopes[-1].lines.append(f"store({where}, {element.atom.wide});")
         self._section("tile", element)
 
     def finish(self, scratch: str) -> tuple[str, int]:
@@ -301,13 +302,6 @@ def _flat(index: Index, shape: tuple[int, ...]) -> Any:
     """The place of an element, prompts aside."""
     kept = [(i, n) for i, n in zip(index, shape, strict=True) if n != PROMPTS]
     return ravel([i for i, _ in kept], [n for _, n in kept])
-
-
-def _vector(atom: Atom, type: str) -> str:
-    """A value of every prompt, whatever it depends on."""
-    if atom.level & PROMPT:
-        return f"({VECTOR[type]}){atom.code}" if atom.mask else atom.code
-    return f"{VECTOR[type]}{{}} + {atom.code}"
 
 
 def _copies(line: str) -> list[str]:

@@ -124,8 +124,7 @@ class Scalars(Writer):
     def kept(self, place: str, array: Array) -> None:
         """A store for each element."""
         for n, index in enumerate(array.indices):
-            atom = self.use(array.at(index), MEMBER | PROMPT)
-            value = atom.code if atom.level & PROMPT else f"{VECTOR[atom.type]}{{}} + {atom.code}"
+            value = self.use(array.at(index), MEMBER | PROMPT).wide
             self.sections["tile"].append(f"store({place} + {n} * padded + k, {value});")
 
     def finish(self, scratch: str) -> tuple[str, int]:
