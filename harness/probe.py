@@ -8,16 +8,16 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from lfombench.tasks import Prompts
+from lfombench.tasks import Prompts, Random
 
 from . import adam
-from .engine import training
+from .engine import STEPS, training
 from .evaluate import errors, last
 from .pack import Pack, having
 from .program import program
-from .step import Tensors, Update, under
+from .step import Draw, Step, Tensors, Update, under
 
-STEPS = 50
+FRESH = 50  # steps that are timed where each draws its own prompts; else as many as training takes between two draws
 
 
 def parts(pack: Pack, device: torch.device) -> list[float]:
@@ -26,6 +26,9 @@ def parts(pack: Pack, device: torch.device) -> list[float]:
     The first two are programs of so much of a step, the last one of it alone; backward is what is left of the whole.
     """
     whole, given, state, key = training(pack, device)
+
+    def nothing(job: Tensors, random: Random, count: int) -> Prompts:
+        return None  # type: ignore[return-value]  # which the optimiser does not look at
 
     def drawn(job: Tensors, state: Tensors, batch: Prompts, t: Tensor) -> tuple[Tensors, Tensors]:
         given = [batch.problem.G, batch.problem.b] if batch.tokens is None else [batch.tokens]
@@ -40,15 +43,20 @@ def parts(pack: Pack, device: torch.device) -> list[float]:
     def optimiser(job: Tensors, state: Tensors, batch: Prompts, t: Tensor) -> tuple[Tensors, Tensors]:
         return adam.update(pack.first.protocol, job, state, state["rate"], under("p", state), t)
 
-    def seconds(update: Update) -> float:
-        step = replace(whole, update=update, name=(update.__name__, whole.name))
-        run = program(step, given, state, key, pack.first.protocol.steps, as_written=pack.as_written)
+    def seconds(step: Step, job: Tensors, state: Tensors) -> float:
+        run = program(step, job, state, key, pack.first.protocol.steps, as_written=pack.as_written)
         run(0, 2)
         begin = time.perf_counter()
-        run(2, STEPS)
+        run(2, FRESH if whole.fresh else STEPS)
         return time.perf_counter() - begin
 
-    draw, to_loss, adapt, total = (seconds(update) for update in (drawn, forward, optimiser, whole.update))
-    to_loss = max(to_loss - draw, 0.0)
+    def part(update: Update, draw: Draw = whole.draw) -> Step:
+        return replace(whole, draw=draw, update=update, name=(update.__name__, whole.name))
+
+    of_task = {name: x for name, x in given.items() if name == "frame" or name.startswith("task.")}
+    draw = seconds(part(drawn), of_task, {"rate": state["rate"]})  # the same program whatever the solver
+    to_loss = max(seconds(part(forward), given, state) - draw, 0.0)
+    adapt = seconds(part(optimiser, nothing), given, state)
+    total = seconds(whole, given, state)
     each = [draw, to_loss, max(total - draw - to_loss - adapt, 0.0), adapt]
     return [x / sum(each) for x in each]

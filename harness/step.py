@@ -13,6 +13,7 @@ from lfombench.tasks import Prompts, Random
 from .streams import Streams
 
 Tensors = dict[str, Tensor]
+Draw = Callable[[Tensors, Random, int], Prompts]
 Update = Callable[[Tensors, Tensors, Prompts, Tensor], tuple[Tensors, Tensors]]
 
 
@@ -25,7 +26,7 @@ class Step:
     steps from 0.
     """
 
-    draw: Callable[[Tensors, Random, int], Prompts] = field(compare=False)
+    draw: Draw = field(compare=False)
     update: Update = field(compare=False)
     prompts: int
     fresh: bool  # whether each step draws anew
