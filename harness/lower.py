@@ -22,10 +22,11 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from .atoms import MEMBER, PLACE, PROMPTS, Array, Atom, NotLowerable, Writer
 from .loops import Loops
-from .rules import CONSTANT, POINTWISE, RULES, VIEWS
+from .rules import CONSTANT, POINTWISE, RULES
 from .scalars import Scalars, TooLong
 from .step import Step, Tensors
 from .streams import UNIFORMS, Draws
+from .views import VIEWS
 
 PRELUDE = Path(__file__).parent / "prelude.h"
 Shapes = tuple[tuple[str, tuple[int, ...], torch.dtype], ...]  # names, shapes and types of one member's tensors
