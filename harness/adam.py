@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import torch
@@ -29,7 +30,7 @@ def update(
 
     job: beta1 and beta2 of each, in float64. A member whose loss or gradient is not finite stays as it was.
     """
-    norm = sum(_over(g.square()) for g in gradients.values()).sqrt()  # type: ignore[union-attr]
+    norm = functools.reduce(torch.add, [_over(g.square()) for g in gradients.values()]).sqrt()
     alive = state["alive"] & loss.isfinite() & norm.isfinite()
     step, dtype = t + 1, state["rate"].dtype
     died = torch.where((state["died"] == 0) & ~alive, step, state["died"])

@@ -58,14 +58,14 @@ def prior(job: Job, tests: int = 0) -> Prior:
         rate = 3e-8 if as_written else 2e-10
         each += met * (members * rate * depth * layer + (draw * (8 if as_written else 1) if protocol.fresh else 0.0))
         fixed += protocol.steps * depth * 2e-4 if as_written else 0.0
+    met_once = [(protocol.test_prompts, 1 + tests, depth * layer)]
     if job.solver.family == "bound":
-        each += CHUNK * fit_batches(d) * (draw + 1e-9 * depth * d * (d + depth))
-        compiled += _compiling(10 * depth * layer)
-    tested = (1 + tests) * protocol.test_prompts
-    as_written = protocol.test_prompts < PAYS
-    compiled += 0.0 if as_written else _compiling(10 * depth * layer)
-    each += tested * (draw * (8 if as_written else 1) + (2e-8 if as_written else 1e-9) * depth * layer)
-    each += tested * (depth + 1) * 3e-8  # quantiles
+        met_once.append((CHUNK * fit_batches(d), 1, depth * d * (d + depth)))
+    for count, times, work in met_once:
+        as_written = count < PAYS
+        compiled += 0.0 if as_written else _compiling(10 * work)
+        each += count * times * (draw * (8 if as_written else 1) + (2e-8 if as_written else 1e-9) * work)
+    each += (1 + tests) * protocol.test_prompts * (depth + 1) * 3e-8  # quantiles
     held = 8 * protocol.test_prompts * (depth + 1) * 2.0
     if job.solver.family == "learned":
         at_once = protocol.validation_prompts if members > 1 else protocol.batch

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import cast
@@ -44,9 +45,7 @@ def errors(solver: Solver, params: Tensors, batch: Prompts) -> Iterator[Tensor]:
 
 def last(values: Iterator[Tensor]) -> Tensor:
     """The final one."""
-    for w in values:  # noqa: B007  # the name outlives the loop
-        pass
-    return w
+    return deque(values, maxlen=1)[0]
 
 
 def test(pack: Pack, params: Tensors, task: Task | None, device: torch.device) -> Float[Tensor, "jobs steps prompts"]:

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .lower import Shapes, lower
+from .lower import Lowered, Shapes, lower
 from .step import Step, Tensors
 
 FLAGS = (
@@ -58,9 +58,10 @@ def shapes(tensors: Tensors, packed: int) -> Shapes:
     return tuple((name, tuple(x.shape[packed:]), x.dtype) for name, x in tensors.items())
 
 
-lowered = functools.lru_cache(maxsize=256)(
-    lower
-)  # a trace takes half a second, and a sweep has many packs of a program
+@functools.lru_cache(maxsize=256)
+def lowered(step: Step, job: Shapes, state: Shapes) -> Lowered:
+    """The C++, once for all packs of a program: a trace takes half a second."""
+    return lower(step, job, state)
 
 
 @functools.lru_cache(maxsize=256)

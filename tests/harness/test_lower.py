@@ -49,13 +49,13 @@ def both(given: Pack, first: int, count: int):
 @pytest.fixture(autouse=True)
 def traced_anew():
     """What a test was told to write as loops no other test finds."""
+    native.lowered.cache_clear()
     yield
     native.lowered.cache_clear()
 
 
 def written_as(form: str, monkeypatch) -> None:
     """Every step as a straight line, or as loops."""
-    native.lowered.cache_clear()
     monkeypatch.setattr(lower, "STRAIGHT", 0 if form == "loops" else 10**9)
 
 
