@@ -27,8 +27,10 @@ class Wanted:
     about: str
     jobs: list[str]
     protocols: list[str]
-    tasks: list[str]
     tests: list[str]
+    skipped: list[dict[str, str]]
+    axis: str | None
+    parts: list[str]  # sweeps whose jobs are also this one's
 
 
 def table(out: str, name: str) -> pl.LazyFrame:
@@ -62,6 +64,18 @@ def sweeps(out: str, name: str = "*") -> list[Wanted]:
                 except (ValueError, TypeError, KeyError) as error:
                     raise NoStore(f"{info.path} is damaged: delete it, and run its sweep again") from error
     return known
+
+
+def leaves(out: str, wanted: list[Wanted]) -> list[Wanted]:
+    """These sweeps and their parts, each once, without those that have no jobs of their own."""
+    found: dict[str, Wanted] = {}
+    for sweep in wanted:
+        if sweep.jobs:
+            found.setdefault(sweep.name, sweep)
+        for name in sweep.parts:
+            for part in leaves(out, sweeps(out, name)):
+                found.setdefault(part.name, part)
+    return list(found.values())
 
 
 def audit(out: str, sweep: str) -> dict[str, Any] | None:

@@ -49,7 +49,7 @@ def naive(given: Pack, job: int = 0):
             model.alpha.copy_(start["alpha"][0, 0])
             model.gamma[1:].copy_(start["gamma"][0, 0])
     Z = examples.tokens()[0].permute(2, 1, 0).contiguous()
-    return model, Z, (examples.query * examples.w_star).sum(1)[0], examples.root[0, :, :, 0]
+    return model, Z, (examples.query * examples.w_star).sum(1)[0], examples.law.root[0, :, :, 0]
 
 
 def advance(given: Pack):

@@ -8,7 +8,7 @@ _HOMES = {
     "Protocol": "protocol",
     "PROTOCOLS": "protocol",
     "Sweep": "sweep",
-    "load": "sweep",
+    "load": "parse",
     "run": "launch",
 }
 __all__ = ["PROTOCOLS", "Job", "Protocol", "Sweep", "load", "run"]  # see __getattr__

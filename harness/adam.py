@@ -1,4 +1,4 @@
-"""Adam (Kingma & Ba, 2015) for every member of a pack. State and gradients are `rates jobs ...`."""
+"""Adam (Kingma & Ba, 2015) for every member of a pack. State and gradients are `trials jobs ...`."""
 
 from __future__ import annotations
 
@@ -13,22 +13,20 @@ from .protocol import Protocol
 from .step import Tensors, named
 
 
-def start(params: Tensors, rates: Float[Tensor, "rates jobs"]) -> Tensors:
-    """The state before the first step: p (parameters), mean and square of gradients, rate, whether and when it died."""
+def start(params: Tensors, rates: Float[Tensor, "trials jobs"], betas: tuple[Tensor, Tensor]) -> Tensors:
+    """What changes from the first step on: p (parameters), mean and square of gradients; whether and when it died."""
     state = named("p", params)
     state |= named("mean", {name: torch.zeros_like(p) for name, p in params.items()})
     state |= named("square", {name: torch.zeros_like(p) for name, p in params.items()})
-    state |= {"rate": rates, "alive": torch.ones_like(rates, dtype=torch.bool)}
+    state |= {"rate": rates, "beta1": betas[0], "beta2": betas[1], "alive": torch.ones_like(rates, dtype=torch.bool)}
     state["died"] = torch.zeros_like(rates, dtype=torch.int64)
     return state
 
 
-def update(
-    protocol: Protocol, job: Tensors, state: Tensors, loss: Tensor, gradients: Tensors, t: Tensor
-) -> tuple[Tensors, Tensors]:
+def update(protocol: Protocol, state: Tensors, loss: Tensor, gradients: Tensors, t: Tensor) -> tuple[Tensors, Tensors]:
     """The state after step t, counted from 0, and what is recorded of it.
 
-    job: beta1 and beta2 of each, in float64. A member whose loss or gradient is not finite stays as it was.
+    beta1 and beta2 are in float64. A member whose loss or gradient is not finite stays as it was.
     """
     norm = functools.reduce(torch.add, [_over(g.square()) for g in gradients.values()]).sqrt()
     alive = state["alive"] & loss.isfinite() & norm.isfinite()
@@ -37,8 +35,8 @@ def update(
     rate = torch.where(alive, state["rate"] * schedule(protocol, t).to(dtype), 0.0)
     new = {"alive": alive, "died": died}
     for name, g in gradients.items():
-        b1, b2 = (_like(job[b].to(dtype).unsqueeze(0), g) for b in ("beta1", "beta2"))
-        c1, c2 = (_like((1 - job[b] ** step.double()).to(dtype).unsqueeze(0), g) for b in ("beta1", "beta2"))
+        b1, b2 = (_like(state[b].to(dtype), g) for b in ("beta1", "beta2"))
+        c1, c2 = (_like((1 - state[b] ** step.double()).to(dtype), g) for b in ("beta1", "beta2"))
         p, mean, square = (state[f"{part}.{name}"] for part in ("p", "mean", "square"))
         mean = mean + (1 - b1) * (g - mean)
         square = square + (1 - b2) * (g * g - square)
@@ -52,11 +50,15 @@ def schedule(protocol: Protocol, t: Tensor) -> Tensor:
     """The factor on the learning rate at a step; in float64."""
     if protocol.schedule == "constant":
         return torch.ones_like(t, dtype=torch.float64)
-    return 0.5 * (1 + (t.double() * (math.pi / protocol.steps)).cos())
+    first, *further = protocol.looks
+    begin, end = torch.zeros_like(t), torch.full_like(t, first)
+    for look, after in zip((first, *further), further, strict=False):
+        begin, end = (torch.where(t >= look, torch.full_like(t, x), y) for x, y in ((look, begin), (after, end)))
+    return 0.5 * (1 + (math.pi * (t - begin).double() / (end - begin).double()).cos())
 
 
 def _over(x: Tensor) -> Tensor:
-    """The sum over what a member has: rates jobs."""
+    """The sum over what a member has: trials jobs."""
     return x.reshape(*x.shape[:2], -1).sum(-1)
 
 

@@ -7,10 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lfombench.tasks import Task
-
-from .job import Job, digest
+from .job import digest
 from .pack import Pack
+from .plan import Entry
 
 TOLERANCE = 1e-3  # in the logarithm of the mean squared error, after full training
 FLOOR = 1e-12  # of the error of predicting 0: below it an error is rounding, and so is its logarithm
@@ -38,14 +37,14 @@ class Audit:
         )
 
 
-def sample(jobs: Sequence[Job], share: float) -> list[Job]:
+def sample(entries: Sequence[Entry], share: float) -> list[Entry]:
     """A share of the jobs, at least one: those whose hashed ids come first, so the same ones every time."""
-    return sorted(jobs, key=lambda job: digest(["audit", job.id]))[: max(1, math.ceil(share * len(jobs)))]
+    return sorted(entries, key=lambda one: digest(["audit", one[0].id]))[: max(1, math.ceil(share * len(entries)))]
 
 
-def packs(jobs: Iterable[Job], tests: tuple[Task, ...]) -> list[Pack]:
+def packs(entries: Iterable[Entry]) -> list[Pack]:
     """Each alone."""
-    return [Pack((job,), tests, as_written=True) for job in jobs]
+    return [Pack((job,), tests, as_written=True) for job, tests in entries]
 
 
 def compare(kept: Iterable[Mapping[str, Any]], again: Iterable[Mapping[str, Any]]) -> Audit:

@@ -20,6 +20,7 @@ from .program import PAYS
 
 SPREAD = math.log(3)  # of an actual cost over the prior's, where nothing was measured
 LEAST = math.log(1.15)  # of the spread: no two runs are alike
+USUAL = 4  # cycles until a plateau
 NORMAL = 1.2816  # standard deviations to either side that hold 80 %
 
 
@@ -44,20 +45,22 @@ class Prior:
 def prior(job: Job, tests: int = 0) -> Prior:
     """What a pack of such jobs should cost, tested on so many further tasks."""
     d, n, depth, protocol = job.task.d, job.task.n, job.solver.depth, job.protocol
-    through_x = protocol.draw == "examples" or getattr(job.solver, "tokens", False)
+    through_x = protocol.draw == "examples" or job.solver.on_tokens
     variates = d * n + 2 * d if through_x else d * (d / 2 + 2.5)
     draw = 2e-9 * variates + 2e-10 * (d * d * n if through_x else d**3)
-    layer = d * d * (1 if not getattr(job.solver, "tokens", False) else n)
+    layer = d * d * (1 if not job.solver.on_tokens else n)
     members, compiled = 0, 0.0
     fixed, each = 0.05, 0.0
     if job.solver.family == "learned":
-        members = len(protocol.learning_rates)
-        met = protocol.steps * protocol.batch
+        trained, drawn = _steps(job)
+        members = len(job.trials)
+        met = drawn * protocol.batch
         as_written = met < PAYS
         compiled += 0.0 if as_written else _compiling(43 * depth * layer)
         rate = 3e-8 if as_written else 2e-10
-        each += met * (members * rate * depth * layer + (draw * (8 if as_written else 1) if protocol.fresh else 0.0))
-        fixed += protocol.steps * depth * 2e-4 if as_written else 0.0
+        each += trained * protocol.batch * rate * depth * layer
+        each += met * (draw * (8 if as_written else 1) if protocol.fresh else 0.0)
+        fixed += drawn * depth * 2e-4 if as_written else 0.0
     met_once = [(protocol.test_prompts, 1 + tests, depth * layer)]
     if job.solver.family == "bound":
         met_once.append((CHUNK * fit_batches(d), 1, depth * d * (d + depth)))
@@ -71,6 +74,17 @@ def prior(job: Job, tests: int = 0) -> Prior:
         at_once = protocol.validation_prompts if members > 1 else protocol.batch
         held += 4 * at_once * members * layer * (2 + depth)
     return Prior(fixed + compiled, each, 3e7, held)
+
+
+def _steps(job: Job) -> tuple[int, int]:
+    """Training steps of all trials together, and of the longest; where a plateau ends them, of USUAL cycles."""
+    protocol, trials, trained, begin = job.protocol, len(job.trials), 0, 0
+    looks = protocol.looks if protocol.plateau is None else protocol.looks[:USUAL]
+    for look in looks:
+        trained += trials * (look - begin)
+        begin = look
+        trials = -(-trials // protocol.halving) if protocol.halving else trials
+    return trained, begin
 
 
 def _compiling(lines: float) -> float:

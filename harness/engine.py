@@ -1,8 +1,8 @@
 """Train and test a pack as one program.
 
-Axes: `rates` are the learning rates that a protocol tunes over, `jobs` the jobs of the pack, `prompts` come last.
-Parameters are `rates jobs ...` and prompts `jobs ...`, so that every rate of a job meets the same prompts. No member
-of the pack can touch another: every operation is elementwise over rates and jobs.
+Axes: `trials` are the learning rates and other floats that a protocol tunes over, `jobs` the jobs of the pack,
+`prompts` come last. Parameters are `trials jobs ...` and prompts `jobs ...`, so that all trials of a job meet the same.
+No member of the pack can touch another: every operation is elementwise over trials and jobs.
 
 What happens in a step is written here, once, in tensors; how it is run (`program.py`) changes no number beyond
 rounding.
@@ -10,8 +10,9 @@ rounding.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Float
@@ -21,14 +22,16 @@ from lfombench.solvers import Solver
 from lfombench.tasks import Prompts, Task
 
 from . import adam
-from .evaluate import choose, errors, expect, fit, last, test
-from .pack import Pack, floats, having, per_job, prompts
+from .evaluate import errors, expect, fit, last, test, validate
+from .job import Job, tunable
+from .kept import Curve, Kept, trial_table
+from .pack import Pack, floats, having, of_trials, prompts
 from .profile import span
 from .program import program
 from .step import Step, Tensors, named, under
 from .streams import Streams, keys
 
-CURVE_POINTS = 100
+CURVE_POINTS = 100  # of a training curve, about
 STEPS = 500  # training steps between two looks at what came of them
 
 
@@ -37,8 +40,11 @@ class Trained:
     """What training leaves of a pack. The lists have an entry per job."""
 
     params: Tensors  # jobs ...
-    learning_rates: list[float | None]
+    jobs: list[Job]  # with the floats that were chosen
+    chosen: list[dict[str, float]]  # of what was tried
     diverged: list[str | None]  # why, where a job did
+    steps: list[int]  # that it trained
+    budget: list[int]  # prompts that all its trials met in training
     engine: str | None = None  # how it ran
     curve_steps: list[int] = field(default_factory=list)
     losses: Float[Tensor, "points jobs"] = field(default_factory=lambda: torch.empty(0, 0))
@@ -47,45 +53,81 @@ class Trained:
 
 def run(pack: Pack, device: torch.device) -> tuple[Trained, Iterator[tuple[Task | None, Tensor]]]:
     """Train a pack, then test it on each job's own task (None) and on the pack's further tasks, in that order."""
-    family = pack.first.solver.family
-    if family == "learned":
-        trained = train(pack, device)
-    else:
-        params = fit(pack, device) if family == "bound" else {}
-        trained = Trained(params, [None] * len(pack.jobs), [None] * len(pack.jobs))
-    return trained, ((task, test(pack, trained.params, task, device)) for task in (None, *pack.tests))
+    trained = train(pack, device) if pack.first.solver.family == "learned" else given(pack, device)
+    settled = replace(pack, jobs=tuple(trained.jobs))
+    return trained, ((task, test(settled, trained.params, task, device)) for task in (None, *pack.tests))
+
+
+def given(pack: Pack, device: torch.device) -> Trained:
+    """What needs no training: a closed form's parameters; floats by validation loss where the protocol tries some."""
+    params = fit(pack, device) if pack.first.solver.family == "bound" else {}
+    count, trials = len(pack.jobs), len(pack.first.trials)
+    best = [0] * count
+    if trials > 1:
+        best = validate(pack, trial_table(pack), {}, device).nan_to_num(nan=math.inf).argmin(0).tolist()
+    jobs = [job.tried(k) for job, k in zip(pack.jobs, best, strict=True)]
+    chosen = [job.trials[k] for job, k in zip(pack.jobs, best, strict=True)]
+    return Trained(params, jobs, chosen, [None] * count, [0] * count, [0] * count)
 
 
 def train(pack: Pack, device: torch.device) -> Trained:
-    """Adam on every member at once, then the learning rate by validation loss."""
-    protocol = pack.first.protocol
+    """Adam on every trial of every job at once, cycle by cycle; after each the validation prompts say which go on."""
+    protocol, count, trials = pack.first.protocol, len(pack.jobs), len(pack.first.trials)
     step, job, state, key = training(pack, device)
-    advance = program(step, job, state, key, protocol.steps, as_written=pack.as_written)
-    points = [t for t in range(1, protocol.steps + 1) if t % max(1, protocol.steps // CURVE_POINTS) == 0 or t == 1]
-    losses, norms = [], []
-    for first in range(0, protocol.steps, STEPS):
-        with span("train"):
-            records = advance(first, min(STEPS, protocol.steps - first))
-        kept = [t - 1 - first for t in points if first < t <= first + STEPS]
-        losses.append(records["loss"][kept])
-        norms.append(records["norm"][kept])
-    alive, died, rates = state["alive"], state["died"], state["rate"]
-    params = under("p", state)
-    best = choose(pack, params, alive, device)
-    jobs = torch.arange(len(pack.jobs), device=device)
-    reasons = [
-        None if alive[k, j] else f"training loss was not finite at step {died[k, j]}, learning rate {rates[k, j]:g}"
-        for j, k in enumerate(best.tolist())
-    ]
+    going = list(range(count))  # jobs that still train,
+    tried = trial_table(pack)  # and which of its trials each still has: trials jobs
+    kept = Kept.nothing(count)
+    blind = trials == len(protocol.looks) == 1  # nothing to choose
+    curve = Curve(trials, count)
+    budget, begin = [0] * count, 0
+    for look in protocol.looks:
+        advance = program(step, job, state, key, protocol.steps, as_written=pack.as_written)
+        every = max(1, (look - begin) * len(protocol.looks) // CURVE_POINTS)
+        for first in range(begin, look, STEPS):
+            with span("train"):
+                records = advance(first, min(STEPS, look - first))
+            points = [t for t in range(first + 1, min(first + STEPS, look) + 1) if t % every == 0 or t == 1]
+            curve.add(points, first, records, tried, going)
+        part = replace(pack, jobs=tuple(pack.jobs[j] for j in going))
+        params, alive = under("p", state), state["alive"]
+        loss = torch.zeros_like(state["rate"]) if blind else validate(part, tried, params, device)
+        loss = torch.where(alive, loss.nan_to_num(nan=math.inf), math.inf)
+        for j in going:
+            budget[j] += (look - begin) * protocol.batch * len(tried)
+        best = loss.argmin(0).tolist()
+        reasons = [_reason(state, k, i) for i, k in enumerate(best)]
+        gains = kept.offer(going, best, tried, loss, params, reasons, look)
+        least = -math.inf if protocol.plateau is None else protocol.plateau
+        stay = [i for i, gain in enumerate(gains) if gain >= least]
+        if not stay or look == protocol.looks[-1]:
+            break
+        goes_on = -(-len(tried) // protocol.halving) if protocol.halving else len(tried)
+        order = loss.argsort(dim=0, stable=True)[:goes_on].sort(0).values[:, stay]  # trials jobs
+        tried = [[tried[k][i] for k, i in zip(row, stay, strict=True)] for row in order.tolist()]
+        columns = torch.tensor(stay, device=device)
+        state = {name: x[order, columns].contiguous() for name, x in state.items()}
+        job, key = {name: x[columns].contiguous() for name, x in job.items()}, key[columns].contiguous()
+        going, begin = [going[i] for i in stay], look
+    losses, norms = curve.of(kept.trial)
     return Trained(
-        {name: p[best, jobs] for name, p in params.items()},
-        [job.protocol.learning_rates[k] for job, k in zip(pack.jobs, best.tolist(), strict=True)],
-        reasons,
+        kept.params(),
+        [one.tried(k) for one, k in zip(pack.jobs, kept.trial, strict=True)],
+        [one.trials[k] for one, k in zip(pack.jobs, kept.trial, strict=True)],
+        kept.reason,
+        kept.until,
+        budget,
         advance.name,
-        points,
-        torch.cat(losses)[:, best, jobs],
-        torch.cat(norms)[:, best, jobs],
+        curve.points,
+        losses,
+        norms,
     )
+
+
+def _reason(state: Tensors, k: int, i: int) -> str | None:
+    """Why a member diverged, if it did."""
+    if state["alive"][k, i]:
+        return None
+    return f"training loss was not finite at step {state['died'][k, i]}, learning rate {state['rate'][k, i]:g}"
 
 
 def training(pack: Pack, device: torch.device) -> tuple[Step, Tensors, Tensors, Tensor]:
@@ -95,25 +137,28 @@ def training(pack: Pack, device: torch.device) -> tuple[Step, Tensors, Tensors, 
     dtype = torch.float64 if protocol.dtype == "float64" else torch.float32  # of parameters and Adam
     drawing = prompts(pack, [job.task for job in pack.jobs], "train", compute, device)
     job = drawing.job | named("solver", floats([job.solver for job in pack.jobs], compute, device))
-    for name in ("beta1", "beta2"):
-        values = [getattr(job.protocol, name) for job in pack.jobs]
-        job[name] = torch.tensor(values, dtype=torch.float64, device=device)
     params = {name: p.to(dtype) for name, p in initial(pack, device).items()}
-    expect(having(solver, under("solver", job)), {name: p[0].to(compute) for name, p in params.items()}, drawing)
-    rates = torch.tensor([job.protocol.learning_rates for job in pack.jobs], dtype=dtype, device=device).T.contiguous()
-    state = adam.start(params, rates)
+    state = adam.start(
+        params,
+        of_trials(pack, "learning_rate", dtype, device),
+        (of_trials(pack, "beta1", torch.float64, device), of_trials(pack, "beta2", torch.float64, device)),
+    )
+    names = [name for name in tunable(solver) if name in pack.first.trials[0]]
+    state |= {f"tried.{name}": of_trials(pack, name, compute, device)[..., None, None] for name in names}
+    first = under("solver", job) | {name: x[0] for name, x in under("tried", state).items()}
+    expect(having(solver, first), {name: p[0].to(compute) for name, p in params.items()}, drawing)
 
     def update(job: Tensors, state: Tensors, batch: Prompts, t: Tensor) -> tuple[Tensors, Tensors]:
-        one = having(solver, under("solver", job))
+        one = having(solver, under("solver", job) | under("tried", state))
         loss, gradients = loss_and_gradient(one, under("p", state), batch, protocol.batch)
-        return adam.update(protocol, job, state, loss, gradients, t)
+        return adam.update(protocol, state, loss, gradients, t)
 
     step = Step(drawing.draw, update, protocol.batch, protocol.fresh, compute, ("train", pack.program))
     return step, job, state, drawing.key
 
 
 def loss_and_gradient(solver: Solver, params: Tensors, batch: Prompts, count: int) -> tuple[Tensor, Tensors]:
-    """Mean squared error of the last iterate over `count` prompts and its gradient, for every member: rates jobs."""
+    """Mean squared error of the last iterate over `count` prompts and its gradient, for every member: trials jobs."""
 
     def total(params: Tensors) -> tuple[Tensor, Tensor]:
         cast = {name: p.to(batch.w_star.dtype) for name, p in params.items()}
@@ -125,22 +170,21 @@ def loss_and_gradient(solver: Solver, params: Tensors, batch: Prompts, count: in
 
 
 def initial(pack: Pack, device: torch.device) -> Tensors:
-    """Parameters of every member, rates jobs ...: a stream per job, the same start for all its rates."""
+    """Parameters of every member, trials jobs ...: a stream per job, the same start for all its trials."""
     random = Streams(keys([("init", job.id) for job in pack.jobs], device), torch.float32)
-    scales = [job.protocol.init_scale for job in pack.jobs]
+    scales = of_trials(pack, "init_scale", torch.float32, device)
 
     def normal(*shape: int) -> Tensor:
-        drawn = random.normal(*shape).unsqueeze(0)
-        return drawn * per_job(scales, drawn)
+        return random.normal(*shape) * scales.view(*scales.shape, *[1] * len(shape))
 
-    solver, rates = pack.first.solver, len(pack.first.protocol.learning_rates)
-    params = solver.init(pack.first.task.d, normal)
+    solver, trials = pack.first.solver, len(pack.first.trials)
+    params = solver.init(pack.first.task.d, pack.first.task.n, normal)
     if not params:
         raise ValueError(f"{type(solver).__name__} is a learned method: its init must return parameters")
     for name, p in params.items():
-        if p.ndim < 2 or p.shape[:2] != (1, len(pack.jobs)):
+        if p.ndim < 2 or p.shape[:2] != (trials, len(pack.jobs)):
             raise ValueError(
                 f"{type(solver).__name__}.init gave {name} of shape {tuple(p.shape)}, "
-                f"needs (1, {len(pack.jobs)}, ...): make it with normal(...), which puts the jobs in front"
+                f"needs ({trials}, {len(pack.jobs)}, ...): make it with normal(...), which puts the jobs in front"
             )
-    return {name: p.expand(rates, *p.shape[1:]).clone() for name, p in params.items()}
+    return {name: p.clone() for name, p in params.items()}

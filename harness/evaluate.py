@@ -1,22 +1,21 @@
 """What a solver does on prompts: the error of its iterates, on test and validation prompts; its contract; closed forms.
 
-Axes: `rates` are the learning rates that a protocol tunes over, `jobs` the jobs of the pack, `prompts` come last.
+Axes: `trials` are what a protocol tunes over, `jobs` the jobs of the pack, `prompts` come last.
 """
 
 from __future__ import annotations
 
 import json
-import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import cast
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
-from lfombench.solvers import Method, Solver, TokenModel, on_tokens
+from lfombench.solvers import Method, Oracle, Solver, TokenModel
 from lfombench.tasks import Prompts, Random, Task
 
 from .job import shape_of
@@ -33,14 +32,21 @@ FIT_NUMBERS = 1 << 26  # fewer where their G would have more numbers than this
 
 def errors(solver: Solver, params: Tensors, batch: Prompts) -> Iterator[Tensor]:
     """Squared error of every prompt after 0 .. depth steps."""
-    if on_tokens(solver):
+    if solver.on_tokens:
         assert batch.tokens is not None
         target = batch.target()
         for y in cast(TokenModel, solver).predictions(params, batch.tokens):
             yield (y - target).square()
     else:
-        for w in cast(Method, solver).iterates(params, batch.problem):
+        for w in iterates(solver, params, batch):
             yield batch.squared_error(w)
+
+
+def iterates(solver: Solver, params: Tensors, batch: Prompts) -> Iterator[Tensor]:
+    """w_0 .. w_depth of a method, or of an oracle that is told w*."""
+    if isinstance(solver, Oracle):
+        return solver.answers(batch.problem, batch.problem.law.root, batch.w_star)
+    return cast(Method, solver).iterates(params, batch.problem)
 
 
 def last(values: Iterator[Tensor]) -> Tensor:
@@ -50,8 +56,11 @@ def last(values: Iterator[Tensor]) -> Tensor:
 
 def test(pack: Pack, params: Tensors, task: Task | None, device: torch.device) -> Float[Tensor, "jobs steps prompts"]:
     """Squared error of every iterate on test prompts: those of each job's own task, or of `task`."""
+    protocol = pack.first.protocol
+    if task is None and protocol.test_on == "training":
+        return measure(pack, params, [job.task for job in pack.jobs], "train", protocol.batch, device)
     tasks = [job.task if task is None else task for job in pack.jobs]
-    return measure(pack, params, tasks, "test", pack.first.protocol.test_prompts, device)
+    return measure(pack, params, tasks, "test", protocol.test_prompts, device)
 
 
 @torch.no_grad()
@@ -85,29 +94,30 @@ def measure(
 
 
 @torch.no_grad()
-def choose(pack: Pack, params: Tensors, alive: Bool[Tensor, "rates jobs"], device: torch.device) -> Tensor:
-    """Index of each job's best learning rate by validation loss; of its first where all diverged."""
-    rates, jobs = alive.shape
-    if rates == 1:
-        return torch.zeros(jobs, dtype=torch.int64, device=device)
-    members = replace(pack, jobs=pack.jobs * rates)
+def validate(
+    pack: Pack, tried: Sequence[Sequence[int]], params: Tensors, device: torch.device
+) -> Float[Tensor, "trials jobs"]:
+    """Mean error of the last iterate of every member on the validation prompts. Parameters are `trials jobs ...`.
+
+    tried: which trials of each job, trials jobs.
+    """
+    members = replace(pack, jobs=tuple(job.tried(k) for row in tried for job, k in zip(pack.jobs, row, strict=True)))
     tasks = [job.task for job in members.jobs]
     flat = {name: p.flatten(0, 1) for name, p in params.items()}
     error = measure(members, flat, tasks, "validation", pack.first.protocol.validation_prompts, device)
-    loss = error[:, -1].mean(-1).view(rates, jobs)
-    return torch.where(alive, loss.nan_to_num(nan=math.inf), math.inf).argmin(0)
+    return error[:, -1].mean(-1).view(len(tried), len(pack.jobs))
 
 
 @torch.no_grad()
 def expect(solver: Solver, params: Tensors, drawing: Drawing) -> None:
     """ValueError where a solver breaks its contract: depth + 1 iterates shaped like w*, or as many predictions."""
     batch = drawing.draw(drawing.job, Streams(drawing.key, next(iter([*params.values(), torch.empty(0)])).dtype), 2)
-    if on_tokens(solver):
+    if solver.on_tokens:
         assert batch.tokens is not None
         given = list(cast(TokenModel, solver).predictions(params, batch.tokens))
         function, what, axes, shape = "predictions", "y", "(jobs, prompts)", batch.target().shape
     else:
-        given = list(cast(Method, solver).iterates(params, batch.problem))
+        given = list(iterates(solver, params, batch))
         function, what, axes, shape = "iterates", "w", "(jobs, d, prompts)", batch.w_star.shape
     if len(given) != solver.depth + 1:
         raise ValueError(
@@ -130,9 +140,10 @@ def fit_batches(d: int) -> int:
 @torch.no_grad()
 def fit(pack: Pack, device: torch.device) -> Tensors:
     """Parameters in closed form, in float64, from prompts of their own: exact statistics, whatever the protocol."""
-    dtype = torch.float64
+    solver, dtype = pack.first.solver, torch.float64
+    if not isinstance(solver, Method) or type(solver).moments is Method.moments:
+        return {}  # a bound that needs no fit
     drawing = prompts(pack, [job.task for job in pack.jobs], "fit", dtype, device)
-    solver = cast(Method, pack.first.solver)
     job = drawing.job | named("solver", floats([job.solver for job in pack.jobs], dtype, device))
 
     def draw(job: Tensors, random: Random, count: int) -> Prompts:

@@ -11,14 +11,14 @@ import torch.utils._pytree as pytree
 from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from lfombench.tasks import Prompts, Quadratic
+from lfombench.tasks import Law, Logistic, Prompts, Quadratic
 
 from .step import Step, Tensors
 from .streams import Streams
 
 BLOCK = 20  # steps in a CUDA graph
 
-for part in (Quadratic, Prompts):
+for part in (Law, Logistic, Quadratic, Prompts):
     pytree.register_dataclass(part)
 
 

@@ -9,7 +9,8 @@ import inspect
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields, replace
+from itertools import product
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -18,7 +19,7 @@ from lfombench.solvers import SOLVERS, Method, Solver, TokenModel
 from lfombench.tasks import TASKS, Task
 
 from .errors import SpecError, nearest
-from .protocol import PROTOCOLS, Protocol
+from .protocol import OWN, PROTOCOLS, Protocol
 
 T = TypeVar("T")
 FAMILIES = ("classical", "learned", "bound")
@@ -41,7 +42,8 @@ class Job:
             object.__setattr__(self, name, build(type(part), asdict(part)))
         self.task.check()
         self.protocol.check()
-        self.solver.check(self.task.d)
+        self.solver.check(self.task.d, self.task.n)
+        lacking(self.solver, self.task, self.protocol)
         if self.solver.family not in FAMILIES:
             raise SpecError(f"family: got {self.solver.family!r}; {nearest(str(self.solver.family), FAMILIES)}")
         if self.protocol.withheld >= self.task.n:
@@ -65,9 +67,48 @@ class Job:
         return digest(self.spec)
 
     @functools.cached_property
+    def trials(self) -> tuple[dict[str, float], ...]:
+        """What the protocol tries for this job: a value for each float that it tunes, by name."""
+        learned = self.solver.family == "learned"
+        axes = [[("learning_rate", rate) for rate in self.protocol.learning_rates]] if learned else []
+        mine = set(tunable(self.solver)) | (set(OWN) if learned else set())
+        axes += [[(name, value) for value in values] for name, values in self.protocol.tune if name in mine]
+        return tuple(dict(point) for point in product(*axes))
+
+    def tried(self, trial: int) -> Job:
+        """The job with the solver's floats of a trial."""
+        chosen: dict[str, Any] = {n: x for n, x in self.trials[trial].items() if n in tunable(self.solver)}
+        return replace(self, solver=replace(self.solver, **chosen)) if chosen else self
+
+    @functools.cached_property
     def structure(self) -> str:
         """What shapes the program. Jobs of one structure run as one pack: their floats and seeds are data."""
         return json.dumps([shape_of(self.task), shape_of(self.solver), shape_of(self.protocol)], sort_keys=True)
+
+
+NEEDS = {
+    "quadratic": "needs a quadratic risk",
+    "covariance": "needs Sigma^{-1}",
+    "linear": "needs a teacher that is linear in x",
+    "edges": "takes its steps from where the spectrum ends (theory)",
+    "prior": "needs to know the teacher's covariance and the noise",
+}
+
+
+def lacking(solver: Solver, task: Task, protocol: Protocol) -> None:
+    """SpecError where a task has not what a solver or protocol must count on."""
+    for fact in sorted(solver.needs - task.facts):
+        raise SpecError(f"{label(solver)} {NEEDS.get(fact, f'needs {fact}')}, which {label(task)} does not have")
+    if protocol.draw == "statistics" and "statistics" not in task.facts:
+        raise SpecError(
+            f"protocol draw=statistics needs Gaussian covariates, independent examples and a linear teacher, which "
+            f"{label(task)} does not have; draw: shortest does it where it can"
+        )
+
+
+def tunable(solver: Solver) -> list[str]:
+    """Its float fields."""
+    return [f.name for f in fields(solver) if isinstance(getattr(solver, f.name), float)]
 
 
 def digest(spec: Any) -> str:
@@ -176,13 +217,29 @@ def build(cls: type[T], values: Mapping[str, Any]) -> T:
         part: T = _adapter(cls).validate_json(json.dumps(values), strict=True)  # type: ignore[arg-type]  # classes hash
         return part
     except ValidationError as errors:
-        error = errors.errors()[0]
+        [error, *others] = errors.errors()
+        alike = [other for other in others if other["loc"][:1] == error["loc"][:1]]
+        if alike and len(error["loc"]) > 1 and isinstance(error["loc"][1], str):  # one of several types
+            raise FieldError(_explain_choice([error, *alike]), (error["loc"][0],)) from None
         raise FieldError(_explain(error), tuple(error["loc"])) from None
 
 
 @functools.cache
 def _adapter(cls: Any) -> TypeAdapter[Any]:
     return TypeAdapter(cls)
+
+
+def _explain_choice(errors: list[Any]) -> str:
+    """A value that fits none of the types a field may have."""
+    given, [field, *_] = errors[0]["input"], errors[0]["loc"]
+    wanted, words = [], []
+    for error in errors:
+        if error["type"] == "literal_error":
+            words += error["ctx"]["expected"].replace(" or ", ", ").replace("'", "").split(", ")
+        elif len(error["loc"]) == 2:
+            wanted.append(error["msg"].removeprefix("Input should be ").replace("a valid array", "a list"))
+    must = " or ".join(dict.fromkeys(wanted))
+    return f"{field}: got {json.dumps(given)}, must be {must}; or {nearest(str(given), words)}"
 
 
 def _explain(error: Any) -> str:

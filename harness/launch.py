@@ -13,7 +13,7 @@ from . import plan, schedule, track
 from .audit import TOLERANCE, Audit, compare, sample
 from .audit import packs as audit_packs
 from .cost import structure
-from .job import Job, label
+from .job import Job
 from .pack import Pack
 from .profile import Span, chrome, shares, span, taken
 from .record import Outcome
@@ -39,15 +39,20 @@ class Plan:
     """A sweep against a store."""
 
     sweep: Sweep
-    jobs: list[Job]
+    entries: list[plan.Entry]
     done: int
     packs: list[Pack]
     estimate: plan.Estimate
 
     @property
+    def jobs(self) -> list[Job]:
+        """Every job once."""
+        return [job for job, _ in self.entries]
+
+    @property
     def to_run(self) -> int:
         """Jobs without results."""
-        return len(self.jobs) - self.done
+        return len(self.entries) - self.done
 
 
 @dataclass(frozen=True)
@@ -73,13 +78,12 @@ class Summary:
 
 def make_plan(sweep: Sweep, store: Store, workers: int, done: Done | None = None) -> Plan:
     """What is done, and what is left as packs."""
-    jobs = list(sweep.jobs())
-    tests = tuple(label(task) for task in sweep.tests)
-    todo = list(plan.pending(jobs, tests, store.done() if done is None else done))
+    entries = list(sweep.entries())
+    todo = list(plan.pending(entries, store.done() if done is None else done))
     history = store.history(schedule.device_name())
-    packs = plan.packs(todo, tuple(sweep.tests), history, workers, schedule.memory() / max(workers, 1))
+    packs = plan.packs(todo, history, workers, schedule.memory() / max(workers, 1))
     estimate = plan.estimate([pack.expected for pack in packs if pack.expected], workers)
-    return Plan(sweep, jobs, len(jobs) - len(todo), packs, estimate)
+    return Plan(sweep, entries, len(entries) - len(todo), packs, estimate)
 
 
 class Silent:
@@ -121,7 +125,7 @@ def run(
     done = store.done()
     ready = make_plan(sweep, store, schedule.lanes() if workers is None else max(1, workers), done)
     ids = {job.id for job in ready.jobs}
-    store.want(sweep, [job.id for job in ready.jobs])
+    store.want(sweep)
     observer.planned(store, ready)
     executor: schedule.Executor | None = None
     if ready.packs or audit:
@@ -167,7 +171,7 @@ def run(
     if tracker:
         observer.tracking(tracker)
         tracker.close()
-    left = len(list(plan.pending(ready.jobs, tuple(label(task) for task in sweep.tests), done)))
+    left = len(list(plan.pending(ready.entries, done)))
     diverged = store.rows("jobs", ids)["status"].to_pylist().count("diverged")
     error = tracker.error if tracker else None
     shared = None
@@ -180,10 +184,10 @@ def run(
 
 def _audit(ready: Plan, store: Store, executor: schedule.Executor, share: float) -> Audit:
     """Run a share of the jobs again, and keep what came of it beside the sweep."""
-    chosen = sample(ready.jobs, share)
-    again = schedule.outcomes(deque(audit_packs(chosen, tuple(ready.sweep.tests))), executor, lambda pack: None)
+    chosen = sample(ready.entries, share)
+    again = schedule.outcomes(deque(audit_packs(chosen)), executor, lambda pack: None)
     rows = [row for outcome in again for row in outcome.tables["results"].to_pylist()]
-    found = compare(store.rows("results", {job.id for job in chosen}).to_pylist(), rows)
+    found = compare(store.rows("results", {job.id for job, _ in chosen}).to_pylist(), rows)
     store.write(f"audits/{ready.sweep.name}.json", json.dumps(asdict(found) | {"tolerance": TOLERANCE}))
     return found
 

@@ -68,7 +68,8 @@ def describe(hint: Any) -> str:
     if origin is Literal:
         return " | ".join(map(str, arguments))
     if origin in (Union, types.UnionType):
-        return " or ".join(describe(a) for a in arguments if a is not type(None)) + " (or null)"
+        null = " (or null)" if type(None) in arguments else ""
+        return " or ".join(describe(a) for a in arguments if a is not type(None)) + null
     if origin is tuple:
         return "list of " + describe(arguments[0]).replace("number", "numbers", 1)
     return {int: "whole number", float: "number", str: "text", bool: "true | false"}.get(hint, str(hint))

@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, TypeVar
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
-from lfombench.solvers import on_tokens
 from lfombench.tasks import Prompts, Random, Task
 
 from .job import Job, digest, name_of
@@ -59,10 +59,8 @@ class Pack:
 
     @property
     def members(self) -> int:
-        """How many models it trains: a job has one for each learning rate it tunes over."""
-        return len(self.jobs) * (
-            len(self.first.protocol.learning_rates) if self.first.solver.family == "learned" else 1
-        )
+        """How many models it trains or tries: a job has one for each of its trials."""
+        return len(self.jobs) * len(self.first.trials)
 
 
 def spec_of(part: Any) -> dict[str, Any]:
@@ -98,19 +96,18 @@ def stack(parts: Sequence[T], dtype: torch.dtype, device: torch.device) -> T:
 def prompts(pack: Pack, tasks: Sequence[Task], role: str, dtype: torch.dtype, device: torch.device) -> Drawing:
     """Where the pack's jobs get prompts for a role from: one stream per task and seed, whatever the solver.
 
-    The frame (a rotation, say) depends only on the kind of task, its d and the seed, so that a shifted test task turns
-    with its training task.
+    The frame (a rotation, say) depends only on d and the seed: a shifted test task turns with its training task.
     """
     words, turns = [], []
     for task, job in zip(tasks, pack.jobs, strict=True):
         data = job.seed if job.protocol.data_seed is None else f"data {job.protocol.data_seed}"
         words.append((role, spec_of(task), data))
-        turns.append(("frame", name_of(task), task.d, job.seed))
+        turns.append(("frame", task.d, job.seed))
     given = {f"task.{name}": value for name, value in floats(tasks, dtype, device).items()}
     frame = stack(tasks, torch.float64, device).frame(Streams(keys(turns, device), torch.float64))
     if frame is not None:
         given["frame"] = frame.to(dtype).contiguous()
-    return Drawing(tasks[0], given, keys(words, device), pack.first.protocol, on_tokens(pack.first.solver))
+    return Drawing(tasks[0], given, keys(words, device), pack.first.protocol, pack.first.solver.on_tokens)
 
 
 @dataclass(frozen=True)
@@ -126,17 +123,19 @@ class Drawing:
     def draw(self, job: Mapping[str, Tensor], random: Random, prompts: int, withheld: int = 0) -> Prompts:
         """A batch as the protocol says: examples or statistics, with a sampled or an exact query.
 
-        Tokens hold examples and a query, so token models get those whatever the protocol.
+        Tokens hold examples and a query, so token models get those whatever the protocol; and where no w* gives the
+        target, the query is sampled.
         """
         task, frame = having(self.task, under("task", job)), job.get("frame")
         if self.tokens:
             return task.examples(random, frame, prompts).with_tokens()
-        if self.protocol.draw == "statistics" and self.protocol.query == "exact" and not withheld:
+        if self.protocol.draw != "examples" and self.protocol.query == "exact" and not withheld:
             return task.prompts(random, frame, prompts)
         examples = task.examples(random, frame, prompts).withhold(withheld)
         return examples.prompts(sampled_query=self.protocol.query == "sampled")
 
 
-def per_job(values: Sequence[float], like: Tensor) -> Tensor:
-    """A float per job, shaped to broadcast with parameters `rates jobs ...`."""
-    return torch.tensor(values, dtype=like.dtype, device=like.device).view(1, -1, *[1] * (like.ndim - 2))
+def of_trials(pack: Pack, name: str, dtype: torch.dtype, device: torch.device) -> Float[Tensor, "trials jobs"]:
+    """A float of the protocol or solver in every trial of every job."""
+    values = [[trial.get(name, getattr(job.protocol, name, None)) for trial in job.trials] for job in pack.jobs]
+    return torch.tensor(values, dtype=dtype, device=device).T.contiguous()

@@ -16,20 +16,22 @@ LONGEST = 20.0  # seconds of a pack: what is lost at most when a worker dies, an
 CHEAP = 5.0  # seconds: packs below this go first, so that a board soon has something to show
 
 
+Entry = tuple[Job, tuple[Task, ...]]  # a job, and the further tasks it is tested on
+
+
 def packs(
-    jobs: Iterable[Job],
-    tests: tuple[Task, ...],
+    entries: Iterable[Entry],
     history: History | None = None,
     workers: int = 1,
     memory: float = MEMORY,
 ) -> list[Pack]:
     """Jobs grouped by structure, in an order that shows results early and does not end on a long pack."""
     history = history or History()
-    groups: dict[str, list[Job]] = {}
-    for job in jobs:
-        groups.setdefault(job.structure, []).append(job)
+    groups: dict[tuple[str, tuple[Task, ...]], list[Job]] = {}
+    for job, tests in entries:
+        groups.setdefault((job.structure, tests), []).append(job)
     made: list[tuple[Cost, Pack]] = []
-    for group in groups.values():
+    for (_, tests), group in groups.items():
         share = -(-workers // len(groups))  # of the workers: a lone structure is spread over all of them
         for part in _even(group, width(group, len(tests), history, share, memory)):
             cost = history.cost(Pack(tuple(part), tests))
@@ -75,8 +77,8 @@ def estimate(costs: Sequence[Cost], workers: int) -> Estimate:
     return Estimate(seconds, low, high, workers, any(cost.measured for cost in costs))
 
 
-def pending(jobs: Iterable[Job], tests: tuple[str, ...], done: set[tuple[str, str]]) -> Iterator[Job]:
-    """Jobs that lack results on their own task or on one of the tests; `done` holds (job id, test) pairs."""
-    for job in jobs:
-        if any((job.id, test) not in done for test in (label(job.task), *tests)):
-            yield job
+def pending(entries: Iterable[Entry], done: set[tuple[str, str]]) -> Iterator[Entry]:
+    """Jobs that lack results on their own task or on one of their tests; `done` holds (job id, test) pairs."""
+    for job, tests in entries:
+        if any((job.id, label(task)) not in done for task in (job.task, *tests)):
+            yield job, tests

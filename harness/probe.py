@@ -31,17 +31,18 @@ def parts(pack: Pack, device: torch.device) -> list[float]:
         return None  # type: ignore[return-value]  # which the optimiser does not look at
 
     def drawn(job: Tensors, state: Tensors, batch: Prompts, t: Tensor) -> tuple[Tensors, Tensors]:
-        given = [batch.problem.G, batch.problem.b] if batch.tokens is None else [batch.tokens]
+        met = [batch.tokens] if batch.tokens is not None else vars(batch.problem).values()
+        given = [x for x in met if isinstance(x, Tensor)]
         total = sum(x.reshape(len(x), -1, x.shape[-1]).sum((1, 2)) for x in (*given, batch.w_star))
         return {}, {"total": total + torch.zeros_like(state["rate"])}
 
     def forward(job: Tensors, state: Tensors, batch: Prompts, t: Tensor) -> tuple[Tensors, Tensors]:
-        solver = having(pack.first.solver, under("solver", job))
+        solver = having(pack.first.solver, under("solver", job) | under("tried", state))
         params = {name: p.to(batch.w_star.dtype) for name, p in under("p", state).items()}
         return {}, {"loss": last(errors(solver, params, batch)).sum(-1)}
 
     def optimiser(job: Tensors, state: Tensors, batch: Prompts, t: Tensor) -> tuple[Tensors, Tensors]:
-        return adam.update(pack.first.protocol, job, state, state["rate"], under("p", state), t)
+        return adam.update(pack.first.protocol, state, state["rate"], under("p", state), t)
 
     def seconds(step: Step, job: Tensors, state: Tensors) -> float:
         run = program(step, job, state, key, pack.first.protocol.steps, as_written=pack.as_written)

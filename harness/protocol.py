@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, Lt, MinLen
+from pydantic import BeforeValidator
 
 Count = Annotated[int, Ge(1), Le(1_000_000_000)]
 Rate = Annotated[float, Gt(0)]
 Decay = Annotated[float, Ge(0), Lt(1)]
+OWN = ("beta1", "beta2", "init_scale")  # fields of a protocol that it can tune, besides the learning rate
+
+
+def _pairs(given: Any) -> Any:
+    """A mapping as what can be hashed: pairs, by name."""
+    pairs = list(given.items()) if isinstance(given, Mapping) else given
+    try:
+        return tuple(sorted((name, tuple(values)) for name, values in pairs))
+    except (TypeError, ValueError):
+        return given  # to be refused
+
+
+Values = Annotated[tuple[float, ...], MinLen(1)]
+Tune = Annotated[tuple[tuple[str, Values], ...], BeforeValidator(_pairs)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,15 +33,22 @@ class Protocol:
     """Adam on the mean squared error of the last iterate, then a test that no training prompt is part of.
 
     use: the named protocol this one starts from.
-    steps, batch: training steps, and prompts in each.
+    steps, batch: training steps at most, and prompts in each.
+    cycle: steps of the first cycle of the schedule, each further one taking as many as all before; left out, one cycle
+        of all steps. A cycle ends on a look at the validation prompts; the best parameters of all looks are kept.
+    plateau: a job is done when a cycle has bettered its log validation loss by less; left out, after all steps.
+    halving: after a cycle the best trials go on, one in so many; left out, all do, and the last look chooses.
     fresh: new prompts every step, or one batch for all steps.
-    draw: prompts through X, or (G, b) directly where the task knows how.
+    draw: prompts through X; (G, b) directly, without X; or the shortest of the two that a task knows.
     query: one sampled query a prompt, or the exact mean over queries; in training and in the test.
-    learning_rates: all are trained; the validation prompts choose one. Their number is the tuning budget.
+    learning_rates: all are tried; the validation prompts choose one.
+    tune: other floats to try, of the protocol or of a solver, by name, each with its values: {step: [0.1, 0.3]}. A
+        trial is a learning rate with a value of each; a name that a solver does not have does not concern it.
     schedule: the learning rate over the steps. beta1, beta2: Adam's.
     init_scale: standard deviation of the parameters at the start.
     data_seed: draw the same prompts for every seed, which then sets only rotation and initialisation.
     withheld: examples hidden from methods that have nothing to fit.
+    test_on: prompts of their own, or the fixed batch that was trained on, as some of the paper's figures are.
     dtype: of prompts, layers and gradients in training; bfloat16 keeps parameters and Adam in float32. Tests are in
         float64 whatever it is.
     """
@@ -34,23 +57,47 @@ class Protocol:
     steps: Count
     batch: Count
     fresh: bool
-    draw: Literal["examples", "statistics"]
+    draw: Literal["examples", "statistics", "shortest"]
     query: Literal["sampled", "exact"]
     learning_rates: Annotated[tuple[Rate, ...], MinLen(1)]
     schedule: Literal["constant", "cosine"]
     beta1: Decay
     beta2: Decay
     init_scale: Annotated[float, Ge(0)]
+    cycle: Count | None = None
+    plateau: Annotated[float, Ge(0)] | None = None
+    halving: Annotated[int, Ge(2)] | None = None
+    tune: Tune = ()
     data_seed: int | None = None
     withheld: Annotated[int, Ge(0)] = 0
     validation_prompts: Count = 16_384
     test_prompts: Annotated[int, Ge(64)] = 102_400
+    test_on: Literal["fresh", "training"] = "fresh"
     dtype: Literal["float32", "float64", "bfloat16"] = "float32"
 
     def check(self) -> None:
-        """Query and draw fit each other."""
+        """Fields fit each other."""
+        if self.test_on == "training" and self.fresh:
+            raise ValueError("test_on: training prompts to test on need a fixed batch, fresh: false")
+        if self.plateau is not None and self.cycle is None:
+            raise ValueError("plateau: is judged between cycles; say how long the first cycle is")
+        if self.halving is not None and self.cycle is None:
+            raise ValueError("halving: happens between cycles; say how long the first cycle is")
+        names = [name for name, _ in self.tune]
+        if "learning_rate" in names or "learning_rates" in names:
+            raise ValueError("tune: learning rates have a field of their own, learning_rates")
+        if len(set(names)) < len(names):
+            raise ValueError("tune: a name is given twice")
         if self.draw == "statistics" and self.query == "sampled":
-            raise ValueError("query: a sampled query needs draw: examples")
+            raise ValueError("query: a sampled query needs draw: examples, or shortest")
+
+    @property
+    def looks(self) -> tuple[int, ...]:
+        """Steps after which a cycle ends."""
+        ends = [min(self.cycle or self.steps, self.steps)]
+        while ends[-1] < self.steps:
+            ends.append(min(2 * ends[-1], self.steps))
+        return tuple(ends)
 
 
 PROTOCOLS = {
@@ -72,13 +119,17 @@ PROTOCOLS = {
         withheld=1,
         test_prompts=1000,
     ),
-    # Fresh prompts every step, queries integrated out, a tuned learning rate, a test that resolves 0.01 nat.
+    # Fresh prompts every step, queries integrated out, a tuned learning rate, steps until more of them do not help, a
+    # test that resolves 0.01 nat.
     "rigorous": Protocol(
         use="rigorous",
-        steps=5000,
+        steps=16_000,
+        cycle=1000,
+        plateau=0.005,
+        halving=3,
         batch=256,
         fresh=True,
-        draw="statistics",
+        draw="shortest",
         query="exact",
         learning_rates=(0.01, 0.03, 0.1),
         schedule="cosine",

@@ -58,10 +58,7 @@ def execute(pack: Pack, device: torch.device) -> Outcome:
                 results += [row | loss for loss in _losses(squared_error[j].cpu().numpy(), reason is not None)]
     cost = _cost(pack, device, time.perf_counter() - begin, peak.bytes()) | {"engine": trained.engine}
     jobs = [
-        _names(job)
-        | _fate(trained, j, trained.diverged[j])
-        | cost
-        | {"spec": spec(job), "learning_rate": trained.learning_rates[j]}
+        _names(job) | _fate(trained, j, trained.diverged[j]) | cost | {"spec": spec(job), **_tuned(job, trained, j)}
         for j, job in enumerate(pack.jobs)
     ]
     losses, norms = trained.losses.T.tolist(), trained.gradient_norms.T.tolist()
@@ -70,6 +67,7 @@ def execute(pack: Pack, device: torch.device) -> Outcome:
         for j, job in enumerate(pack.jobs)
         if trained.curve_steps
         for step, loss, norm in zip(trained.curve_steps, losses[j], norms[j], strict=True)
+        if step <= trained.steps[j]
     ]
     weights = {
         f"{job.id}/{name}": p[j].cpu().numpy().copy()
@@ -143,6 +141,19 @@ def _fate(trained: engine.Trained, j: int, reason: str | None) -> dict[str, Any]
     return {"status": "diverged" if reason else "done", "reason": reason, "params": params}
 
 
+def _tuned(job: Job, trained: engine.Trained, j: int) -> dict[str, Any]:
+    """What was chosen, and at what expense."""
+    chosen = dict(trained.chosen[j])
+    return {
+        "learning_rate": chosen.pop("learning_rate", None),
+        "tuned": json.dumps(chosen) if chosen else None,
+        "trials": len(job.trials) if len(job.trials) > 1 or job.solver.family == "learned" else 0,
+        "steps": trained.steps[j],
+        "train_prompts": job.protocol.batch * (trained.steps[j] if job.protocol.fresh else min(trained.steps[j], 1)),
+        "budget": trained.budget[j],
+    }
+
+
 def _overflow(squared_error: torch.Tensor) -> str | None:
     """Why a job counts as diverged on a test though training did not: an iterate has no finite mean error."""
     finite = squared_error.mean(-1).isfinite().tolist()
@@ -166,17 +177,14 @@ def _losses(squared_error: np.ndarray[Any, Any], diverged: bool) -> Rows:
             "q90": q90,
             "q99": q99,
             "failure_rate": float(1 - (error <= zero).mean()),
-            "blocks": [float(block.mean()) for block in np.array_split(error, schema.BLOCKS)],
+            "blocks": [float(block.mean()) for block in np.array_split(error, min(schema.BLOCKS, prompts))],
         }
     return rows
 
 
 def _cost(pack: Pack, device: torch.device, seconds: float | None, memory: float | None) -> dict[str, Any]:
     model, expected = prior(pack.first, len(pack.tests)), pack.expected
-    protocol, learned = pack.first.protocol, pack.first.solver.family == "learned"
     return {
-        "trials": len(protocol.learning_rates) if learned else 0,
-        "train_prompts": protocol.batch * (protocol.steps if protocol.fresh else 1) if learned else 0,
         "pack": pack.id,
         "pack_jobs": len(pack.jobs),
         "structure": structure(pack.first),

@@ -27,7 +27,7 @@ def submit(
     """Run SWEEP on a cluster, through Ray Jobs, and follow its log."""
     from lfombench.cluster import jobs
 
-    from .sweep import load
+    from .parse import load
 
     if code:
         sys.path.insert(0, code)

@@ -67,6 +67,12 @@ def _sign(writer: Writer, a: Atom) -> Atom:
     return writer.choose(writer.compare(">", a, zero), one, below)
 
 
+def _sigmoid(writer: Writer, a: Atom) -> Atom:
+    one = constant(1.0, a.type)
+    below = writer.call("f_exp", writer.binary("-", constant(0.0, a.type), a))
+    return writer.binary("/", one, writer.binary("+", one, below))
+
+
 def _extreme(sign: str) -> Callable[..., Atom]:
     return lambda writer, a, b: writer.choose(writer.compare(sign, a, b), a, b)
 
@@ -210,6 +216,10 @@ POINTWISE: dict[str, Rule] = {
     ),
     "tanh_backward": pointwise(
         lambda w, g, y: w.binary("*", g, w.binary("-", constant(1.0, y.type), w.binary("*", y, y)))
+    ),
+    "sigmoid": pointwise(_sigmoid),
+    "sigmoid_backward": pointwise(
+        lambda w, g, y: w.binary("*", g, w.binary("*", y, w.binary("-", constant(1.0, y.type), y)))
     ),
     "_to_copy": cast,
 }

@@ -42,9 +42,9 @@ def run(
 ) -> None:
     """Run what SWEEP still lacks, then show its boards."""
     from .launch import run as start
+    from .parse import load
     from .place import within
     from .show import Terminal, console, counted, duration, show_boards, show_profile
-    from .sweep import load
 
     if address and workers == 0:
         raise click.UsageError("--workers 0 runs in this process; it cannot be on a cluster at --address")
@@ -99,10 +99,10 @@ def plan(sweep: str, out: str, workers: int | None, as_json: bool) -> None:
 
     from .job import label
     from .launch import make_plan
+    from .parse import load
     from .schedule import lanes
     from .show import console, counted, expected
     from .store import Store
-    from .sweep import load
 
     store = Store(out)
     made = make_plan(load(sweep), store, workers or lanes())
@@ -176,7 +176,7 @@ def protocols(as_json: bool) -> None:
 @click.command()
 def sweeps() -> None:
     """List the sweeps that come with lfombench."""
-    from .sweep import load, shipped
+    from .parse import load, shipped
 
     for name in shipped():
         sweep = load(name)

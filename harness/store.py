@@ -27,7 +27,7 @@ from .errors import UserError
 from .job import digest, label
 from .place import locate
 from .record import Outcome
-from .sweep import Sweep
+from .sweep import Sweep, title
 
 TEMPORARY = ".writing-"  # begins the name of a file that is not whole yet
 Done = set[tuple[str, str]]  # (job id, test)
@@ -88,20 +88,15 @@ class Store:
             found: dict[str, dict[str, int]] = json.loads(stream.read())
         return found
 
-    def want(self, sweep: Sweep, ids: list[str]) -> None:
-        """Record which jobs a sweep wants."""
-        wanted = {
-            "name": sweep.name,
-            "about": sweep.about.strip(),
-            "tasks": [label(task) for task in sweep.tasks],
-            "tests": [label(task) for task in sweep.tests],
-            "protocols": [label(protocol) for protocol in sweep.protocols],
-            "jobs": ids,
-        }
+    def want(self, sweep: Sweep) -> None:
+        """Record which jobs a sweep wants, and each sweep that is a part of it."""
         try:
-            self._write(f"sweeps/{sweep.name}.json", json.dumps(wanted, indent=1).encode())
+            self._write(f"sweeps/{sweep.name}.json", json.dumps(_wanted(sweep), indent=1).encode())
         except OSError as error:
             raise self._unwritable(error) from error
+        for part in sweep.parts:
+            if part.name != sweep.name:
+                self.want(part)
 
     def commit(self, outcome: Outcome, done: Done) -> None:
         """Add a pack: the rows that are not there yet, results last. `done` grows by what was added.
@@ -193,6 +188,31 @@ class Store:
         return UserError(
             f"{self._unwritable(error)}. What was committed before is safe; the same command goes on from there"
         )
+
+
+def _wanted(sweep: Sweep) -> dict[str, Any]:
+    """A sweep as the store remembers it: its own jobs, and the names of the sweeps that are parts of it."""
+    own = [part for part in sweep.parts if part.name == sweep.name] or ([] if sweep.parts else [sweep])
+    entries = [entry for part in own for entry in part.entries()]
+    return {
+        "name": sweep.name,
+        "about": sweep.about.strip(),
+        "protocols": list(dict.fromkeys(label(protocol) for part in own for protocol in part.protocols)),
+        "jobs": list(dict.fromkeys(job.id for job, _ in entries)),
+        "tests": list(dict.fromkeys(label(task) for part in own for task in part.tests)),
+        "skipped": [
+            {
+                "task": label(skipped.task),
+                "solver": title(skipped.solver),
+                "protocol": label(skipped.protocol),
+                "reason": skipped.reason,
+            }
+            for part in own
+            for skipped in part.skipped
+        ],
+        "axis": next((part.axis for part in own if part.axis), None),
+        "parts": [part.name for part in sweep.parts if part.name != sweep.name],
+    }
 
 
 def _parquet(table: pa.Table) -> pa.Buffer:

@@ -126,7 +126,7 @@ def _log(client: Any, experiment: str, sweep: str, job: Row, losses: list[Row], 
             if row["step"] == row["depth"]:
                 metrics += [Metric(f"{key}{suffix}", row[key], end, 0) for key in FINAL]
     params = [Param(key, str(value)[:500]) for key, value in _flat(json.loads(job["spec"])).items()]
-    for key in ("learning_rate", "trials", "train_prompts", "params", "device"):
+    for key in ("learning_rate", "trials", "steps", "train_prompts", "budget", "params", "device"):
         if job[key] is not None:
             params.append(Param(f"used.{key}", str(job[key])))
     run = client.create_run(experiment, start_time=begin, tags=tags)

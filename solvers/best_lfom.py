@@ -22,7 +22,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .base import Method, Params, Problem, Residual
+from .algebra import conditioned
+from .base import Known, Method, Params, Problem, Residual, Span
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +31,17 @@ class BestLfom(Method):
     """preconditioner: identity (scalar methods), or covariance (Sigma^{-1} is known)."""
 
     family: ClassVar[Literal["bound"]] = "bound"
-    preconditioner: Literal["identity", "covariance"]
+    preconditioner: Known
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """A quadratic risk, and Sigma^{-1} where it preconditions."""
+        return frozenset({"quadratic"} | ({"covariance"} if self.preconditioner == "covariance" else set()))
+
+    @property
+    def span(self) -> Span:
+        """Fixed coefficients, as of those that it bounds."""
+        return Span(self.preconditioner, fixed=True)
 
     def moments(self, problem: Problem, residual: Residual) -> Params:
         """H: jobs depth depth, h: jobs depth. The error at q is <q, H q> + 2 <h, q> + what no q changes."""
@@ -59,10 +70,7 @@ class BestLfom(Method):
 
     def _krylov(self, problem: Problem) -> Iterator[Tensor]:
         """b, G b, G^2 b, ..., preconditioned throughout."""
-        v = self._precondition(problem, -problem.gradient(problem.start()))
+        v = conditioned(self.preconditioner, problem, -problem.gradient(problem.start()))
         for _ in range(self.depth):
             yield v
-            v = self._precondition(problem, problem.curvature(v))
-
-    def _precondition(self, problem: Problem, g: Tensor) -> Tensor:
-        return g if self.preconditioner == "identity" else problem.whiten(g)
+            v = conditioned(self.preconditioner, problem, problem.curvature(v))

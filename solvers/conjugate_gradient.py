@@ -1,8 +1,8 @@
-"""Conjugate gradients on the normal equations (Hestenes & Stiefel, 1952).
+"""Conjugate gradients on the normal equations (Hestenes & Stiefel, 1952), preconditioned or not.
 
-w+ = w + a p      a = <r, r> / <p, G p>
-r+ = r - a G p    c = <r+, r+> / <r, r>
-p+ = r+ + c p     r = b - G w
+w+ = w + a p      a = <r, z> / <p, G p>       z = M r
+r+ = r - a G p    c = <r+, z+> / <r, z>
+p+ = z+ + c p     r = b - G w
 """
 
 from __future__ import annotations
@@ -14,26 +14,42 @@ from typing import ClassVar, Literal
 from jaxtyping import Float
 from torch import Tensor
 
-from .base import Method, Params, Problem, dot, ratio
+from .algebra import Preconditioner, conditioned, dot, known, needs, ratio
+from .base import Method, Params, Problem, Span
 
 
 @dataclass(frozen=True, kw_only=True)
 class ConjugateGradient(Method):
     """Exact line search along conjugate directions; no parameters; exact after d steps without noise.
 
-    depth: steps.
+    depth: steps. preconditioner: M, the identity, Sigma^{-1} (covariance), or 1 over the diagonal of G (jacobi).
     """
 
     family: ClassVar[Literal["classical"]] = "classical"
+    preconditioner: Preconditioner = "identity"
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """A quadratic risk, and what the preconditioner needs."""
+        return needs(self.preconditioner) | {"quadratic"}
+
+    @property
+    def span(self) -> Span | None:
+        """Each prompt has its own coefficients."""
+        where = known(self.preconditioner)
+        return where and Span(where, fixed=False)
 
     def iterates(self, params: Params, problem: Problem) -> Iterator[Float[Tensor, "*jobs d prompts"]]:
         """w_0 .. w_depth."""
         w = problem.start()
-        r = p = -problem.gradient(w)
+        r = -problem.gradient(w)
+        z = p = conditioned(self.preconditioner, problem, r)
         yield w
         for _ in range(self.depth):
             Gp = problem.curvature(p)
-            a = ratio(dot(r, r), dot(p, Gp))
-            w, r_old, r = w + a * p, r, r - a * Gp
-            p = r + ratio(dot(r, r), dot(r_old, r_old)) * p
+            a = ratio(dot(r, z), dot(p, Gp))
+            before = dot(r, z)
+            w, r = w + a * p, r - a * Gp
+            z = conditioned(self.preconditioner, problem, r)
+            p = z + ratio(dot(r, z), before) * p
             yield w

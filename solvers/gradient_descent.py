@@ -1,43 +1,68 @@
-"""Gradient descent (Cauchy, 1847).
+"""Gradient descent (Cauchy, 1847), preconditioned or not.
 
-    w_{l+1} = w_l - eta_l grad R(w_l)
+    w_{l+1} = w_l - eta_l M grad R(w_l)
 
-With learned steps it is the P = 0 linear transformer with a scalar preconditioner (Ahn et al., 2023, Lemma 1).
+By theory eta = 2 / (mu + L), with mu and L where the spectrum of M G ends. With a step per layer it is the P = 0
+linear transformer with a scalar preconditioner (Ahn et al., 2023, Lemma 1).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Literal
 
-from annotated_types import Gt
 from jaxtyping import Float
 from torch import Tensor
 
-from .base import Method, Normal, Params, Problem
+from .algebra import Coefficient, Preconditioner, coefficient, coefficients, conditioned, known, needs, trained
+from .base import Method, Normal, Params, Problem, Span
 
 
 @dataclass(frozen=True, kw_only=True)
 class GradientDescent(Method):
-    """step: eta, the same for every layer and prompt; left out, one eta_l per layer is learned."""
+    """step: eta, a number, `theory`, `tuned` by the protocol, or tuned `per_layer`.
 
-    step: Annotated[float, Gt(0)] | None = None
+    preconditioner: M, the identity, Sigma^{-1} (covariance), or 1 over the diagonal of G (jacobi).
+    """
+
+    step: Coefficient
+    preconditioner: Preconditioner = "identity"
 
     @property
     def family(self) -> Literal["classical", "learned"]:  # type: ignore[override]  # a property where others have a constant
-        """Classical with a given step, else learned."""
-        return "learned" if self.step is None else "classical"
+        """Classical with given steps, else learned."""
+        return "learned" if trained(self.step) else "classical"
 
-    def init(self, d: int, normal: Normal) -> Params:
-        """eta: jobs depth."""
-        return {"eta": normal(self.depth)} if self.step is None else {}
+    @property
+    def needs(self) -> frozenset[str]:
+        """As step and preconditioner say."""
+        return needs(self.preconditioner, self.step)
+
+    @property
+    def span(self) -> Span | None:
+        """Fixed coefficients."""
+        where = known(self.preconditioner)
+        return where and Span(where, fixed=True)
+
+    def check(self, d: int, n: int) -> None:
+        """Nothing is known of the spectrum under Jacobi's preconditioner."""
+        if self.preconditioner == "jacobi" and self.step == "theory":
+            raise ValueError("step: no theory for preconditioner jacobi; say tuned, or a number")
+
+    def init(self, d: int, n: int, normal: Normal) -> Params:
+        """step: jobs 1 or jobs depth, where it is trained."""
+        return coefficients(self.depth, normal, step=self.step)
 
     def iterates(self, params: Params, problem: Problem) -> Iterator[Float[Tensor, "*jobs d prompts"]]:
         """w_0 .. w_depth."""
+        theory: Tensor | float = 0.0
+        if self.step == "theory":
+            mu, L = problem.interval(known(self.preconditioner) or "identity")
+            theory = 2 / (mu + L)
         w = problem.start()
         yield w
         for l in range(self.depth):
-            eta = params["eta"][..., l, None, None] if self.step is None else self.step
-            w = w - eta * problem.gradient(w)
+            eta = coefficient(self.step, "step", params, l, theory)
+            w = w - eta * conditioned(self.preconditioner, problem, problem.gradient(w))
             yield w

@@ -3,50 +3,91 @@
     on tokens   Z_{l+1} = Z_l + Attn_{P_l, Q_l}(Z_l) / n      P_l = [[0, 0], [0, 1]],  Q_l = -[[A_l^T, 0], [0, 0]]
     on (G, b)   w_{l+1} = w_l - A_l (G w_l - b)               w_0 = 0
 
-Both are the same function of the prompt (Lemma 1 there): -[Z_l]_{d+1, n+1} = <w_l, query>. Several heads add up
-to one A_l.
+Both are the same function of the prompt (Lemma 1 there): -[Z_l]_{d+1, n+1} = <w_l, query>. Several heads add up to
+one A_l: more parameters, larger steps of the optimiser, the same functions. Looped, all layers share one A.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
+from annotated_types import Ge
 from jaxtyping import Float
 from torch import Tensor
 
-from .attention import attention, prediction
-from .base import Method, Normal, Params, Problem, Shape, matrices, precondition, preconditioner
+from .algebra import Shape, matrices, precondition, preconditioner
+from .attention import read, summary
+from .base import Method, Normal, Params, Problem, Span
 
 
-@dataclass(frozen=True, kw_only=True)
-class LinearTransformer(Method):
-    """preconditioner: A_l = a_l I (gradient descent with learned steps), a diagonal, or any matrix. tokens: the form
-    on tokens; the numbers are the same, up to the query being sampled.
-    """
+class Attentive(Method):
+    """A P = 0 transformer: what those with and without memory share. Fields are declared where they are described."""
 
     family: ClassVar[Literal["learned"]] = "learned"
     preconditioner: Shape
-    tokens: bool = False
+    looped: bool
+    heads: int
+    tokens: bool
 
-    def init(self, d: int, normal: Normal) -> Params:
-        """A: jobs depth (d (d))."""
-        return {"A": preconditioner(self.preconditioner, self.depth, d, normal)}
+    @property
+    def span(self) -> Span | None:
+        """With scalar A."""
+        return Span("identity", fixed=True) if self.preconditioner == "scalar" else None
+
+    @property
+    def on_tokens(self) -> bool:
+        """As asked for."""
+        return self.tokens
+
+    def init(self, d: int, n: int, normal: Normal) -> Params:
+        """A: jobs layers*heads (d (d)), layer after layer; one layer where they are looped."""
+        layers = 1 if self.looped else self.depth
+        return {"A": preconditioner(self.preconditioner, layers * self.heads, d, normal)}
+
+    def step(self, params: Params, l: int, g: Float[Tensor, "*jobs d prompts"]) -> Tensor:
+        """A_l g, on (G, b)."""
+        return precondition(self.preconditioner, self.summed(params["A"]), 0 if self.looped else l, g)
+
+    def summed(self, A: Tensor) -> Tensor:
+        """Of the heads of each layer."""
+        if self.heads == 1:
+            return A
+        axis = -1 - {"scalar": 0, "diagonal": 1, "full": 2}[self.preconditioner]
+        layers = 1 if self.looped else self.depth
+        summed: Tensor = A.unflatten(axis, (layers, self.heads)).sum(axis)
+        return summed
+
+    def matrix(self, params: Params, l: int, d: int) -> Float[Tensor, "*jobs d d"]:
+        """A_l, whatever its shape."""
+        return matrices(self.preconditioner, self.summed(params["A"]), d)[..., 0 if self.looped else l, :, :]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinearTransformer(Attentive):
+    """preconditioner: A_l = a_l I ("scalar"), a diagonal, or any matrix. looped: one A for all layers. heads: whose A
+    add up. tokens: the form on tokens; the numbers are the same, up to the query being sampled.
+    """
+
+    preconditioner: Shape
+    looped: bool = False
+    heads: Annotated[int, Ge(1)] = 1
+    tokens: bool = False
 
     def iterates(self, params: Params, problem: Problem) -> Iterator[Float[Tensor, "*jobs d prompts"]]:
         """w_0 .. w_depth."""
         w = problem.start()
         yield w
         for l in range(self.depth):
-            w = w - precondition(self.preconditioner, params["A"], l, problem.gradient(w))
+            w = w - self.step(params, l, problem.gradient(w))
             yield w
 
     def predictions(self, params: Params, Z: Float[Tensor, "... d_1 n_1 prompts"]) -> Iterator[Tensor]:
         """The same model on tokens: its prediction at the query after 0 .. depth layers."""
-        A = matrices(self.preconditioner, params["A"], Z.shape[-3] - 1)
-        n = Z.shape[-2] - 1
-        yield prediction(Z)
+        X, y = Z[..., :-1, :, :], Z[..., -1, :, :]
+        d, n = X.shape[-3], X.shape[-2] - 1
+        yield -y[..., -1, :]
         for l in range(self.depth):
-            Z = Z + attention(A[..., l, :, :], Z) / n
-            yield prediction(Z)
+            y = y + read(self.matrix(params, l, d), X, summary(X, y)) / n
+            yield -y[..., -1, :]

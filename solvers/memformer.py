@@ -1,66 +1,139 @@
-"""The Memformer: a linear transformer whose layers remember past attention (Dutta & Sra, arXiv 2410.07263).
+"""The Memformer: a linear transformer whose layers remember past attention (Dutta & Sra, arXiv 2410.07263), P = 0.
 
-Memory in the manner of conjugate gradients (eq. 17-18), P = 0:
+cgd, in the manner of conjugate gradients (eq. 17-18):
+    on tokens   R_l = Attn(Z_l) + gamma_l R_{l-1}       Z_{l+1} = Z_l + alpha_l R_l / n
+    on (G, b)   s_l = A_l g_l + gamma_l s_{l-1}         w_{l+1} = w_l - alpha_l s_l            g_l = G w_l - b
+lfom, all past at every layer (eq. 19-20):
+    on tokens   R_l = Attn(Z_l)                         Z_{l+1} = Z_l + sum_{j <= l} Gamma_j^l (.) R_j / n
+    on (G, b)                                           w_{l+1} = w_l - sum_{j <= l} Gamma_j^l A_j g_j
+ungated, as lfom but the layer's own attention passes as it is: Gamma_l^l = 1.
+hadamard, a recursion:
+    on tokens   R_l = Attn(Z_l) + Gamma_l (.) R_{l-1}   Z_{l+1} = Z_l + R_l / n
+    on (G, b)   s_l = A_l g_l + Gamma_l s_{l-1}         w_{l+1} = w_l - s_l
 
-    on tokens   R_l = Attn_{P_l, Q_l}(Z_l) + gamma_l R_{l-1}     Z_{l+1} = Z_l + alpha_l R_l / n
-    on (G, b)   s_l = A_l (G w_l - b) + gamma_l s_{l-1}          w_{l+1} = w_l - alpha_l s_l
-
-Training starts at A near 0, alpha near 1 and gamma near 0: from the linear transformer without memory.
+Gamma is a number; a diagonal, which acts on the remembered A_j g_j in R^d; or a gate per token, as published, which
+has no form but that on tokens and belongs to their positions. Tied, Gamma_j^l = Gamma_j, as published.
+Training starts at A near 0, alpha near 1, the lfom gates near `gate_start` and all others near 0: where that is 1 or
+a gate of its own layer does not exist, near the linear transformer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, Literal
 
+import torch
+from annotated_types import Ge
 from jaxtyping import Float
 from torch import Tensor
 
-from .attention import attention, prediction
-from .base import Method, Normal, Params, Problem, Shape, matrices, precondition, preconditioner
+from .algebra import Shape
+from .attention import read, summary
+from .base import Normal, Params, Problem, Span
+from .linear_transformer import Attentive
 
 
 @dataclass(frozen=True, kw_only=True)
-class Memformer(Method):
-    """memory: cgd, one direction carried from layer to layer. preconditioner, tokens: as in the
-    linear transformer.
+class Memformer(Attentive):
+    """memory: one of the forms above. gate: what Gamma is; cgd has numbers alone. free: a Gamma_j^l for every later
+    layer l, where else they are tied over l. gate_start: mean of the lfom gates at the start of training. Other fields
+    as in the linear transformer.
     """
 
-    family: ClassVar[Literal["learned"]] = "learned"
-    memory: Literal["cgd"]
+    memory: Literal["cgd", "lfom", "ungated", "hadamard"]
     preconditioner: Shape
+    gate: Literal["scalar", "diagonal", "token"] = "scalar"
+    free: bool = False
+    gate_start: float = 1.0
+    looped: bool = False
+    heads: Annotated[int, Ge(1)] = 1
     tokens: bool = False
 
-    def init(self, d: int, normal: Normal) -> Params:
-        """A: jobs depth (d (d)); alpha and gamma: jobs depth (gamma_0 meets no memory, and is not there)."""
-        return {
-            "A": preconditioner(self.preconditioner, self.depth, d, normal),
-            "alpha": 1 + normal(self.depth),
-            "gamma": normal(self.depth - 1),
-        }
+    @property
+    def span(self) -> Span | None:
+        """With scalar A and scalar gates."""
+        return Span("identity", fixed=True) if self.preconditioner == self.gate == "scalar" else None
+
+    @property
+    def on_tokens(self) -> bool:
+        """As asked for, and with gates per token."""
+        return self.tokens or self.gate == "token"
+
+    @property
+    def context(self) -> bool:
+        """Gates per token belong to positions."""
+        return self.gate == "token"
+
+    def check(self, d: int, n: int) -> None:
+        """A gate that the memory has; freedom where there are pairs of layers."""
+        if self.memory == "cgd" and self.gate != "scalar":
+            raise ValueError(
+                f"gate: got {self.gate}; memory cgd has numbers alone, other memories have {self.gate} gates"
+            )
+        if self.free and self.memory not in ("lfom", "ungated"):
+            raise ValueError(
+                f"free: memory {self.memory} has one gate a layer; lfom and ungated have one for each pair"
+            )
+
+    def init(self, d: int, n: int, normal: Normal) -> Params:
+        """A as in the linear transformer; cgd: alpha, jobs depth, and gamma, jobs depth-1; others: Gamma, jobs gates
+        (d or n+1), where gates stand layer after layer, each with what it remembers in order.
+        """
+        params = dict(super().init(d, n, normal))
+        if self.memory == "cgd":
+            return params | {"alpha": 1 + normal(self.depth), "gamma": normal(self.depth - 1)}
+        size = {"scalar": (), "diagonal": (d,), "token": (n + 1,)}[self.gate]
+        layers = self.depth if self.memory == "lfom" else self.depth - 1
+        gates = normal(layers * (layers + 1) // 2 if self.free else layers, *size)
+        return params | {"Gamma": self.gate_start + gates if self.memory == "lfom" else gates}
 
     def iterates(self, params: Params, problem: Problem) -> Iterator[Float[Tensor, "*jobs d prompts"]]:
         """w_0 .. w_depth."""
-        alpha, gamma = params["alpha"], params["gamma"]
         w = problem.start()
-        s: Tensor | None = None
+        past: list[Tensor] = []
         yield w
         for l in range(self.depth):
-            step = precondition(self.preconditioner, params["A"], l, problem.gradient(w))
-            s = step if s is None else step + gamma[..., l - 1, None, None] * s
-            w = w - alpha[..., l, None, None] * s
+            change, past = self._recall(params, l, self.step(params, l, problem.gradient(w)), past)
+            w = w - change
             yield w
 
     def predictions(self, params: Params, Z: Float[Tensor, "... d_1 n_1 prompts"]) -> Iterator[Tensor]:
-        """The same model on tokens: its prediction at the query after 0 .. depth layers."""
-        A = matrices(self.preconditioner, params["A"], Z.shape[-3] - 1)
-        alpha, gamma = params["alpha"], params["gamma"]
-        n = Z.shape[-2] - 1
-        R: Tensor | None = None
-        yield prediction(Z)
+        """The same model on tokens: its prediction at the query after 0 .. depth layers. Memory holds rows of labels;
+        with diagonal gates what they are read from, A_j times the summary.
+        """
+        X, y = Z[..., :-1, :, :], Z[..., -1, :, :]
+        d, n = X.shape[-3], X.shape[-2] - 1
+        eye = torch.eye(d, dtype=Z.dtype, device=Z.device)
+        past: list[Tensor] = []
+        yield -y[..., -1, :]
         for l in range(self.depth):
-            step = attention(A[..., l, :, :], Z)
-            R = step if R is None else step + gamma[..., l - 1, None, None, None] * R
-            Z = Z + alpha[..., l, None, None, None] * R / n
-            yield prediction(Z)
+            s = summary(X, y) / n
+            if self.gate == "diagonal":
+                A = self.matrix(params, l, d)
+                change, past = self._recall(params, l, (A[..., None] * s.unsqueeze(-3)).sum(-2), past)
+                y = y + read(eye, X, change)
+            else:
+                change, past = self._recall(params, l, read(self.matrix(params, l, d), X, s), past)
+                y = y + change
+            yield -y[..., -1, :]
+
+    def _recall(self, params: Params, l: int, now: Tensor, past: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """What layer l adds, from its own attention and the memory; and the memory after it."""
+        if self.memory in ("cgd", "hadamard"):
+            weight = params["gamma" if self.memory == "cgd" else "Gamma"]
+            s = now + _gate(weight, self.gate, l - 1) * past[0] if past else now
+            return (_gate(params["alpha"], "scalar", l) * s if self.memory == "cgd" else s), [s]
+        own = self.memory == "ungated"  # the layer's own attention has no gate
+        change = now if own else None
+        for j, R in enumerate(past if own else [*past, now]):
+            at = j if not self.free else (l * (l - 1) if own else l * (l + 1)) // 2 + j
+            term = _gate(params["Gamma"], self.gate, at) * R
+            change = term if change is None else change + term
+        assert change is not None
+        return change, [*past, now]
+
+
+def _gate(Gamma: Tensor, kind: str, at: int) -> Tensor:
+    """One gate, to broadcast with what is remembered."""
+    return Gamma[..., at, None, None] if kind == "scalar" else Gamma[..., at, :, None]

@@ -1,10 +1,36 @@
 """Distributions of prompts. A new one is a file here and a line in TASKS, or `package.module:Class` in a sweep."""
 
-from .base import Examples, Prompts, Quadratic, Random, Task, apply
+from .base import Fact, Random, Task
+from .catalog import CATALOG
 from .linear_regression import LinearRegression
+from .problem import Law, Logistic, Quadratic, Risk, apply
+from .prompts import Examples, Prompts
+from .teachers import LogisticRegression, QuadraticRegression, ReluNetwork, SineFeatures
 
 TASKS: dict[str, type[Task]] = {
     "linear_regression": LinearRegression,
+    "logistic_regression": LogisticRegression,
+    "quadratic_regression": QuadraticRegression,
+    "relu_network": ReluNetwork,
+    "sine_features": SineFeatures,
 }
 
-__all__ = ["TASKS", "Examples", "LinearRegression", "Prompts", "Quadratic", "Random", "Task", "apply"]
+__all__ = [
+    "CATALOG",
+    "TASKS",
+    "Examples",
+    "Fact",
+    "Law",
+    "LinearRegression",
+    "Logistic",
+    "LogisticRegression",
+    "Prompts",
+    "Quadratic",
+    "QuadraticRegression",
+    "Random",
+    "ReluNetwork",
+    "Risk",
+    "SineFeatures",
+    "Task",
+    "apply",
+]

@@ -1,87 +1,116 @@
-"""In-context linear regression with Gaussian covariates (Garg et al., 2022; Ahn et al., 2023).
+"""In-context linear regression (Garg et al., 2022; Ahn et al., 2023).
 
-    x = U D g            g ~ N(0, I)      so Sigma = U D^2 U^T
-    w* = U D^{-1} g'     g' ~ N(0, I)     so w* ~ N(0, Sigma^{-1}) and every direction matters alike
-    y_i = <w*, x_i> + noise e_i           the target at the query carries no noise
+    x = U D z            Sigma = U D^2 U^T
+    w* ~ N(0, Sigma^{-1}) as U D^{-1} g, so that every direction matters alike; or N(0, I); or sparse
+    y_i = <w*, x_i> + noise e_i
 
-X is never needed where only G = X^T X / n and b = X^T y / n are: n G is Wishart, and Bartlett (1933) draws it as
-L L^T with L = U D T, T lower triangular, T_ij ~ N(0, 1) below the diagonal and T_ii^2 ~ chi^2 with n - i degrees
-of freedom, i = 0, 1, ...; the noise enters b as L z / n, z ~ N(0, I).
+X is never needed where only G = X^T X / n and b = X^T y / n are and x is Gaussian: n G is Wishart, and Bartlett (1933)
+draws it as L L^T with L = U D T, T lower triangular, T_ij ~ N(0, 1) below the diagonal and T_ii^2 ~ chi^2 with n - i
+degrees of freedom, i = 0, 1, ...; the noise enters b as L z / n, z ~ N(0, I).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 import torch
-from annotated_types import Gt
+from annotated_types import Ge
 from jaxtyping import Float
 from torch import Tensor
 
-from .base import Examples, NonNegative, Prompts, Quadratic, Random, Task, apply
+from .base import Fact, Random
+from .covariates import Regression, columns
+from .problem import Law, Quadratic, apply
+from .prompts import Examples, Prompts
 
 
 @dataclass(frozen=True, kw_only=True)
-class LinearRegression(Task):
-    """Gaussian covariates, a linear teacher, optional label noise.
+class LinearRegression(Regression):
+    """A linear teacher.
 
-    d, n: dimension, and examples in a prompt.
-    spectrum: the diagonal of D, d positive numbers; left out: all ones (isotropic).
-    rotation: U is drawn once per seed, anew for each prompt, or is the identity.
-    noise: standard deviation of the label noise.
+    weights: w* ~ N(0, Sigma^{-1}), N(0, I), or sparse: `support` entries that are not 0, with E |w*|^2 = d.
     """
 
-    spectrum: tuple[Annotated[float, Gt(0)], ...] | None = None
-    rotation: Literal["per_seed", "per_prompt", "none"] = "per_seed"
-    noise: NonNegative = 0.0
+    weights: Literal["inverse_covariance", "isotropic", "sparse"] = "inverse_covariance"
+    support: Annotated[int, Ge(1)] | None = None
 
     def check(self) -> None:
-        """The spectrum has d entries."""
-        if self.spectrum is not None and len(self.spectrum) != self.d:
-            raise ValueError(f"spectrum: got {len(self.spectrum)} numbers, needs d = {self.d}")
+        """A support where it is needed; Sigma^{-1} where it is."""
+        super().check()
+        if (self.weights == "sparse") != (self.support is not None):
+            raise ValueError(f"support: {'needed for' if self.support is None else 'only for'} weights: sparse")
+        if self.support is not None and self.support > self.d:
+            raise ValueError(f"support: got {self.support}, at most d = {self.d}")
+        if self.weights == "inverse_covariance" and self.spectrum is not None and not all(self.spectrum):
+            raise ValueError(
+                "spectrum: has zeros, so there is no Sigma^{-1} for w* ~ N(0, Sigma^{-1}); say weights: isotropic"
+            )
 
-    def frame(self, random: Random) -> Tensor | None:
-        """U: streams d d; None where each prompt has its own."""
-        if self.rotation == "per_prompt":
-            return None
-        U = haar(random, self.d, 1).squeeze(-1)
-        return U if self.rotation == "per_seed" else torch.eye(self.d).to(U).expand_as(U)
+    @property
+    def facts(self) -> frozenset[Fact]:
+        """Besides a regression's: the teacher is linear with known covariance, Gaussian perhaps; (G, b) without X."""
+        found: set[Fact] = {"linear", "prior"}
+        if self.weights != "sparse" and not self.heteroscedastic:
+            found.add("bayes")
+        if self.bartlett:
+            found.add("statistics")
+        return super().facts | found
+
+    @property
+    def bartlett(self) -> bool:
+        """Whether n G is Wishart."""
+        return self.covariates == "gaussian" and self.correlation is None and not self.heteroscedastic
+
+    def law(self, random: Random, frame: Tensor | None, prompts: int) -> Law:
+        """With the penalty of the best linear estimate: noise^2 / n times the precision of w*."""
+        law = super().law(random, frame, prompts)
+        if self.weights == "inverse_covariance":
+            precision = (law.root.unsqueeze(2) * law.root.unsqueeze(1)).sum(3)
+        else:
+            precision = torch.eye(self.d, dtype=law.root.dtype, device=law.root.device)[None, :, :, None]
+            precision = precision.expand(len(law.root), -1, -1, -1)
+        share = torch.as_tensor(self.noise, dtype=law.root.dtype, device=law.root.device).square() / self.n
+        return replace(law, penalty=precision * share.reshape(-1, 1, 1, 1))
 
     def examples(self, random: Random, frame: Tensor | None, prompts: int) -> Examples:
         """Prompts in full, through X."""
-        root, dual = self._roots(random, frame, prompts)
-        X = _columns(root, random.normal(self.d, self.n, prompts))
-        query = apply(root, random.normal(self.d, prompts))
-        w_star = apply(dual, random.normal(self.d, prompts))
-        y = (X * w_star.unsqueeze(-2)).sum(-3) + self.noise * random.normal(self.n, prompts)
-        return Examples(X, y, query, w_star, root, dual)
+        law = self.law(random, frame, prompts)
+        z, query = self.draw(random, prompts)
+        X = columns(law.root, z)
+        w_star = self.teacher(random, law, prompts)
+        y = (X * w_star.unsqueeze(-2)).sum(-3) + self.error(random, z)
+        return Examples(X, y, apply(law.root, query), law, w_star)
 
     def prompts(self, random: Random, frame: Tensor | None, prompts: int) -> Prompts:
-        """(G, b) by Bartlett's decomposition, without X."""
+        """(G, b) by Bartlett's decomposition, without X, where x is Gaussian."""
+        if not self.bartlett:
+            return super().prompts(random, frame, prompts)
         d, n, rank = self.d, self.n, min(self.d, self.n)
-        root, dual = self._roots(random, frame, prompts)
+        law = self.law(random, frame, prompts)
         diagonal = random.chi([n - i for i in range(rank)], prompts)
         below = random.normal(d * rank - rank * (rank + 1) // 2, prompts)
         T = torch.cat([diagonal, below, torch.zeros_like(diagonal[:, :1])], 1)[:, torch.tensor(_triangle(d, rank))]
-        L = _columns(root, T)
+        L = columns(law.root, T)
         G = (L.unsqueeze(1) * L.unsqueeze(2)).sum(3) / n
-        w_star = apply(dual, random.normal(d, prompts))
+        w_star = self.teacher(random, law, prompts)
         b = (G * w_star.unsqueeze(-3)).sum(-2) + self.noise / n * apply(L, random.normal(rank, prompts))
-        return Prompts(Quadratic(G, b, root, dual), w_star, root)
+        return Prompts(Quadratic(law, G, b), w_star, law.root)
 
-    def _roots(self, random: Random, frame: Tensor | None, prompts: int) -> tuple[Tensor, Tensor]:
-        """U D and U D^{-1}, for all prompts or for each."""
-        U = haar(random, self.d, prompts) if frame is None else frame.unsqueeze(-1)
-        if self.spectrum is None:
-            return U, U
-        D = torch.as_tensor(self.spectrum, dtype=U.dtype, device=U.device)[..., None, :, None]
-        return U * D, U / D
-
-
-def _columns(root: Tensor, M: Float[Tensor, "streams d k prompts"]) -> Float[Tensor, "streams d k prompts"]:
-    """root M."""
-    return (root.unsqueeze(-2) * M.unsqueeze(1)).sum(2)
+    def teacher(self, random: Random, law: Law, prompts: int) -> Float[Tensor, "streams d prompts"]:
+        """w*."""
+        w = random.normal(self.d, prompts)
+        match self.weights:
+            case "inverse_covariance":
+                assert law.dual is not None
+                return apply(law.dual, w)
+            case "isotropic":
+                return w
+            case "sparse":
+                assert self.support
+                u = random.uniform(self.d, prompts)
+                rank = (u.unsqueeze(1) < u.unsqueeze(2)).to(w.dtype).sum(2)
+                return torch.where(rank < self.support, w * (self.d / self.support) ** 0.5, torch.zeros_like(w))
 
 
 def _triangle(d: int, rank: int) -> list[list[int]]:
@@ -89,27 +118,3 @@ def _triangle(d: int, rank: int) -> list[list[int]]:
     below = iter(range(rank, d * rank))
     zero = d * rank - rank * (rank - 1) // 2
     return [[i if i == j else next(below) if i > j else zero for j in range(rank)] for i in range(d)]
-
-
-def haar(random: Random, d: int, prompts: int) -> Float[Tensor, "streams d d prompts"]:
-    """Rotations and reflections, uniform on O(d): a product of Householder reflections (Stewart, 1980).
-
-    If Q is uniform on O(m - 1) and M(x) e_1 = x / |x| for a Gaussian x, then M(x) diag(1, Q) is uniform on O(m).
-    """
-    Q = _sign(random.normal(1, 1, prompts))
-    for m in range(2, d + 1):
-        v = random.normal(m, prompts)
-        sign = _sign(v[:, :1])
-        v[:, :1] += sign * v.norm(dim=1, keepdim=True)
-        B = v.new_zeros(v.shape[0], m, m, prompts)
-        B[:, 0, 0] = 1
-        B[:, 1:, 1:] = Q
-        along = (v.unsqueeze(2) * B).sum(1, keepdim=True)  # v^T B
-        reflected = B - 2 * v.unsqueeze(2) * along / v.square().sum(1)[:, None, None]
-        Q = -sign.unsqueeze(2) * reflected
-    return Q
-
-
-def _sign(x: Tensor) -> Tensor:
-    """-1 or 1, never 0."""
-    return torch.where(x < 0, -torch.ones_like(x), torch.ones_like(x))

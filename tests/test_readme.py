@@ -75,7 +75,7 @@ def test_the_task_has_the_covariance_it_states():
     task = scope["UniformRegression"](d=2, n=3)
     examples = task.examples(Streams(keys([("x",)], torch.device("cpu")), torch.float64), None, 50_000)
     covariance = torch.einsum("sip,sjp->ij", examples.query, examples.query) / 50_000
-    root = examples.root[0, :, :, 0]
+    root = examples.law.root[0, :, :, 0]
     assert torch.allclose(covariance, root @ root.T, atol=0.01)
 
 

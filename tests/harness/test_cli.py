@@ -114,7 +114,7 @@ def test_lists_in_words():
     shown = lfombench("solvers").stdout
     assert "depth: whole number >= 1" in shown
     assert "preconditioner: scalar | diagonal | full" in shown
-    assert "spectrum: list of numbers > 0 (or null); default null" in lfombench("tasks").stdout
+    assert "spectrum: list of numbers >= 0 (or null); default null" in lfombench("tasks").stdout
     assert "learning_rates: [0.01, 0.03, 0.1]" in lfombench("protocols").stdout
     assert json.loads(lfombench("protocols", "--json").stdout)["published"]["data_seed"] == 999
     assert "fig1: 190 jobs" in lfombench("sweeps").stdout

@@ -116,7 +116,7 @@ def test_roles_and_seeds_draw_apart():
 def test_a_data_seed_gives_all_seeds_the_same_prompts_but_for_rotation():
     pack = jobs(ConjugateGradient(depth=1), PUBLISHED)
     drawn = source([TASK] * 3, pack, "train")(50)
-    lengths = (drawn.problem.root.squeeze(-1).mT @ drawn.w_star).square()  # D g' without U
+    lengths = (drawn.problem.law.root.squeeze(-1).mT @ drawn.w_star).square()  # D g' without U
     assert torch.allclose(lengths[0], lengths[1])
     assert not torch.allclose(drawn.w_star[0], drawn.w_star[1])
     other = source([TASK], jobs(ConjugateGradient(depth=1), replace(PUBLISHED, data_seed=1), [0]), "train")(50)
@@ -150,7 +150,7 @@ def test_validation_chooses_the_learning_rate():
         ),
         CPU,
     )
-    assert trained.learning_rates == [0.1, 0.1, 0.1]
+    assert [chosen["learning_rate"] for chosen in trained.chosen] == [0.1, 0.1, 0.1]
 
 
 def test_a_diverging_member_is_frozen_and_its_neighbours_finish():
@@ -174,7 +174,7 @@ def test_a_diverging_member_is_frozen_and_its_neighbours_finish():
 def test_a_diverging_rate_is_not_chosen():
     solver = LinearTransformer(depth=3, preconditioner="full")
     trained = engine.train(Pack(jobs(solver, replace(QUICK, learning_rates=(1e12, 0.03)))), CPU)
-    assert trained.learning_rates == [0.03] * 3
+    assert [chosen["learning_rate"] for chosen in trained.chosen] == [0.03] * 3
     assert trained.diverged == [None] * 3
 
 
@@ -273,10 +273,10 @@ class Wrong(LinearTransformer):
 
     way: str
 
-    def init(self, d, normal):
+    def init(self, d, n, normal):
         if self.way == "no parameters":
             return {}
-        return {"A": torch.zeros(self.depth, d, d)} if self.way == "no jobs" else super().init(d, normal)
+        return {"A": torch.zeros(self.depth, d, d)} if self.way == "no jobs" else super().init(d, n, normal)
 
     def iterates(self, params, problem):
         w = problem.start()

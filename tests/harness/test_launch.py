@@ -189,10 +189,10 @@ class Breaks(LinearTransformer):
 
     poison: float = 0.0
 
-    def init(self, d, normal):
+    def init(self, d, n, normal):
         if torch.as_tensor(self.poison).any():
             raise ZeroDivisionError("as ordered")
-        return super().init(d, normal)
+        return super().init(d, n, normal)
 
     def iterates(self, params, problem):
         if torch.as_tensor(self.poison).any():

@@ -17,15 +17,25 @@ from lfombench.harness.pack import Pack
 from lfombench.harness.step import Eager, Step
 from lfombench.harness.streams import keys
 from lfombench.solvers import (
+    Bayes,
+    BestKrylov,
     BestLfom,
+    Chebyshev,
     ConjugateGradient,
     GdPlusPlus,
     GradientDescent,
+    HeavyBall,
+    LBfgs,
+    Lfom,
     LinearTransformer,
     Memformer,
     Method,
+    Nesterov,
+    Newton,
+    Ridge,
+    SoftmaxTransformer,
 )
-from lfombench.tasks import LinearRegression
+from lfombench.tasks import CATALOG, LinearRegression
 
 CPU = torch.device("cpu")
 TASK = LinearRegression(d=3, n=6, spectrum=(1.0, 0.5, 2.0), noise=0.1)
@@ -109,6 +119,56 @@ def test_every_shipped_method_is_tested_by_machine_code(solver, rotation, form, 
     assert torch.allclose(found, expected, rtol=1e-4, atol=1e-7)
 
 
+NEW = [
+    Lfom(depth=3, coefficients="diagonal"),
+    HeavyBall(depth=3, step="tuned", momentum="per_layer"),
+    Chebyshev(depth=3, interval="tuned", preconditioner="covariance"),
+    LinearTransformer(depth=3, preconditioner="diagonal", looped=True, heads=2),
+    Memformer(depth=2, memory="lfom", preconditioner="full", gate="diagonal", free=True),
+    Memformer(depth=2, memory="lfom", preconditioner="full", gate="token"),
+    GdPlusPlus(depth=2, memory="lfom"),
+    SoftmaxTransformer(depth=2),
+]
+
+
+@pytest.mark.parametrize("form", ["line", "loops"])
+@pytest.mark.parametrize("solver", NEW, ids=repr)
+def test_every_kind_of_memory_is_trained_by_machine_code(solver, form, monkeypatch):
+    written_as(form, monkeypatch)
+    (ours, state), (theirs, expected) = both(pack(solver, batch=16), 0, 8)
+    assert torch.allclose(ours["loss"], theirs["loss"], rtol=1e-4)
+    for name, x in expected.items():
+        if name.startswith("p."):
+            assert torch.allclose(state[name], x, rtol=1e-3, atol=1e-4), name
+
+
+@pytest.mark.parametrize(
+    ("solver", "task"),
+    [
+        *(
+            (solver, TASK)
+            for solver in (
+                BestKrylov(depth=2, preconditioner="covariance"),
+                Bayes(depth=2),
+                Ridge(depth=2, penalty=0.1),
+                LBfgs(depth=3, memory=2),
+                Chebyshev(depth=3, interval="theory"),
+                Nesterov(depth=3, step="theory", momentum=0.5),
+                ConjugateGradient(depth=3, preconditioner="jacobi"),
+            )
+        ),
+        *((Newton(depth=2), replace(task, d=3, n=6, spectrum=None)) for task in CATALOG.values()),
+    ],
+    ids=repr,
+)
+def test_every_bound_and_task_is_tested_by_machine_code(solver, task, monkeypatch):
+    given = pack(solver, task=task)
+    expected = evaluate.test(given, {}, None, CPU)
+    monkeypatch.setattr(program, "PAYS", 0)
+    monkeypatch.setattr(program, "Eager", None)  # machine code or nothing
+    assert torch.allclose(evaluate.test(given, {}, None, CPU), expected, rtol=1e-4, atol=1e-7)
+
+
 @pytest.mark.parametrize("form", ["line", "loops"])
 def test_a_member_does_not_depend_on_its_neighbours_to_the_bit(form, monkeypatch):
     """Alone, beside others, in another order, in one call or several: the same bits, training and test."""
@@ -139,7 +199,7 @@ OPERATIONS = {
     "powers": lambda x, y: (
         x**2 + x.square() * y + y.abs() ** 0.5 + x**3 + (1 + y * y).rsqrt() + (1 + x * x).reciprocal()
     ),
-    "functions": lambda x, y: x.exp() + (1 + y * y).log() + (x * x).sqrt() + x.sin() * y.cos() + y.tanh(),
+    "functions": lambda x, y: x.exp() + (1 + y * y).log() + (x * x).sqrt() + x.sin() * y.cos() + y.tanh() + x.sigmoid(),
     "signs": lambda x, y: x.abs() * y.sign() + torch.relu(x) + torch.maximum(x, y) - torch.minimum(x, y),
     "choice": lambda x, y: torch.where((x > y) & (x < 1) | ~(y >= 0), x, y * 2),
     "scalar choice": lambda x, y: torch.where(x == y, 0.0, x / (y + 4)),
@@ -209,7 +269,7 @@ def test_packs_of_one_program_are_traced_once_and_a_class_defined_anew_is_anothe
         class Descent(Method):
             family: ClassVar[str] = "learned"
 
-            def init(self, d, normal):
+            def init(self, d, n, normal):
                 return {"rate": normal(self.depth)}
 
             def iterates(self, params, problem):

@@ -210,7 +210,7 @@ def test_a_full_disk_is_told_and_loses_nothing(store):
 
 def test_a_sweep_is_remembered(store, small):
     sweep = load(str(small))
-    store.want(sweep, [job.id for job in sweep.jobs()])
+    store.want(sweep)
     from lfombench.analysis.results import sweeps
 
     [wanted] = sweeps(store.out)

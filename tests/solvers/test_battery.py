@@ -2,37 +2,76 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import pytest
 import torch
 
+from lfombench.harness.evaluate import iterates
 from lfombench.harness.pack import stack
 from lfombench.harness.streams import Streams, keys
 from lfombench.solvers import (
     SOLVERS,
+    Bayes,
+    BestKrylov,
     BestLfom,
+    Chebyshev,
     ConjugateGradient,
     GdPlusPlus,
     GradientDescent,
+    HeavyBall,
+    LBfgs,
+    Lfom,
     LinearTransformer,
     Memformer,
+    Nesterov,
+    Newton,
+    Ridge,
+    SoftmaxTransformer,
     Solver,
 )
-from lfombench.tasks import LinearRegression, Prompts
+from lfombench.tasks import Law, LinearRegression, LogisticRegression, Prompts, Quadratic
 
 D, N, PROMPTS, DEPTH = 4, 9, 11, 3
 CPU = torch.device("cpu")
+SHAPES = ("scalar", "diagonal", "full")
 CASES: list[Solver] = [
-    ConjugateGradient(depth=DEPTH),
-    GradientDescent(depth=DEPTH),
-    GradientDescent(depth=DEPTH, step=0.1),
-    *(LinearTransformer(depth=DEPTH, preconditioner=p) for p in ("scalar", "diagonal", "full")),
-    *(Memformer(depth=DEPTH, memory="cgd", preconditioner=p) for p in ("scalar", "diagonal", "full")),
+    *(ConjugateGradient(depth=DEPTH, preconditioner=p) for p in ("identity", "covariance", "jacobi")),
+    *(GradientDescent(depth=DEPTH, step=s) for s in (0.1, "theory", "tuned", "per_layer")),
+    *(GradientDescent(depth=DEPTH, step=0.1, preconditioner=p) for p in ("covariance", "jacobi")),
+    *(
+        method(depth=DEPTH, step=s, momentum=m)
+        for method in (HeavyBall, Nesterov)
+        for s, m in ((0.1, 0.5), ("theory", "theory"), ("tuned", "per_layer"))
+    ),
+    *(Chebyshev(depth=DEPTH, interval=i) for i in ((0.1, 3.0), "theory", "tuned")),
+    LBfgs(depth=DEPTH, memory=2),
+    Newton(depth=DEPTH),
+    Ridge(depth=DEPTH),
+    Ridge(depth=DEPTH, penalty=0.3),
+    Bayes(depth=DEPTH),
+    *(Lfom(depth=DEPTH, coefficients=c, tied=t) for c in SHAPES for t in (False, True)),
+    *(LinearTransformer(depth=DEPTH, preconditioner=p) for p in SHAPES),
+    *(LinearTransformer(depth=DEPTH, preconditioner=p, looped=True) for p in SHAPES),
+    *(LinearTransformer(depth=DEPTH, preconditioner=p, heads=2, looped=l) for p in SHAPES for l in (False, True)),
+    *(Memformer(depth=DEPTH, memory="cgd", preconditioner=p) for p in SHAPES),
+    *(
+        Memformer(depth=DEPTH, memory=m, preconditioner=p, gate=g)
+        for m, p, g in zip(("lfom", "ungated", "hadamard"), SHAPES, ("diagonal", "scalar", "diagonal"), strict=True)
+    ),
+    *(Memformer(depth=DEPTH, memory=m, preconditioner="full", free=True) for m in ("lfom", "ungated")),
+    Memformer(depth=DEPTH, memory="lfom", preconditioner="scalar", looped=True, heads=3),
     *(BestLfom(depth=DEPTH, preconditioner=p) for p in ("identity", "covariance")),
+    *(BestKrylov(depth=DEPTH, preconditioner=p) for p in ("identity", "covariance")),
 ]
 TOKENS = [
-    GdPlusPlus(depth=DEPTH),
+    *(GdPlusPlus(depth=DEPTH, memory=m) for m in ("none", "cgd", "lfom")),
+    GdPlusPlus(depth=DEPTH, heads=2),
+    SoftmaxTransformer(depth=DEPTH),
     LinearTransformer(depth=DEPTH, preconditioner="full", tokens=True),
-    Memformer(depth=DEPTH, memory="cgd", preconditioner="full", tokens=True),
+    *(Memformer(depth=DEPTH, memory=m, preconditioner="full", tokens=True) for m in ("cgd", "lfom", "ungated")),
+    *(Memformer(depth=DEPTH, memory=m, preconditioner="full", gate="token") for m in ("lfom", "ungated", "hadamard")),
+    Memformer(depth=DEPTH, memory="lfom", preconditioner="diagonal", gate="diagonal", free=True, tokens=True),
 ]
 every = pytest.mark.parametrize("solver", CASES, ids=repr)
 learned = pytest.mark.parametrize("solver", [s for s in CASES if s.family == "learned"], ids=repr)
@@ -47,14 +86,30 @@ def drawn(jobs: int, dtype: torch.dtype = torch.float64) -> Prompts:
 def parameters(solver: Solver, prompts: Prompts, scale: float = 0.3):
     """Random ones, or the closed-form fit."""
     jobs, dtype = len(prompts.w_star), prompts.w_star.dtype
-    if solver.family == "bound":
+    if isinstance(solver, BestLfom):
         return solver.fit(solver.moments(prompts.problem, prompts.residual))
     random = Streams(keys([("init", i) for i in range(jobs)], CPU), dtype)
-    return solver.init(D, lambda *shape: scale * random.normal(*shape))
+    return solver.init(D, N, lambda *shape: scale * random.normal(*shape))
+
+
+def one(prompts: Prompts, j: int) -> Prompts:
+    """The j-th stream alone."""
+
+    def cut(part):
+        """Its tensors from j to j + 1."""
+        changed = {f.name: getattr(part, f.name) for f in fields(part)}
+        for name, value in changed.items():
+            if isinstance(value, torch.Tensor):
+                changed[name] = value[j : j + 1]
+            elif isinstance(value, Law | Quadratic):
+                changed[name] = cut(value)
+        return type(part)(**changed)
+
+    return cut(prompts)
 
 
 def run(solver: Solver, params, prompts: Prompts) -> torch.Tensor:
-    return torch.stack(list(solver.iterates(params, prompts.problem)))
+    return torch.stack(list(iterates(solver, params, prompts)))
 
 
 def test_every_solver_is_in_the_battery():
@@ -86,7 +141,7 @@ def test_packed_is_alone(solver):
     params = parameters(solver, prompts)
     together = run(stack([solver] * 3, torch.float64, CPU), params, prompts)
     for j in range(3):
-        alone = run(solver, {name: p[j : j + 1] for name, p in params.items()}, prompts.select([j]))
+        alone = run(solver, {name: p[j : j + 1] for name, p in params.items()}, one(prompts, j))
         assert torch.allclose(together[:, j], alone[:, 0], rtol=1e-12, atol=1e-12)
 
 
@@ -95,9 +150,9 @@ def test_further_leading_axes(solver):
     """An axis of learning rates in front of the jobs."""
     prompts = drawn(2)
     params = {name: p.expand(3, *p.shape) for name, p in parameters(solver, prompts).items()}
-    iterates = list(solver.iterates(params, prompts.problem))
+    found = list(iterates(solver, params, prompts))
     expected = run(solver, {name: p[0] for name, p in params.items()}, prompts)
-    for w, e in zip(iterates, expected, strict=True):
+    for w, e in zip(found, expected, strict=True):
         assert torch.allclose(w.expand(3, *e.shape)[2], e, rtol=1e-9, atol=1e-12)
 
 
@@ -117,7 +172,7 @@ def test_gradient_against_finite_differences(solver):
 
 @learned
 def test_zero_parameters_stay_at_zero(solver):
-    """Without steps nothing moves: alpha = 1 remains, A = eta = 0."""
+    """Without steps nothing moves: alpha = 1 and gates of 1 remain, A = eta = 0."""
     prompts = drawn(1)
     assert torch.all(run(solver, parameters(solver, prompts, scale=0.0), prompts) == 0)
 
@@ -126,9 +181,22 @@ def test_zero_parameters_stay_at_zero(solver):
 def test_from_the_optimum_nothing_moves(solver):
     """Where the gradient is 0, no first-order method leaves w_0."""
     prompts = drawn(1)
-    still = type(prompts.problem)(prompts.problem.G, torch.zeros_like(prompts.problem.b), prompts.problem.root)
-    iterates = torch.stack(list(solver.iterates(parameters(solver, prompts), still)))
-    assert torch.all(iterates == 0)
+    problem = Quadratic(prompts.problem.law, prompts.problem.G, torch.zeros_like(prompts.problem.b))
+    still = Prompts(problem, prompts.w_star, prompts.judge)
+    assert torch.all(run(solver, parameters(solver, prompts), still) == 0)
+
+
+@pytest.mark.parametrize("solver", [s for s in CASES if s.needs <= {"covariance"}], ids=repr)
+def test_on_a_logistic_risk(solver):
+    """Every method that asks for no more than a gradient and a Hessian runs, and packed is alone."""
+    task = LogisticRegression(d=D, n=N)
+    frame = task.frame(Streams(keys([("frame", i) for i in range(2)], CPU), torch.float64))
+    examples = task.examples(Streams(keys([("x", i) for i in range(2)], CPU), torch.float64), frame, PROMPTS)
+    random = Streams(keys([("init", i) for i in range(2)], CPU), torch.float64)
+    params = solver.init(D, N, lambda *shape: 0.1 * random.normal(*shape))
+    w = torch.stack(list(solver.iterates(params, examples.problem())))
+    assert w.shape == (DEPTH + 1, 2, D, PROMPTS)
+    assert torch.all(w.isfinite())
 
 
 def seen(jobs: int, dtype: torch.dtype = torch.float64) -> torch.Tensor:
@@ -144,7 +212,7 @@ def test_a_token_model_on_its_tokens(solver):
     for dtype in (torch.float32, torch.float64):
         Z = seen(3, dtype)
         params = solver.init(
-            D, lambda *s, t=dtype: 0.1 * Streams(keys([("i", j) for j in range(3)], CPU), t).normal(*s)
+            D, N, lambda *s, t=dtype: 0.1 * Streams(keys([("i", j) for j in range(3)], CPU), t).normal(*s)
         )
         y = torch.stack(list(solver.predictions(params, Z)))
         assert y.shape == (DEPTH + 1, 3, PROMPTS)

@@ -120,7 +120,7 @@ def test_a_layer_is_a_gradient_step():
 def test_learned_gradient_descent_is_the_scalar_linear_transformer():
     prompts = drawn(FIGURE_1, 20)
     eta = torch.rand(1, 3, generator=torch.Generator().manual_seed(1)).double()
-    ours = GradientDescent(depth=3).iterates({"eta": eta}, prompts.problem)
+    ours = GradientDescent(depth=3, step="per_layer").iterates({"step": eta}, prompts.problem)
     theirs = LinearTransformer(depth=3, preconditioner="scalar").iterates({"A": eta}, prompts.problem)
     for w, v in zip(ours, theirs, strict=True):
         assert torch.equal(w, v)
@@ -155,14 +155,27 @@ def test_a_memformer_given_a_prompts_coefficients_is_conjugate_gradients():
 
 
 @pytest.mark.parametrize("preconditioner", ["scalar", "diagonal", "full"])
-@pytest.mark.parametrize("name", ["linear_transformer", "memformer"])
-def test_token_form_is_the_method_form(name, preconditioner):
+@pytest.mark.parametrize(
+    "fields",
+    [
+        None,
+        {"memory": "cgd"},
+        {"memory": "lfom"},
+        {"memory": "lfom", "gate": "diagonal", "free": True},
+        {"memory": "ungated", "free": True},
+        {"memory": "ungated", "gate": "diagonal"},
+        {"memory": "hadamard"},
+        {"memory": "hadamard", "gate": "diagonal", "looped": True, "heads": 2},
+    ],
+    ids=str,
+)
+def test_token_form_is_the_method_form(fields, preconditioner):
     """Ahn et al., Lemma 1, with labels that carry noise: -[Z_l]_{d+1, n+1} = <w_l, query>, in float64."""
     given = examples(LinearRegression(d=5, n=8, spectrum=FIGURE_1.spectrum, noise=0.2), 6)
-    make = {"linear_transformer": LinearTransformer, "memformer": lambda **k: Memformer(memory="cgd", **k)}[name]
-    solver = make(depth=4, preconditioner=preconditioner)
+    make = LinearTransformer if fields is None else Memformer
+    solver = make(depth=4, preconditioner=preconditioner, **(fields or {}))
     random = Streams(keys([("init", 0), ("init", 1)], CPU), torch.float64)
-    params = solver.init(5, lambda *shape: 0.3 * random.normal(*shape))
+    params = solver.init(5, 8, lambda *shape: 0.3 * random.normal(*shape))
     by_tokens = list(solver.predictions(params, given.tokens()))
     by_method = [(w * given.query).sum(1) for w in solver.iterates(params, given.problem())]
     assert len(by_tokens) == len(by_method) == 5
@@ -172,7 +185,7 @@ def test_token_form_is_the_method_form(name, preconditioner):
 
 def test_attention_is_its_definition():
     """Attn_{P,Q}(Z) = P Z M (Z^T Q Z) with the matrices written out, B included."""
-    from lfombench.solvers.attention import attention
+    from lfombench.solvers.attention import attention, read, summary
 
     generator = torch.Generator().manual_seed(3)
     d, n = 3, 4
@@ -187,7 +200,13 @@ def test_attention_is_its_definition():
         M = torch.diag(torch.tensor([1.0] * n + [0.0])).double()
         for p in range(2):
             z = Z[0, :, :, p]
-            assert torch.allclose(attention(A, Z, given)[0, :, :, p], P @ z @ M @ (z.T @ Q @ z))
+            expected = P @ z @ M @ (z.T @ Q @ z)
+            if given is None:
+                X, y = Z[:, :-1], Z[:, -1]
+                assert torch.all(expected[:d] == 0)
+                assert torch.allclose(read(A, X, summary(X, y))[0, :, p], expected[d])
+            else:
+                assert torch.allclose(attention(A, Z, given)[0, :, :, p], expected)
 
 
 def test_gd_plus_plus_without_its_second_matrix_is_the_linear_transformer():

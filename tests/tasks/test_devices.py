@@ -33,7 +33,7 @@ def test_nothing_is_made_elsewhere(rotation, through):
     else:
         prompts = packed.examples(random, frame, 7).prompts(sampled_query=True)
     for solver in SOLVERS:
-        params = solver.init(3, random.normal)
+        params = solver.init(3, 5, random.normal)
         if solver.family == "bound":
             params = solver.fit(solver.moments(prompts.problem, prompts.residual))
         for w in stack([solver, solver], torch.float32, META).iterates(params, prompts.problem):

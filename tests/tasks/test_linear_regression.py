@@ -9,7 +9,7 @@ from scipy import stats
 
 from lfombench.harness.streams import Streams, keys
 from lfombench.tasks import LinearRegression, apply
-from lfombench.tasks.linear_regression import haar
+from lfombench.tasks.covariates import haar
 
 SPECTRUM = (1.0, 1.0, 0.5, 0.25, 1.0)
 CPU = torch.device("cpu")
@@ -34,7 +34,7 @@ def test_moments_of_G_are_those_of_a_wishart_matrix(through, rotation):
     """E G = Sigma and Var G_ij = (Sigma_ij^2 + Sigma_ii Sigma_jj) / n."""
     n, count = 20, 40_000
     prompts = drawn(LinearRegression(d=5, n=n, spectrum=SPECTRUM, rotation=rotation), count, through=through)
-    Sigma = (prompts.problem.root.squeeze(-1) @ prompts.problem.root.squeeze(-1).mT)[0]
+    Sigma = (prompts.problem.law.root.squeeze(-1) @ prompts.problem.law.root.squeeze(-1).mT)[0]
     G = prompts.problem.G[0]
     variance = (Sigma**2 + Sigma.diagonal()[:, None] * Sigma.diagonal()) / n
     assert torch.all((G.mean(-1) - Sigma).abs() < 5 * (variance / count).sqrt())
@@ -130,7 +130,7 @@ def test_a_seed_fixes_its_rotation():
     assert frame is not None
     assert torch.equal(frame, task.frame(streams("frame", count=2)))
     assert not torch.allclose(frame[0], frame[1])
-    roots = task.prompts(streams("x", count=2), frame, 3).problem.root
+    roots = task.prompts(streams("x", count=2), frame, 3).problem.law.root
     assert roots.shape == (2, 4, 4, 1)
     assert torch.equal(LinearRegression(d=4, n=4, rotation="none").frame(streams("frame"))[0], torch.eye(4).double())
 
@@ -173,7 +173,7 @@ def test_whiten_divides_by_the_covariance():
     for rotation in ("per_seed", "per_prompt"):
         task = LinearRegression(d=4, n=6, spectrum=(1.0, 0.5, 2.0, 0.1), rotation=rotation)
         problem = drawn(task, 5, through="statistics").problem
-        root = problem.root.expand(1, 4, 4, 5).movedim(-1, 1)
+        root = problem.law.root.expand(1, 4, 4, 5).movedim(-1, 1)
         g = torch.randn(1, 4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
         back = (root @ root.mT @ problem.whiten(g).movedim(-1, 1).unsqueeze(-1)).squeeze(-1).movedim(1, -1)
         assert torch.allclose(back, g)

@@ -1,0 +1,97 @@
+"""Newton's method, and estimates that solve one linear system.
+
+Newton    w+ = w - (H(w) + epsilon I)^{-1} grad R(w)          on a quadratic risk: least squares after one step
+Ridge     w  = (G + Lambda)^{-1} b                           Lambda = noise^2 / n times the precision of w*, or lambda I
+
+With a Gaussian teacher and Gaussian noise Lambda makes ridge the posterior mean: nothing can be better in the mean,
+whatever it has seen of the distribution. Of other teachers of that covariance it is the best linear estimate. Where
+there is no noise and n < d, Lambda is the limit from above, which gives the least-norm solution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+import torch
+from annotated_types import Ge
+from jaxtyping import Float
+from torch import Tensor
+
+from .algebra import hessian, solve
+from .base import Method, Params, Problem, Span
+
+LIMIT = 1e-10  # of the Hessian's mean eigenvalue: what stands for a penalty that goes to 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Newton(Method):
+    """depth: steps; on a quadratic risk all after the first stay where they are."""
+
+    family: ClassVar[Literal["classical"]] = "classical"
+
+    @property
+    def span(self) -> Span | None:
+        """Exact at once, so in no Krylov space of few steps."""
+        return None
+
+    def iterates(self, params: Params, problem: Problem) -> Iterator[Float[Tensor, "*jobs d prompts"]]:
+        """w_0 .. w_depth."""
+        w = problem.start()
+        yield w
+        for _ in range(self.depth):
+            w = w - solve(_definite(hessian(problem, w)), problem.gradient(w))
+            yield w
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ridge(Method):
+    """penalty: lambda, a number, 0 for least squares. The same answer after every step, to stand beside any depth."""
+
+    family: ClassVar[Literal["classical"]] = "classical"
+    penalty: Annotated[float, Ge(0)] = 0.0
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """A quadratic risk."""
+        return frozenset({"quadratic"})
+
+    def iterates(self, params: Params, problem: Problem) -> Iterator[Float[Tensor, "*jobs d prompts"]]:
+        """w_0 = 0, then depth times the estimate."""
+        w = problem.start()
+        yield w
+        G = hessian(problem, w)
+        identity = torch.eye(w.shape[-2], dtype=w.dtype, device=w.device).unsqueeze(-1)
+        penalty = torch.as_tensor(self.penalty, dtype=w.dtype, device=w.device)
+        w = -solve(_definite(G + penalty.reshape(-1, 1, 1, 1) * identity), problem.gradient(w))
+        for _ in range(self.depth):
+            yield w
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bayes(Method):
+    """Ridge with the penalty that teacher and noise imply: told the distribution, it is the best estimate there is."""
+
+    family: ClassVar[Literal["bound"]] = "bound"
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """A quadratic risk, and the covariance of teacher and noise."""
+        return frozenset({"quadratic", "prior"})
+
+    def iterates(self, params: Params, problem: Problem) -> Iterator[Float[Tensor, "*jobs d prompts"]]:
+        """w_0 = 0, then depth times the estimate."""
+        w = problem.start()
+        yield w
+        w = -solve(_definite(hessian(problem, w) + problem.penalty()), problem.gradient(w))
+        for _ in range(self.depth):
+            yield w
+
+
+def _definite(H: Float[Tensor, "*jobs d d prompts"]) -> Float[Tensor, "*jobs d d prompts"]:
+    """H, and so little more on its diagonal that it can be inverted."""
+    d = H.shape[-2]
+    identity = torch.eye(d, dtype=H.dtype, device=H.device).unsqueeze(-1)
+    mean = (H * identity).sum((-3, -2), keepdim=True) / d
+    return H + LIMIT * mean * identity

@@ -1,0 +1,91 @@
+"""The simulation theorem, executable: any linear first-order method is a Memformer (Dutta & Sra, arXiv 2410.07263).
+
+A method of depth k is its coefficients, scalar or diagonal:
+
+    w_{m+1} = w_0 + sum_{i <= m} Gamma_i^m grad R(w_i)        m = 0 .. k-1
+
+A Memformer with lfom memory, free gates and A_l = I makes w_{l+1} = w_l - sum_{j <= l} C_j^l grad R(w_j), so the gates
+C_j^l = Gamma_j^{l-1} - Gamma_j^l (with Gamma_l^{l-1} = 0) make its layers follow the method's points on every prompt.
+
+What this does not say: that one Memformer is conjugate gradients. Their coefficients depend on the prompt; given those
+of one prompt a Memformer follows them there, and on the next prompt it is another method. Nor does it say that
+training finds such gates.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from .base import Known, Method, Params, Problem
+from .memformer import Memformer
+
+
+def compile_lfom(
+    Gamma: Float[Tensor, "*jobs k k"] | Float[Tensor, "*jobs k k d"], *, diagonal: bool = False, tokens: bool = False
+) -> tuple[Memformer, dict[str, Tensor]]:
+    """A Memformer and its parameters, whose iterates are those of a linear first-order method.
+
+    Gamma: Gamma_i^m at [..., m, i]; what is above the diagonal is not read. diagonal: it has a further axis, R^d.
+    tokens: the Memformer in its form on tokens.
+    """
+    wide = Gamma if diagonal else Gamma.unsqueeze(-1)  # *jobs k k d or 1
+    k = wide.shape[-2]
+    gates = [
+        (wide[..., l - 1, j, :] if j < l else torch.zeros_like(wide[..., l, j, :])) - wide[..., l, j, :]
+        for l in range(k)
+        for j in range(l + 1)
+    ]
+    C = torch.stack(gates, -2)
+    gate: Literal["scalar", "diagonal"] = "diagonal" if diagonal else "scalar"
+    model = Memformer(depth=k, memory="lfom", preconditioner="scalar", gate=gate, free=True, tokens=tokens)
+    return model, {"A": torch.ones_like(wide[..., 0, :, 0]), "Gamma": C if diagonal else C.squeeze(-1)}
+
+
+def coefficients_of(method: Method, params: Params, problem: Problem | None = None) -> Float[Tensor, "*jobs k k"]:
+    """Gamma of a method whose steps are fixed scalar combinations of gradients, found by running it on gradients that
+    are unit vectors. Its points are those where it takes gradients (Nesterov's are extrapolated), and at last w_k.
+
+    problem: whose spectrum's edges give the steps, where they are `theory`.
+    """
+    like = next(iter(params.values()), torch.empty(0, dtype=torch.float64))
+    recorder = _Recorder(method.depth, like, problem, [])
+    *_, last = method.iterates(params, recorder)
+    points = [*recorder.asked[1:], last]
+    assert len(recorder.asked) == method.depth, "a gradient a step"
+    return torch.stack([point.squeeze(-1).expand(*last.shape[:-1]) for point in points], -2)
+
+
+@dataclass(frozen=True)
+class _Recorder:
+    """A problem whose k-th gradient is the k-th unit vector: what a method makes of them are its coefficients."""
+
+    depth: int
+    like: Tensor
+    problem: Problem | None
+    asked: list[Tensor]
+
+    def start(self) -> Float[Tensor, "*jobs k prompts"]:
+        return self.like.new_zeros(1, self.depth, 1)
+
+    def gradient(self, w: Float[Tensor, "*jobs k prompts"]) -> Float[Tensor, "*jobs k prompts"]:
+        self.asked.append(w)
+        unit = torch.arange(self.depth, device=w.device) == len(self.asked) - 1
+        return unit.to(w.dtype)[None, :, None]
+
+    def interval(self, known: Known) -> tuple[Tensor, Tensor]:
+        assert self.problem is not None, "steps by theory need a problem"
+        return self.problem.interval(known)
+
+    def curvature(self, p: Tensor, w: Tensor | None = None) -> Tensor:
+        raise TypeError("its coefficients depend on the prompt")
+
+    def whiten(self, g: Tensor) -> Tensor:
+        raise TypeError("it is preconditioned: its steps are no scalars times gradients")
+
+    def penalty(self) -> Tensor:
+        raise TypeError("it is no first-order method")

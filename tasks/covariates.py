@@ -1,0 +1,154 @@
+"""Covariates: what x is drawn from, and what generates w*.
+
+    x = U D z        z has mean 0 and covariance I, so Sigma = U D^2 U^T
+
+z is Gaussian; uniform on the sphere of radius sqrt(d); uniform on a cube; multivariate Student-t; or has independent
+centred gamma (chi-square) entries. Examples of a prompt are independent, or a first-order autoregression.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import torch
+from annotated_types import Ge, Gt, Le, Lt
+from jaxtyping import Float
+from torch import Tensor
+
+from .base import Fact, NonNegative, Random, Task
+from .problem import Law
+
+Degrees = Annotated[int, Ge(1), Le(1000)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Regression(Task):
+    """Labels y_i = f(x_i) + noise e_i, e ~ N(0, 1); the target f(x) at the query carries no noise.
+
+    d, n: dimension, and examples in a prompt.
+    spectrum: the diagonal of D, d numbers; left out: all ones (isotropic).
+    rotation: U is drawn once per seed, anew for each prompt, or is the identity; or once per seed as the left
+        singular factor of a matrix of uniforms on (-1, 1), as in the paper's code, which is not quite uniform.
+    noise: standard deviation of the label noise. heteroscedastic: times |z_i| / sqrt(d) of the example.
+    covariates: what z is. degrees: of freedom, for student_t (at least 3) and gamma.
+    correlation: of an example with the next, in each coordinate of z; the query is independent of the examples.
+    """
+
+    spectrum: tuple[NonNegative, ...] | None = None
+    rotation: Literal["per_seed", "per_prompt", "none", "svd"] = "per_seed"
+    noise: NonNegative = 0.0
+    heteroscedastic: bool = False
+    covariates: Literal["gaussian", "sphere", "uniform", "student_t", "gamma"] = "gaussian"
+    degrees: Degrees | None = None
+    correlation: Annotated[float, Gt(-1), Lt(1)] | None = None
+
+    def check(self) -> None:
+        """The spectrum has d entries, not all 0; degrees where they are needed."""
+        if self.spectrum is not None and len(self.spectrum) != self.d:
+            raise ValueError(f"spectrum: got {len(self.spectrum)} numbers, needs d = {self.d}")
+        if self.spectrum is not None and not any(self.spectrum):
+            raise ValueError("spectrum: all numbers are 0, so every covariate would be")
+        needs = self.covariates in ("student_t", "gamma")
+        if needs and self.degrees is None:
+            raise ValueError(f"degrees: {self.covariates} covariates need them")
+        if not needs and self.degrees is not None:
+            raise ValueError(f"degrees: {self.covariates} covariates have none; student_t and gamma do")
+        if self.covariates == "student_t" and (self.degrees or 0) < 3:
+            raise ValueError(f"degrees: got {self.degrees}; below 3 a Student-t has no variance")
+
+    @property
+    def facts(self) -> frozenset[Fact]:
+        """The risk is quadratic, its spectrum's edges are known, and Sigma^{-1} unless D has zeros."""
+        invertible = self.spectrum is None or all(self.spectrum)
+        return frozenset({"quadratic", "edges", *(("covariance",) if invertible else ())})
+
+    def frame(self, random: Random) -> Tensor | None:
+        """U: streams d d; None where each prompt has its own."""
+        if self.rotation == "per_prompt":
+            return None
+        if self.rotation == "svd":
+            factors: Tensor = torch.linalg.svd(2 * random.uniform(self.d, self.d, 1).squeeze(-1) - 1)[0]
+            return factors
+        U = haar(random, self.d, 1).squeeze(-1)
+        return U if self.rotation == "per_seed" else torch.eye(self.d).to(U).expand_as(U)
+
+    def law(self, random: Random, frame: Tensor | None, prompts: int) -> Law:
+        """Of all prompts or of each: U D, U D^{-1}, and where the spectrum of G ends."""
+        U = haar(random, self.d, prompts) if frame is None else frame.unsqueeze(-1)
+        reach = math.sqrt(self.d / self.n)
+        low, high = (1 - reach) ** 2, (1 + reach) ** 2
+        white = torch.tensor([max(low, 1e-3 * high), high], dtype=U.dtype, device=U.device).expand(len(U), 2)
+        if self.spectrum is None:
+            return Law(root=U, dual=U, edges=white, white=white)
+        D = torch.as_tensor(self.spectrum, dtype=U.dtype, device=U.device).expand(len(U), self.d)
+        wide, square = D[:, None, :, None], D.square().unbind(-1)
+        ends = torch.stack([functools.reduce(f, square) for f in (torch.minimum, torch.maximum)], -1)
+        return Law(root=U * wide, dual=U / wide, edges=white * ends, white=white)
+
+    def draw(
+        self, random: Random, prompts: int
+    ) -> tuple[Float[Tensor, "streams d n prompts"], Float[Tensor, "streams d prompts"]]:
+        """z of the examples and of the query."""
+        d, n = self.d, self.n
+        match self.covariates:
+            case "gamma":
+                assert self.degrees
+                chi = random.chi([self.degrees] * (d * (n + 1)), prompts)
+                z = (chi.square() - self.degrees) / math.sqrt(2 * self.degrees)
+                z = z.view(len(z), d, n + 1, prompts)
+            case "uniform":
+                z = math.sqrt(12) * (random.uniform(d, n + 1, prompts) - 0.5)
+            case _:
+                z = random.normal(d, n + 1, prompts)
+        if self.covariates == "sphere":
+            z = z * (math.sqrt(d) / z.square().sum(1, keepdim=True).sqrt())
+        if self.covariates == "student_t":
+            assert self.degrees
+            chi = random.chi([self.degrees] * (n + 1), prompts)
+            z = z * (math.sqrt(self.degrees - 2) / chi).unsqueeze(1)
+        examples = z[:, :, :n]
+        if self.correlation is not None:
+            rho = self.correlation
+            fresh = (1 - rho * rho) ** 0.5
+            chain = [examples[:, :, 0]]
+            for i in range(1, n):
+                chain.append(rho * chain[-1] + fresh * examples[:, :, i])
+            examples = torch.stack(chain, 2)
+        return examples, z[:, :, n]
+
+    def error(self, random: Random, z: Float[Tensor, "streams d n prompts"]) -> Float[Tensor, "streams n prompts"]:
+        """The labels' noise."""
+        e = self.noise * random.normal(*z.shape[2:])
+        return e * (z.square().sum(1) / self.d).sqrt() if self.heteroscedastic else e
+
+
+def columns(root: Tensor, M: Float[Tensor, "streams d k prompts"]) -> Float[Tensor, "streams d k prompts"]:
+    """root M."""
+    return (root.unsqueeze(-2) * M.unsqueeze(1)).sum(2)
+
+
+def haar(random: Random, d: int, prompts: int) -> Float[Tensor, "streams d d prompts"]:
+    """Rotations and reflections, uniform on O(d): a product of Householder reflections (Stewart, 1980).
+
+    If Q is uniform on O(m - 1) and M(x) e_1 = x / |x| for a Gaussian x, then M(x) diag(1, Q) is uniform on O(m).
+    """
+    Q = _sign(random.normal(1, 1, prompts))
+    for m in range(2, d + 1):
+        v = random.normal(m, prompts)
+        sign = _sign(v[:, :1])
+        v = torch.cat([v[:, :1] + sign * v.norm(dim=1, keepdim=True), v[:, 1:]], 1)
+        B = v.new_zeros(v.shape[0], m, m, prompts)
+        B[:, 0, 0] = 1
+        B[:, 1:, 1:] = Q
+        along = (v.unsqueeze(2) * B).sum(1, keepdim=True)  # v^T B
+        reflected = B - 2 * v.unsqueeze(2) * along / v.square().sum(1)[:, None, None]
+        Q = -sign.unsqueeze(2) * reflected
+    return Q
+
+
+def _sign(x: Tensor) -> Tensor:
+    """-1 or 1, never 0."""
+    return torch.where(x < 0, -torch.ones_like(x), torch.ones_like(x))

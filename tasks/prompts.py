@@ -1,0 +1,91 @@
+"""A batch of prompts: in full, as (G, b), as tokens; and how answers to them are judged.
+
+A prompt is n labelled examples (x_i, y_i) in R^d x R and a query x with its target. A gradient method sees of it only
+the gradient of the examples' risk: of a quadratic one, G = X^T X / n and b = X^T y / n. Axes as in `problem.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from .problem import Law, Logistic, Quadratic, Risk, apply
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """A batch of prompts as a first-order method meets it, and how its answers are judged.
+
+    `judge` is Sigma^{1/2} where the query is integrated out (E <w - w*, x>^2 = |judge^T (w - w*)|^2),
+    and the query itself, a d x 1 matrix per prompt, where it is sampled; then w* is any vector that gives the target
+    there. `tokens` is what a token model sees.
+    """
+
+    problem: Risk
+    w_star: Float[Tensor, "streams d prompts"]
+    judge: Float[Tensor, "streams d k some"]
+    tokens: Float[Tensor, "streams d_1 n_1 prompts"] | None = None
+
+    def residual(self, w: Float[Tensor, "*jobs d prompts"]) -> Float[Tensor, "*jobs k prompts"]:
+        """judge^T (w - w*): affine in w; its squared length is the error at the query."""
+        return apply(self.judge.transpose(-2, -3), w - self.w_star)
+
+    def target(self) -> Float[Tensor, "streams prompts"]:
+        """<w*, query> for the query among the tokens."""
+        assert self.tokens is not None
+        return (self.tokens[:, :-1, -1] * self.w_star).sum(1)
+
+    def squared_error(self, w: Float[Tensor, "*jobs d prompts"]) -> Float[Tensor, "*jobs prompts"]:
+        """Squared error at the query of every prompt."""
+        return self.residual(w).square().sum(-2)
+
+
+@dataclass(frozen=True)
+class Examples:
+    """A batch of prompts in full: the examples, the query, and what generated them.
+
+    Either w_star is given (the target is <w*, query>), or the target itself, where no vector generates it.
+    """
+
+    X: Float[Tensor, "streams d n prompts"]
+    y: Float[Tensor, "streams n prompts"]
+    query: Float[Tensor, "streams d prompts"]
+    law: Law
+    w_star: Float[Tensor, "streams d prompts"] | None = None
+    target: Float[Tensor, "streams prompts"] | None = None
+    logistic: bool = False  # labels are -1 and 1, and the risk is logistic
+
+    def withhold(self, count: int) -> Examples:
+        """The same prompts without their last `count` examples."""
+        keep = self.y.shape[-2] - count
+        return replace(self, X=self.X[..., :keep, :], y=self.y[..., :keep, :])
+
+    def problem(self) -> Risk:
+        """The examples' risk."""
+        if self.logistic:
+            return Logistic(self.law, self.X, self.y)
+        n = self.y.shape[-2]
+        G = torch.einsum("sinp,sjnp->sijp", self.X, self.X) / n
+        b = torch.einsum("sinp,snp->sip", self.X, self.y) / n
+        return Quadratic(self.law, G.contiguous(), b.contiguous())  # einsum leaves prompts first in memory
+
+    def prompts(self, *, sampled_query: bool) -> Prompts:
+        """The same prompts as a risk, judged at their own query, or over all queries where w_star is known."""
+        if self.w_star is None:
+            assert self.target is not None, "Examples need w_star or target"
+            w = self.query * (self.target / self.query.square().sum(1)).unsqueeze(1)
+            return Prompts(self.problem(), w, self.query.unsqueeze(-2))
+        return Prompts(self.problem(), self.w_star, self.query.unsqueeze(-2) if sampled_query else self.law.root)
+
+    def with_tokens(self) -> Prompts:
+        """The same prompts as tokens too, judged at their own query."""
+        return replace(self.prompts(sampled_query=True), tokens=self.tokens())
+
+    def tokens(self) -> Float[Tensor, "streams d_1 n_1 prompts"]:
+        """Z_0 = [[x_1 .. x_n, query], [y_1 .. y_n, 0]]: what a token model sees."""
+        X = torch.cat([self.X, self.query.unsqueeze(-2)], -2)
+        y = torch.cat([self.y, torch.zeros_like(self.y[..., :1, :])], -2)
+        return torch.cat([X, y.unsqueeze(-3)], -3)
