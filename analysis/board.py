@@ -2,26 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from statistics import fmean
 from typing import Any
 
 import polars as pl
 
-from .published import published
+from .published import published, undrawn
 from .results import Wanted, table
-from .statistics import mean_interval
+from .statistics import mean_interval, tenth
+from .suspect import suspects
 
 COLUMNS = 8  # depths shown at most
+EXACT = -25.0  # a log error below which it is rounding
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A solver at one depth."""
+    """A solver at one depth. Where prompts were redrawn (by data seed), low and high are the least and largest mean."""
 
     mean: float
     half_width: float | None  # of the 95 % interval over seeds
     seeds: int
     published: float | None
+    low: float | None = None
+    high: float | None = None
+    redraws: int = 1
+    tenth: float | None = None  # of the standard deviation over seeds: the band that the paper draws
+    suspect: str | None = None  # the bound that it beats and cannot
+
+    @property
+    def exact(self) -> bool:
+        """Whether the error is only rounding."""
+        return self.mean < EXACT
 
 
 @dataclass(frozen=True)
@@ -33,6 +47,11 @@ class Row:
     params: dict[int, int]  # by depth
     cells: dict[int, Cell]  # by depth
     diverged: int
+
+    @property
+    def competes(self) -> bool:
+        """Whether it is a method of so many steps; bounds and controls are not."""
+        return self.family in ("classical", "learned")
 
 
 @dataclass(frozen=True)
@@ -57,9 +76,34 @@ class Board:
         """Whether the paper has values to compare with."""
         return any(cell.published is not None for row in self.rows for cell in row.cells.values())
 
+    @property
+    def drawable(self) -> bool:
+        """Whether a chart has anything to show."""
+        return any(not cell.exact for row in self.rows for cell in row.cells.values())
+
+    @property
+    def memorised(self) -> bool:
+        """Whether it tests on what was trained on."""
+        return "test_on=training" in self.protocol
+
+    @property
+    def redraws(self) -> int:
+        """How often the prompts were drawn."""
+        return max((cell.redraws for row in self.rows for cell in row.cells.values()), default=1)
+
+    @property
+    def suspects(self) -> list[str]:
+        """Rows that beat a bound."""
+        return [
+            f"{row.solver} at depth {depth} is below {cell.suspect}"
+            for row in self.rows
+            for depth, cell in row.cells.items()
+            if cell.suspect
+        ]
+
     def leaders(self, depth: int) -> set[str]:
         """The solver with the lowest mean at a depth, and those whose interval reaches its own; bounds apart."""
-        cells = {row.solver: row.cells[depth] for row in self.rows if depth in row.cells and row.family != "bound"}
+        cells = {row.solver: row.cells[depth] for row in self.rows if depth in row.cells and row.competes}
         if not cells:
             return set()
         best = min(cells.values(), key=lambda cell: cell.mean)
@@ -76,6 +120,7 @@ class Boards:
     wanted: int
     done: int
     boards: list[Board]
+    skipped: list[dict[str, str]]
 
     @property
     def partial(self) -> bool:
@@ -87,26 +132,45 @@ class Boards:
         """Jobs whose training diverged."""
         return sum(row.diverged for board in self.boards for row in board.rows if board.test == board.task)
 
+    @property
+    def suspects(self) -> list[str]:
+        """Rows that beat a bound, on any board."""
+        return [f"{board.protocol}: {text}" for board in self.boards for text in board.suspects]
+
     def as_json(self) -> dict[str, Any]:
         """Plain values, for scripts."""
-        return asdict(self) | {"partial": self.partial}
+        return asdict(self) | {"partial": self.partial, "suspects": self.suspects}
 
 
 def boards(out: str, sweep: Wanted) -> Boards:
     """Every board of a sweep, from what the store holds of it."""
-    frame = table(out, "results").filter(pl.col("job").is_in(sweep.jobs)).drop("blocks").collect()
+    frame = table(out, "results").filter(pl.col("job").is_in(sweep.jobs)).collect()
+    jobs = table(out, "jobs").filter(pl.col("job").is_in(sweep.jobs))
+    floors = dict(jobs.select("job", "floors").collect().iter_rows())
     tests = {(job, test) for job, test in frame.select("job", "test").unique().iter_rows()}
     complete = sum(
         all((job, test) in tests for test in (task, *sweep.tests))
         for job, task in frame.select("job", "task").unique().iter_rows()
     )
+    frame = without_draws(frame)
     groups = {
         (str(task), str(test), str(protocol)): rows
-        for (task, test, protocol), rows in frame.group_by("task", "test", "protocol")
+        for (task, test, protocol), rows in frame.group_by("task", "test", "undrawn")
     }
-    order = {name: i for i, name in enumerate(sweep.protocols)}
+    order = {undrawn(name): i for i, name in reversed(list(enumerate(sweep.protocols)))}
     ordered = sorted(groups, key=lambda key: (key[0], key[1] != key[0], key[1], order.get(key[2], len(order)), key[2]))
-    return Boards(sweep.name, sweep.about, len(sweep.jobs), complete, [_board(*key, groups[key]) for key in ordered])
+    made = [_board(*key, groups[key], floors) for key in ordered]
+    return Boards(sweep.name, sweep.about, len(sweep.jobs), complete, made, sweep.skipped)
+
+
+def without_draws(frame: pl.DataFrame) -> pl.DataFrame:
+    """With a column `undrawn`: the protocol without its data seed."""
+    labels = frame["protocol"].unique().to_list()
+    names = pl.DataFrame(
+        {"protocol": labels, "undrawn": [undrawn(label) for label in labels]},
+        schema={"protocol": pl.String, "undrawn": pl.String},
+    )
+    return frame.join(names, on="protocol", how="left", maintain_order="left")
 
 
 def at_their_depth(frame: pl.DataFrame) -> pl.DataFrame:
@@ -119,22 +183,35 @@ def at_their_depth(frame: pl.DataFrame) -> pl.DataFrame:
     return rows.sort("depth").unique(key, keep="last", maintain_order=True)
 
 
-def _board(task: str, test: str, protocol: str, frame: pl.DataFrame) -> Board:
-    frame = at_their_depth(frame).sort("solver", "step", "seed")
+def _board(
+    task: str, test: str, protocol: str, frame: pl.DataFrame, floors: Mapping[str, Sequence[str] | None]
+) -> Board:
+    frame = at_their_depth(frame).sort("solver", "step", "protocol", "seed")
+    beaten = suspects(frame, {job: found or () for job, found in floors.items()})
     rows = []
     for (solver, family), mine in frame.group_by("solver", "family", maintain_order=True):
-        known = published(task, str(solver)) if test == task else {}
+        known = published(task, str(solver), protocol) if test == task else {}
         cells, params = {}, {}
         for (step,), cell in mine.group_by("step", maintain_order=True):
             depth = int(str(step))
-            values = cell["log_mse"].drop_nulls().to_list()
             params[depth] = cell["params"][0]
-            if values:
-                mean, half_width = mean_interval(values)
-                cells[depth] = Cell(mean, half_width, len(values), known.get(depth))
+            if cell["log_mse"].is_not_null().any():
+                cells[depth] = _cell(cell, known.get(depth), beaten.get((str(solver), depth)))
         diverged = mine.filter(pl.col("status") == "diverged")["job"].n_unique()
         rows.append(Row(str(solver), str(family), params, cells, diverged))
     return Board(task, test, protocol, _ranked(rows))
+
+
+def _cell(rows: pl.DataFrame, known: float | None, suspect: str | None) -> Cell:
+    """Of one solver at one depth, whose prompts were drawn once or more often."""
+    drawn = [part["log_mse"].to_list() for _, part in rows.drop_nulls("log_mse").group_by("protocol")]
+    if len(drawn) == 1:
+        mean, half_width = mean_interval(drawn[0])
+        return Cell(mean, half_width, len(drawn[0]), known, tenth=tenth(drawn[0]), suspect=suspect)
+    means = [fmean(values) for values in drawn]
+    mean, half_width = mean_interval(means)
+    seeds = max(map(len, drawn))
+    return Cell(mean, half_width, seeds, known, min(means), max(means), len(drawn), suspect=suspect)
 
 
 def _ranked(rows: list[Row]) -> list[Row]:

@@ -23,20 +23,24 @@ def colours(solvers: Iterable[str]) -> dict[str, str]:
 
 
 def loss_by_depth(board: Board, palette: dict[str, str]) -> str:
-    """Mean log loss against depth, with 95 % bands; bounds dashed, published values as hollow points. SVG."""
+    """Mean log loss against depth, with 95 % bands; bounds and controls dashed, published values as hollow points. SVG.
+
+    Errors that are only rounding are left out.
+    """
     data = pl.DataFrame(
         [
             {
                 "solver": row.solver,
-                "bound": row.family == "bound",
+                "bound": not row.competes,
                 "depth": depth,
                 "mean": cell.mean,
-                "low": cell.mean - (cell.half_width or 0),
-                "high": cell.mean + (cell.half_width or 0),
+                "low": cell.mean - (cell.half_width or 0) if cell.low is None else cell.low,
+                "high": cell.mean + (cell.half_width or 0) if cell.high is None else cell.high,
                 "published": cell.published,
             }
             for row in board.rows
             for depth, cell in sorted(row.cells.items())
+            if not cell.exact
         ],
         infer_schema_length=None,
     )

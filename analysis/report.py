@@ -11,7 +11,9 @@ from markupsafe import Markup, escape
 
 from . import charts
 from .board import Board, boards
-from .results import Wanted, audit, table
+from .comparison import compare
+from .published import TOLERANCE
+from .results import Wanted, audit, leaves, table
 
 
 def render(out: str, wanted: list[Wanted]) -> str:
@@ -20,8 +22,14 @@ def render(out: str, wanted: list[Wanted]) -> str:
         loader=jinja2.PackageLoader("lfombench.analysis", "."), autoescape=True, undefined=jinja2.StrictUndefined
     )
     environment.filters["signed"] = lambda value: f"{value:.3f}".replace("-", "\N{MINUS SIGN}")
+    environment.filters["short"] = lambda value: f"{value:.2f}".replace("-", "\N{MINUS SIGN}")
     environment.filters["breakable"] = lambda text: Markup("(<wbr>").join(map(escape, text.split("(")))
+    named, wanted = wanted, leaves(out, wanted)
     return environment.get_template("report.html.j2").render(
+        title=", ".join(sweep.name for sweep in named),
+        named=[sweep for sweep in named if sweep.parts],
+        compared=compare(out, wanted),
+        tolerance=TOLERANCE,
         sweeps=[_sweep(out, sweep) for sweep in wanted],
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         machines=_machines(out, wanted),
@@ -39,7 +47,7 @@ def _sweep(out: str, sweep: Wanted) -> dict[str, Any]:
             {
                 "board": board,
                 "palette": palette,
-                "chart": charts.loss_by_depth(board, palette) if any(row.cells for row in board.rows) else None,
+                "chart": charts.loss_by_depth(board, palette) if board.drawable else None,
                 "curves": _curves(out, sweep, board, palette) if board.test == board.task else [],
             }
             for board in found.boards
@@ -49,6 +57,8 @@ def _sweep(out: str, sweep: Wanted) -> dict[str, Any]:
 
 def _curves(out: str, sweep: Wanted, board: Board, palette: dict[str, str]) -> list[dict[str, Any]]:
     """A chart of training losses for each depth."""
+    if board.redraws > 1:
+        return []
     jobs = table(out, "jobs").filter(
         pl.col("job").is_in(sweep.jobs) & (pl.col("task") == board.task) & (pl.col("protocol") == board.protocol)
     )

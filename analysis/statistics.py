@@ -16,3 +16,11 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[fl
         return mean, None
     variance = math.fsum((v - mean) ** 2 for v in values) / (n - 1)
     return mean, float(stdtrit(n - 1, (1 + confidence) / 2)) * math.sqrt(variance / n)
+
+
+def tenth(values: Sequence[float]) -> float | None:
+    """A tenth of the standard deviation: what the paper draws as a band; none from fewer than two values."""
+    if len(values) < 2:
+        return None
+    mean = math.fsum(values) / len(values)
+    return math.sqrt(math.fsum((v - mean) ** 2 for v in values) / len(values)) / 10

@@ -30,6 +30,7 @@ from .profile import span
 from .program import program
 from .step import Step, Tensors, named, under
 from .streams import Streams, keys
+from .warm import closed_form
 
 CURVE_POINTS = 100  # of a training curve, about
 STEPS = 500  # training steps between two looks at what came of them
@@ -187,4 +188,5 @@ def initial(pack: Pack, device: torch.device) -> Tensors:
                 f"{type(solver).__name__}.init gave {name} of shape {tuple(p.shape)}, "
                 f"needs ({trials}, {len(pack.jobs)}, ...): make it with normal(...), which puts the jobs in front"
             )
-    return {name: p.clone() for name, p in params.items()}
+    start = closed_form(pack, device) or {}
+    return {name: start.get(name, p).to(p.dtype).expand_as(p).clone() for name, p in params.items()}

@@ -22,7 +22,7 @@ from .errors import SpecError, nearest
 from .protocol import OWN, PROTOCOLS, Protocol
 
 T = TypeVar("T")
-FAMILIES = ("classical", "learned", "bound")
+FAMILIES = ("classical", "learned", "bound", "control")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +65,20 @@ class Job:
     def id(self) -> str:
         """Twenty hexadecimal digits that depend on the canonical form alone."""
         return digest(self.spec)
+
+    @property
+    def floors(self) -> list[str]:
+        """Labels of bounds that a solver of this kind cannot beat in the mean, on prompts of the job's own task.
+
+        None where it is tested on what it was trained on.
+        """
+        if self.protocol.test_on == "training" or self.solver.family in ("bound", "control"):
+            return []
+        found, span = ["bayes"] if "bayes" in self.task.facts else [], self.solver.span
+        if span and "quadratic" in self.task.facts:
+            found += [f"best_lfom(preconditioner={span.known})"] if span.fixed else []
+            found += [f"best_krylov(preconditioner={span.known})"] if "linear" in self.task.facts else []
+        return found
 
     @functools.cached_property
     def trials(self) -> tuple[dict[str, float], ...]:

@@ -26,10 +26,10 @@ def status(out: str, sweep: str | None, as_json: bool) -> None:
     import polars as pl
 
     from lfombench.analysis.board import boards
-    from lfombench.analysis.results import table
+    from lfombench.analysis.results import leaves, table
 
     rows = []
-    for wanted in wanted_sweeps(out, sweep):
+    for wanted in leaves(out, wanted_sweeps(out, sweep)):
         found = boards(out, wanted)
         failed = (
             table(out, "jobs")
@@ -60,10 +60,11 @@ def status(out: str, sweep: str | None, as_json: bool) -> None:
 def board(out: str, sweep: str | None, as_json: bool) -> None:
     """Show the leaderboards of a store."""
     from lfombench.analysis.board import boards
+    from lfombench.analysis.results import leaves
 
     from .show import console, show_boards
 
-    found = [boards(out, wanted) for wanted in wanted_sweeps(out, sweep)]
+    found = [boards(out, wanted) for wanted in leaves(out, wanted_sweeps(out, sweep))]
     if as_json:
         click.echo(json.dumps([each.as_json() for each in found], indent=1))
         return

@@ -9,7 +9,7 @@ import platform
 import socket
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -23,6 +23,7 @@ from . import engine, schema
 from .cost import prior, structure
 from .job import Job, label
 from .pack import Pack
+from .portrait import conjugacy, residual_polynomials
 from .probe import parts
 from .profile import Span, span, split, taken
 
@@ -45,6 +46,10 @@ def execute(pack: Pack, device: torch.device) -> Outcome:
     begin, peak = time.perf_counter(), Peak(device)
     trained, tested = engine.run(pack, device)
     results: Rows = []
+    settled = replace(pack, jobs=tuple(trained.jobs))
+    with span("portrait"):
+        directions = conjugacy(settled, trained.params, device)
+        polynomials = residual_polynomials(settled, trained.params, device)
     for task, squared_error in tested:
         for j, job in enumerate(pack.jobs):
             if task == job.task:
@@ -55,10 +60,15 @@ def execute(pack: Pack, device: torch.device) -> Outcome:
             row = _names(job) | _fate(trained, j, reason)
             row |= {"family": job.solver.family, "test": label(task or job.task)}
             with span("rows"):
-                results += [row | loss for loss in _losses(squared_error[j].cpu().numpy(), reason is not None)]
+                losses = _losses(squared_error[j].cpu().numpy(), reason is not None)
+                for loss, cosine in zip(losses, directions[j], strict=True):
+                    results.append(row | loss | ({"conjugacy": cosine} if task is None else {}))
     cost = _cost(pack, device, time.perf_counter() - begin, peak.bytes()) | {"engine": trained.engine}
     jobs = [
-        _names(job) | _fate(trained, j, trained.diverged[j]) | cost | {"spec": spec(job), **_tuned(job, trained, j)}
+        _names(job)
+        | _fate(trained, j, trained.diverged[j])
+        | cost
+        | {"spec": spec(job), "floors": job.floors, "polynomial": polynomials[j], **_tuned(job, trained, j)}
         for j, job in enumerate(pack.jobs)
     ]
     losses, norms = trained.losses.T.tolist(), trained.gradient_norms.T.tolist()

@@ -65,7 +65,8 @@ def run(
     finally:
         terminal.stop()
     found = terminal.boards()
-    show_boards(terminal.console, found)
+    for each in found:
+        show_boards(terminal.console, each)
     for name, reason in summary.failed[:3]:
         click.echo(f"failed: {name}\n{reason}", err=True)
     if summary.failed:
@@ -83,7 +84,7 @@ def run(
     took = f"{counted(tried, 'job')} in {duration(summary.seconds)}" if tried else "nothing to run"
     runs = f"; runs: lfombench ui --out {out}" if mlflow is None and "://" not in out else ""
     click.echo(f"{took}; report: {path}{runs}")
-    sys.exit(summary.exit_code)
+    sys.exit(3 if any(each.suspects for each in found) else summary.exit_code)
 
 
 @click.command()

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lfombench.analysis.board import Board, Boards, Cell, boards
-from lfombench.analysis.results import sweeps
+from lfombench.analysis.results import leaves, sweeps
 
 if TYPE_CHECKING:
     from .launch import Plan
@@ -49,6 +49,7 @@ def expected(estimate: Estimate) -> str:
 
 def show_boards(console: Console, found: Boards) -> None:
     """Every board of a sweep."""
+    console.print(Text(found.sweep, style="bold"))
     for board in found.boards:
         console.print(_table(board, narrow=console.width < 56 + 17 * len(board.depths)))
     if found.boards:
@@ -59,6 +60,10 @@ def show_boards(console: Console, found: Boards) -> None:
             style="dim",
             highlight=False,
         )
+    for text in found.suspects:
+        console.print(Text(f"suspect: {text}", style="bold red"))
+    if found.skipped:
+        console.print(f"{counted(len(found.skipped), 'combination')} skipped, as the sweep asks", style="dim")
     if found.partial:
         console.print(
             Text(f"partial: {found.done} of {found.wanted} jobs of {found.sweep} are done", style="bold yellow")
@@ -89,23 +94,29 @@ def _table(board: Board, narrow: bool) -> Table:
         made.add_column(str(depth), justify="right", no_wrap=True)
     for row in board.rows:
         name = Text(row.solver.replace("(", "\n  (") if narrow else row.solver)
-        if row.family == "bound":
-            name.append("  bound", style="dim")
+        if not row.competes:
+            name.append(f"  {row.family}", style="dim")
         if row.diverged:
             name.append(f"  {row.diverged} diverged", style="bold red")
         cells = [_cell(row.cells.get(depth), row.solver in board.leaders(depth), narrow) for depth in board.depths]
-        made.add_row(name, *cells, style="italic" if row.family == "bound" else "")
+        made.add_row(name, *cells, style="" if row.competes else "italic")
     return made
 
 
 def _cell(cell: Cell | None, best: bool, narrow: bool) -> Text:
     if cell is None:
         return Text()
+    if cell.exact:
+        return Text("exact", style="bold green" if best else "")
     text = Text(f"{cell.mean:.3f}", style="bold green" if best else "")
-    if cell.half_width is not None:
+    if cell.redraws > 1:
+        text.append(f"{chr(10) if narrow else ' '}{cell.low:.2f}..{cell.high:.2f}", style="not bold dim")
+    elif cell.half_width is not None:
         text.append(f"{chr(10) if narrow else ' '}±{cell.half_width:.3f}", style="not bold dim")
     if cell.published is not None:
         text.append(f"\n({cell.published:.2f})" if narrow else f" ({cell.published:.2f})", style="not bold dim")
+    if cell.suspect:
+        text.append(" suspect", style="bold red")
     return text
 
 
@@ -154,7 +165,8 @@ class Terminal:
             sys.stdout.flush()
         if elapsed > self.next_board and self.jobs < self.plan.to_run:
             self.next_board = 4 * elapsed
-            show_boards(self.console, self.boards())
+            for found in self.boards():
+                show_boards(self.console, found)
 
     def tracking(self, tracker: Tracker) -> None:
         """Wait for MLflow in sight."""
@@ -168,10 +180,10 @@ class Terminal:
             self.bar.stop()
             self.bar = None
 
-    def boards(self) -> Boards:
-        """The sweep's boards as they are now."""
-        [wanted] = sweeps(self.store.out, self.plan.sweep.name)
-        return boards(self.store.out, wanted)
+    def boards(self) -> list[Boards]:
+        """The boards of the sweep and its parts as they are now."""
+        out = self.store.out
+        return [boards(out, wanted) for wanted in leaves(out, sweeps(out, self.plan.sweep.name))]
 
     def _left(self, elapsed: float) -> float:
         """Seconds left, by the rate since the first pack; the plan's counts as much as a twentieth of the work."""

@@ -66,10 +66,10 @@ class Solver(ABC):
     """Something with `depth` steps or layers.
 
     family: classical (nothing is fitted), learned (parameters trained by the engine), bound (told what no method can
-    know, or fitted in closed form).
+    know, or fitted in closed form), control (solves a prompt outright, whatever its number of steps).
     """
 
-    family: ClassVar[Literal["classical", "learned", "bound"]]
+    family: ClassVar[Literal["classical", "learned", "bound", "control"]]
     depth: Depth
 
     def check(self, d: int, n: int) -> None:

@@ -20,6 +20,7 @@ from torch import Tensor
 from .algebra import Shape, matrices, precondition, preconditioner
 from .attention import read, summary
 from .base import Method, Normal, Params, Problem, Span
+from .best_lfom import BestLfom
 
 
 class Attentive(Method):
@@ -67,13 +68,40 @@ class Attentive(Method):
 @dataclass(frozen=True, kw_only=True)
 class LinearTransformer(Attentive):
     """preconditioner: A_l = a_l I ("scalar"), a diagonal, or any matrix. looped: one A for all layers. heads: whose A
-    add up. tokens: the form on tokens; the numbers are the same, up to the query being sampled.
+    add up. start: of training, small random numbers, or the best method in closed form, A_l = M / r_l with the roots
+    r_l of its residual polynomial and M the identity or, where A is full, Sigma^{-1}. tokens: the form on tokens; the
+    numbers are the same, up to the query being sampled.
     """
 
     preconditioner: Shape
     looped: bool = False
     heads: Annotated[int, Ge(1)] = 1
+    start: Literal["random", "bound"] = "random"
     tokens: bool = False
+
+    def check(self, d: int, n: int) -> None:
+        """A bound to start from."""
+        if self.start == "bound" and (self.preconditioner == "diagonal" or self.looped or self.heads > 1):
+            raise ValueError("start: a bound to start from needs one scalar or full A for each layer")
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What the bound needs that it starts from."""
+        return self.bound.needs if self.bound else frozenset()
+
+    @property
+    def bound(self) -> BestLfom | None:
+        """The method that training starts from."""
+        if self.start == "random":
+            return None
+        return BestLfom(depth=self.depth, preconditioner="covariance" if self.preconditioner == "full" else "identity")
+
+    def layers(self, r: Float[Tensor, "jobs depth"], inverse: Float[Tensor, "jobs d d"] | None) -> Params:
+        """The parameters of w_{l+1} = w_l - M (G w_l - b) / r_l; inverse: Sigma^{-1}."""
+        if self.preconditioner == "scalar":
+            return {"A": 1 / r}
+        assert inverse is not None
+        return {"A": inverse[:, None] / r[..., None, None]}
 
     def iterates(self, params: Params, problem: Problem) -> Iterator[Float[Tensor, "*jobs d prompts"]]:
         """w_0 .. w_depth."""

@@ -49,7 +49,7 @@ class Newton(Method):
 class Ridge(Method):
     """penalty: lambda, a number, 0 for least squares. The same answer after every step, to stand beside any depth."""
 
-    family: ClassVar[Literal["classical"]] = "classical"
+    family: ClassVar[Literal["control"]] = "control"
     penalty: Annotated[float, Ge(0)] = 0.0
 
     @property

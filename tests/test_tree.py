@@ -36,11 +36,13 @@ ORDER = [
         "track",
         "store",
         "record",
+        "portrait",
         "audit",
         "plan",
         "cost",
         "probe",
         "engine",
+        "warm",
         "kept",
         "evaluate",
         "adam",
@@ -153,6 +155,6 @@ def test_every_folder_is_mapped_typed_and_documented():
 def test_the_installed_package_has_its_sweeps_and_command():
     from lfombench.harness.parse import shipped
 
-    assert {"fig1", "fig1_redraws"} <= set(shipped())
+    assert {"fig1", "paper", "redraws"} <= set(shipped())
     [script] = [e for e in importlib.metadata.distribution("lfombench").entry_points if e.name == "lfombench"]
     assert script.load().__name__ == "main"

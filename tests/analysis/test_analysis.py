@@ -13,7 +13,8 @@ import pytest
 from scipy import stats
 
 from lfombench.analysis.board import boards
-from lfombench.analysis.published import FIGURE_1, PUBLISHED, published
+from lfombench.analysis.comparison import compare
+from lfombench.analysis.published import FIGURE_1, PUBLISHED, drawn, published, undrawn
 from lfombench.analysis.report import render
 from lfombench.analysis.results import NoStore, sweeps, table
 from lfombench.analysis.statistics import mean_interval
@@ -68,7 +69,8 @@ def store(tmp_path, rows, jobs=None) -> str:
     ]
     pq.write_table(pa.Table.from_pylist(filled, schema=schema.arrow("results")), out / "results" / "a.parquet")
     ids = jobs or sorted({row["job"] for row in filled})
-    wanted = {"name": "made", "about": "", "jobs": ids, "protocols": ["p"], "tasks": ["t"], "tests": []}
+    wanted = {"name": "made", "about": "", "jobs": ids, "protocols": ["p"], "tests": [], "skipped": []}
+    wanted |= {"axis": None, "parts": []}
     (out / "sweeps" / "made.json").write_text(json.dumps(wanted))
     return str(out)
 
@@ -137,15 +139,155 @@ def test_a_folder_without_results(tmp_path):
         sweeps(str(tmp_path))
 
 
-def test_published_values_belong_to_solvers_and_tasks_of_fig1():
-    sweep = load("fig1")
-    labels = {label(solver) for solver in sweep.solvers}
-    assert label(sweep.tasks[0]) == FIGURE_1
-    for figure, task, solver, values in PUBLISHED:
-        assert task == FIGURE_1
-        assert solver in labels, figure
-        assert published(task, solver) == dict(enumerate(values, start=1))
-    assert published(FIGURE_1, "best_lfom(preconditioner=identity)") == {}
+def test_every_published_value_is_of_a_job_that_ships():
+    """Task, solver and protocol of each row, as `paper` runs them."""
+    known = {(label(job.task), label(job.solver), undrawn(label(job.protocol))) for job in load("paper").jobs()}
+    for row in PUBLISHED:
+        assert (row.task, row.solver, row.protocol) in known, row.name
+        assert published(row.task, row.solver, row.protocol) == dict(enumerate(row.values, start=1))
+        for quirk in row.quirks:
+            assert (row.task, quirk.solver, quirk.protocol) in known, row.name
+    assert published(FIGURE_1, "best_lfom(preconditioner=identity)", "published") == {}
+
+
+@pytest.mark.parametrize(
+    ("label", "without", "seed"),
+    [
+        ("published", "published", None),
+        ("published(data_seed=3)", "published", 3),
+        ("published(batch=10, data_seed=-12, test_on=training)", "published(batch=10, test_on=training)", -12),
+        ("published(data_seed=3, dtype=float64)", "published(dtype=float64)", 3),
+        ("published(batch=10, data_seed=3)", "published(batch=10)", 3),
+    ],
+)
+def test_a_protocol_without_its_data_seed(label, without, seed):
+    assert undrawn(label) == without
+    assert drawn(label) == seed
+
+
+def redrawn(solver: str, step: int, seed: int, draw: int, loss: float, **more) -> dict:
+    """A row of a redraw of published prompts."""
+    return {
+        "job": f"{solver}-{step}-{seed}-{draw}",
+        "task": FIGURE_1,
+        "test": FIGURE_1,
+        "protocol": f"published(data_seed={draw})",
+        "solver": solver,
+        "family": "classical",
+        "depth": 4,
+        "step": step,
+        "seed": seed,
+        "log_mse": loss,
+        "mse_normalised": 0.1,
+        "params": 0,
+        "status": "done",
+    } | more
+
+
+def by_hand(tmp_path, rows, floors=None) -> str:
+    """A store of these rows, and of their jobs."""
+    out = store(tmp_path, [])
+    jobs = [
+        {"job": row["job"], "status": "done", "floors": (floors or {}).get(row["solver"], []), "solver": row["solver"]}
+        for row in {row["job"]: row for row in rows}.values()
+    ]
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema.arrow("results")), f"{out}/results/b.parquet")
+    pq.write_table(pa.Table.from_pylist(jobs, schema=schema.arrow("jobs")), f"{out}/jobs/b.parquet")
+    wanted = {"name": "made", "about": "", "jobs": [job["job"] for job in jobs], "protocols": [], "tests": []}
+    with open(f"{out}/sweeps/made.json", "w") as file:
+        json.dump(wanted | {"skipped": [], "axis": None, "parts": []}, file)
+    return out
+
+
+def test_redraws_of_the_prompts_are_one_board_with_a_range(tmp_path):
+    losses = {draw: 0.5 + 0.1 * draw for draw in range(5)}
+    rows = [
+        redrawn("conjugate_gradient", 1, seed, draw, loss + 0.01 * seed)
+        for draw, loss in losses.items()
+        for seed in (0, 1)
+    ]
+    out = by_hand(tmp_path, rows)
+    [board] = boards(out, sweeps(out)[0]).boards
+    assert board.protocol == "published"
+    assert board.redraws == 5
+    cell = board.rows[0].cells[1]
+    assert (cell.mean, cell.low, cell.high, cell.published) == pytest.approx((0.705, 0.505, 0.905, 0.73))
+    html = render(out, sweeps(out))
+    assert "0.51 to 0.91" in html
+    assert "drawn 5 times" in html
+
+
+@pytest.mark.parametrize(("shift", "verdict"), [(0.0, "inside"), (-1.0, "outside")])
+def test_a_published_value_lies_inside_the_redraws_or_not(tmp_path, shift, verdict):
+    rows = [redrawn("conjugate_gradient", 1, 0, draw, 0.6 + 0.02 * draw + shift) for draw in range(10)]
+    out = by_hand(tmp_path, rows)
+    [one] = compare(out, sweeps(out))
+    assert (one.row.figure, one.depth, one.value) == ("1a", 1, 0.73)
+    assert one.verdict == verdict
+    assert one.ours.redraws == 10
+    assert verdict in render(out, sweeps(out))
+
+
+def test_a_value_outside_is_explained_by_the_run_that_toggles_its_quirk(tmp_path):
+    """Ten prompts: 20 redraws miss the paper's value, 200 more reach it; only those of the first kind are ours."""
+    named = {"protocol": None}
+    rows = []
+    for draw in (*range(20), *range(1000, 1010)):
+        named["protocol"] = f"published(batch=10, data_seed={draw}, test_on=training)"
+        loss = -1.2 if draw == 1005 else 0.1
+        rows.append(redrawn("conjugate_gradient", 1, 0, draw, loss, **named))
+    out = by_hand(tmp_path, rows)
+    [one] = [one for one in compare(out, sweeps(out)) if one.depth == 1]
+    assert one.verdict == "explained"
+    assert (one.ours.low, one.ours.redraws, one.toggled.low, one.toggled.redraws) == (0.1, 20, -1.2, 30)
+    assert one.quirk.why in render(out, sweeps(out))
+
+
+def test_what_beats_its_bound_is_suspect_and_what_is_lucky_is_not(tmp_path):
+    generator = np.random.default_rng(0)
+    limit = generator.chisquare(1, 64)
+    noise = generator.normal(0, 0.3, 64)
+    kinds = {
+        "honest": limit + 0.1,
+        "lucky": limit + noise - noise.mean() - 0.05,  # below, but by less than its spread allows
+        "too good": limit - 0.2 + 0.01 * noise,
+        "unrelated": limit - 0.2 + 0.01 * noise,
+        "best_lfom(preconditioner=identity)": limit,
+    }
+    rows = [
+        redrawn(
+            name,
+            1,
+            0,
+            0,
+            float(np.log(max(blocks.mean(), 1e-9))),
+            blocks=blocks.tolist(),
+            family="bound" if "best" in name else "classical",
+        )
+        for name, blocks in kinds.items()
+    ]
+    floors = {name: ["best_lfom(preconditioner=identity)"] for name in ("honest", "lucky", "too good")}
+    out = by_hand(tmp_path, rows, floors)
+    found = boards(out, sweeps(out)[0])
+    assert found.suspects == ["published: too good at depth 1 is below best_lfom(preconditioner=identity)"]
+    assert "Suspect: published: too good" in render(out, sweeps(out))
+    assert found.as_json()["suspects"] == found.suspects
+
+
+def test_a_fitted_bound_bounds_nothing_on_another_task(tmp_path):
+    limit = np.random.default_rng(0).chisquare(1, 64)
+    rows = [
+        redrawn(name, 1, 0, 0, 0.0, test="shifted", blocks=blocks.tolist(), family=family)
+        for name, blocks, family in (
+            ("good", limit / 2, "classical"),
+            ("best_lfom(preconditioner=identity)", limit, "bound"),
+            ("bayes", limit, "bound"),
+        )
+    ]
+    fitted = by_hand(tmp_path, rows, {"good": ["best_lfom(preconditioner=identity)"]})
+    assert boards(fitted, sweeps(fitted)[0]).suspects == []
+    told = by_hand(tmp_path / "told", rows, {"good": ["bayes"]})
+    assert boards(told, sweeps(told)[0]).suspects == ["published: good at depth 1 is below bayes"]
 
 
 def test_the_tables_agree_with_the_boards(finished):

@@ -1,0 +1,99 @@
+"""The paper's numbers beside ours: as published, over redraws of its prompts; rigorous; and the bound."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import fmean
+
+import polars as pl
+
+from .board import at_their_depth, without_draws
+from .published import PUBLISHED, REDRAWS, TOLERANCE, Published, Quirk, drawn
+from .results import Wanted, table
+
+
+@dataclass(frozen=True)
+class Redrawn:
+    """A loss over redraws of the prompts: each the mean over seeds."""
+
+    mean: float
+    low: float
+    high: float
+    redraws: int
+
+    def holds(self, value: float) -> bool:
+        """Whether a value that was read off a figure lies within."""
+        return self.low - TOLERANCE <= value <= self.high + TOLERANCE
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One published number."""
+
+    row: Published
+    depth: int
+    value: float
+    ours: Redrawn | None
+    rigorous: float | None
+    bound: tuple[str, float] | None
+    quirk: Quirk | None
+    toggled: Redrawn | None
+
+    @property
+    def verdict(self) -> str:
+        """inside, explained, outside; or missing."""
+        if self.ours is None:
+            return "missing"
+        if self.ours.holds(self.value):
+            return "inside"
+        return "explained" if self.toggled and self.toggled.holds(self.value) else "outside"
+
+
+def compare(out: str, wanted: list[Wanted]) -> list[Compared]:
+    """Every published number that these sweeps have something to say of."""
+    ids = list({job for sweep in wanted for job in sweep.jobs})
+    frame = (
+        table(out, "results")
+        .filter(pl.col("job").is_in(ids) & (pl.col("task") == pl.col("test")) & pl.col("log_mse").is_not_null())
+        .select("task", "test", "protocol", "solver", "family", "depth", "step", "seed", "log_mse")
+        .collect()
+    )
+    rows = without_draws(at_their_depth(frame))
+    means = rows.group_by("task", "solver", "step", "undrawn", "protocol").agg(pl.col("log_mse").mean())
+    losses: dict[tuple[str, str, int, str], dict[int | None, float]] = {}
+    for task, solver, step, name, protocol, loss in means.sort("protocol").iter_rows():
+        losses.setdefault((task, solver, step, name), {})[drawn(protocol)] = loss
+    jobs = table(out, "jobs").filter(pl.col("job").is_in(ids))
+    floors = dict(jobs.select("solver", "floors").unique("solver").collect().iter_rows())
+
+    def redrawn(task: str, solver: str, depth: int, protocol: str, every: bool = False) -> Redrawn | None:
+        by_draw = losses.get((task, solver, depth, protocol), {})
+        found = [loss for seed, loss in by_draw.items() if every or seed in REDRAWS] or list(by_draw.values())
+        return Redrawn(fmean(found), min(found), max(found), len(found)) if found else None
+
+    def bound(row: Published, depth: int) -> tuple[str, float] | None:
+        known = [f for f in floors.get(row.solver) or () if f.startswith("best_lfom")]
+        for name in (*known, "best_lfom(preconditioner=covariance)"):
+            found = redrawn(row.task, name, depth, "rigorous")
+            if found:
+                return name, found.mean
+        return None
+
+    made = []
+    for row in PUBLISHED:
+        for depth, value in enumerate(row.values, start=1):
+            quirk = next((quirk for quirk in row.quirks if depth in quirk.depths), None)
+            rigorous = redrawn(row.task, row.solver, depth, "rigorous")
+            one = Compared(
+                row,
+                depth,
+                value,
+                redrawn(row.task, row.solver, depth, row.protocol),
+                rigorous.mean if rigorous else None,
+                bound(row, depth),
+                quirk,
+                redrawn(row.task, quirk.solver, depth, quirk.protocol, quirk.every_draw) if quirk else None,
+            )
+            if one.ours or one.rigorous is not None:
+                made.append(one)
+    return made
