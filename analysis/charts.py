@@ -10,7 +10,7 @@ import altair as alt
 import polars as pl
 import vl_convert as vlc
 
-from .board import Board
+from .board import EXACT, Board
 
 WIDTH, HEIGHT = 400, 280
 # Okabe and Ito's colours, which the colour-blind can tell apart; yellow left out, too faint on white
@@ -61,6 +61,20 @@ def loss_by_depth(board: Board, palette: dict[str, str]) -> str:
             )
         )
     return _svg(alt.layer(*layers))
+
+
+def along(data: pl.DataFrame, title: str, palette: dict[str, str]) -> str:
+    """Mean log loss against a field of the sweep, with 95 % bands. data: as of `axis.Along`. SVG."""
+    numbers = data["x"].dtype.is_numeric()
+    low, high = (float(x) if numbers else 0.0 for x in (data["x"].min(), data["x"].max()))  # type: ignore[arg-type]
+    wide: dict[str, Any] = {"type": "log", "nice": False} if low > 0 and high > 20 * low else {"zero": False}
+    axis = alt.X("x:Q", title=title, scale=alt.Scale(**wide)) if numbers else alt.X("x:N", title=title, sort=None)
+    base = alt.Chart(data.filter(pl.col("mean") > EXACT)).encode(x=axis, color=_colour(palette))
+    y = alt.Y("mean:Q", title="log mean squared error", scale=alt.Scale(zero=False))
+    bands = base.mark_area(opacity=0.18).encode(y=alt.Y("low:Q", title="log mean squared error"), y2="high:Q")
+    dash = alt.StrokeDash("competes:N", scale=alt.Scale(domain=[True, False], range=[[1, 0], [6, 4]]), legend=None)
+    lines = base.mark_line(strokeWidth=2).encode(y=y, strokeDash=dash)
+    return _svg(alt.layer(bands, lines, base.mark_point(filled=True).encode(y=y)))
 
 
 def training(curves: pl.DataFrame, palette: dict[str, str]) -> str:

@@ -42,6 +42,13 @@ class Published:
 
 _MANY = "a batch of 10 prompts decides nothing: of 200 redraws some are as low"
 _UNTIED = "the notebook that memorises 10 prompts trains coefficients that are not tied"
+_STAGE = Quirk(
+    (1, 2, 3, 4),
+    "gd_plus_plus",
+    "published(renew=100, beta1=0.99, beta2=0.9, clip=0.01)",
+    "this figure is of the stage that the text describes: new prompts every 100 steps, gradients clipped",
+)
+_GD_MEMORY = "gd_plus_plus(memory=cgd)"
 _SCALAR = "memformer(memory=cgd, preconditioner=scalar)"
 _HEADS = "memformer(memory=cgd, preconditioner=scalar, heads=5)"
 _TOKEN = "memformer(memory=lfom, preconditioner=full, gate=token)"
@@ -83,6 +90,10 @@ PUBLISHED: tuple[Published, ...] = (
         TEN,
         (Quirk((1,), _HEADS, TEN, _MANY, every_draw=True),),
     ),
+    Published("3a", "GD++", FIGURE_1, "gd_plus_plus", (0.46, -0.60, -1.45, -2.13), quirks=(_STAGE,)),
+    Published("3a", "GD++, memory", FIGURE_1, _GD_MEMORY, (0.46, -0.60, -1.58, -2.57), quirks=(_STAGE,)),
+    Published("3b", "GD++", ISOTROPIC, "gd_plus_plus", (0.30, -1.88, -3.93, -4.40), quirks=(_STAGE,)),
+    Published("3b", "GD++, memory", ISOTROPIC, _GD_MEMORY, (0.30, -1.90, -4.22, -4.83), quirks=(_STAGE,)),
     Published("appendix", "Nesterov", FIGURE_1, "nesterov(step=0.57, momentum=0.9)", (0.92, 0.51, 0.28, 0.06)),
     Published("appendix", "heavy ball", FIGURE_1, "heavy_ball(step=0.095, momentum=0.9)", (1.46, 1.24, 0.98, 0.77)),
     Published(

@@ -10,6 +10,7 @@ import polars as pl
 from markupsafe import Markup, escape
 
 from . import charts
+from .axis import along
 from .board import Board, boards
 from .comparison import compare
 from .published import TOLERANCE
@@ -41,8 +42,10 @@ def _sweep(out: str, sweep: Wanted) -> dict[str, Any]:
     palette = charts.colours({row.solver for board in found.boards for row in board.rows})
     return {
         "boards": found,
+        "palette": palette,
         "calibration": _calibration(out, sweep),
         "audit": audit(out, sweep.name),
+        "along": _along(out, sweep, palette),
         "sections": [
             {
                 "board": board,
@@ -51,6 +54,23 @@ def _sweep(out: str, sweep: Wanted) -> dict[str, Any]:
                 "curves": _curves(out, sweep, board, palette) if board.test == board.task else [],
             }
             for board in found.boards
+        ],
+    }
+
+
+def _along(out: str, sweep: Wanted, palette: dict[str, str]) -> dict[str, Any] | None:
+    """Charts and a table of losses against the field that a sweep varies."""
+    found = along(out, sweep)
+    if found is None:
+        return None
+    return {
+        "name": found.name,
+        "depth": found.depth,
+        "values": found.values,
+        "rows": found.rows(),
+        "charts": [
+            (split, charts.along(found.data.filter(pl.col("split") == split), found.name, palette))
+            for split in found.splits
         ],
     }
 

@@ -30,6 +30,7 @@ class Wanted:
     tests: list[str]
     skipped: list[dict[str, str]]
     axis: str | None
+    split: str | None
     parts: list[str]  # sweeps whose jobs are also this one's
 
 

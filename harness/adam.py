@@ -13,13 +13,16 @@ from .protocol import Protocol
 from .step import Tensors, named
 
 
-def start(params: Tensors, rates: Float[Tensor, "trials jobs"], betas: tuple[Tensor, Tensor]) -> Tensors:
-    """What changes from the first step on: p (parameters), mean and square of gradients; whether and when it died."""
+def start(params: Tensors, floats: dict[str, Float[Tensor, "trials jobs"]]) -> Tensors:
+    """What changes from the first step on: p (parameters), mean and square of gradients; whether and when it died.
+
+    floats: rate, beta1, beta2 (these in float64), and clip where gradients are clipped.
+    """
     state = named("p", params)
     state |= named("mean", {name: torch.zeros_like(p) for name, p in params.items()})
     state |= named("square", {name: torch.zeros_like(p) for name, p in params.items()})
-    state |= {"rate": rates, "beta1": betas[0], "beta2": betas[1], "alive": torch.ones_like(rates, dtype=torch.bool)}
-    state["died"] = torch.zeros_like(rates, dtype=torch.int64)
+    state |= floats | {"alive": torch.ones_like(floats["rate"], dtype=torch.bool)}
+    state["died"] = torch.zeros_like(floats["rate"], dtype=torch.int64)
     return state
 
 
@@ -29,6 +32,8 @@ def update(protocol: Protocol, state: Tensors, loss: Tensor, gradients: Tensors,
     beta1 and beta2 are in float64. A member whose loss or gradient is not finite stays as it was.
     """
     norm = functools.reduce(torch.add, [_over(g.square()) for g in gradients.values()]).sqrt()
+    if "clip" in state:
+        gradients = {name: clipped(g, state["clip"]) for name, g in gradients.items()}
     alive = state["alive"] & loss.isfinite() & norm.isfinite()
     step, dtype = t + 1, state["rate"].dtype
     died = torch.where((state["died"] == 0) & ~alive, step, state["died"])
@@ -44,6 +49,14 @@ def update(protocol: Protocol, state: Tensors, loss: Tensor, gradients: Tensors,
         new[f"p.{name}"] = p - torch.where(_like(alive, g), change, 0.0)
         new[f"mean.{name}"], new[f"square.{name}"] = mean, square
     return new, {"loss": loss, "norm": norm}
+
+
+def clipped(g: Tensor, clip: Float[Tensor, "trials jobs"]) -> Tensor:
+    """A gradient `trials jobs layers ...`, each layer's scaled down to the norm `clip` where it is longer."""
+    flat = g.reshape(*g.shape[:3], math.prod(g.shape[3:]))
+    norm = flat.square().sum(-1).sqrt()
+    scale = torch.where(norm > clip.unsqueeze(-1), clip.unsqueeze(-1) / norm, torch.ones_like(norm))
+    return (flat * scale.unsqueeze(-1)).view(g.shape)
 
 
 def schedule(protocol: Protocol, t: Tensor) -> Tensor:

@@ -155,7 +155,7 @@ class Writer(ABC):
         """A vector with zeros for the prompts that only fill the last tile."""
         return vector if self.padded == self.prompts else f"only({vector}, {lanes})"
 
-    def source(self, scratch: str, key: str, fresh: bool) -> tuple[str, int]:
+    def source(self, scratch: str, key: str, renew: int | None) -> tuple[str, int]:
         """The function, and how many bytes of scratch it needs."""
         pointers, size = self.finish(scratch)
         section = {name: "\n".join(lines) for name, lines in self.sections.items()}
@@ -166,10 +166,10 @@ constexpr int64_t prompts = {self.prompts}, padded = {self.padded}, TILE = {self
 for (int64_t j = 0; j < jobs; j++)
 for (int64_t t = first; t < first + count; t++) {{
 const int64_t* key = (const int64_t*){key} + 3 * j;
-const uint32_t key_2 = key[2], word = {"t" if fresh else "0"};
+const uint32_t key_2 = key[2], word = {f"t / {renew}" if renew else "0"};
 const Key rounds = schedule(key[0], key[1]);
 {section["job"]}
-{"" if fresh else "if (t == first)"}
+{"" if renew == 1 else "if (t == first)" if renew is None else f"if (t == first || t % {renew} == 0)"}
 for (int64_t k = 0; k < padded; k += TILE) {{
 {section["draw"]}
 }}

@@ -59,7 +59,7 @@ def prior(job: Job, tests: int = 0) -> Prior:
         compiled += 0.0 if as_written else _compiling(43 * depth * layer)
         rate = 3e-8 if as_written else 2e-10
         each += trained * protocol.batch * rate * depth * layer
-        each += met * (draw * (8 if as_written else 1) if protocol.fresh else 0.0)
+        each += met * (draw * (8 if as_written else 1) if protocol.renew else 0.0)
         fixed += drawn * depth * 2e-4 if as_written else 0.0
     met_once = [(protocol.test_prompts, 1 + tests, depth * layer)]
     if job.solver.family == "bound":

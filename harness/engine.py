@@ -98,8 +98,8 @@ def train(pack: Pack, device: torch.device) -> Trained:
         best = loss.argmin(0).tolist()
         reasons = [_reason(state, k, i) for i, k in enumerate(best)]
         gains = kept.offer(going, best, tried, loss, params, reasons, look)
-        least = -math.inf if protocol.plateau is None else protocol.plateau
-        stay = [i for i, gain in enumerate(gains) if gain >= least]
+        least = [-math.inf if p is None else p for p in (one.protocol.plateau for one in part.jobs)]
+        stay = [i for i, gain in enumerate(gains) if gain >= least[i]]
         if not stay or look == protocol.looks[-1]:
             break
         goes_on = -(-len(tried) // protocol.halving) if protocol.halving else len(tried)
@@ -139,11 +139,10 @@ def training(pack: Pack, device: torch.device) -> tuple[Step, Tensors, Tensors, 
     drawing = prompts(pack, [job.task for job in pack.jobs], "train", compute, device)
     job = drawing.job | named("solver", floats([job.solver for job in pack.jobs], compute, device))
     params = {name: p.to(dtype) for name, p in initial(pack, device).items()}
-    state = adam.start(
-        params,
-        of_trials(pack, "learning_rate", dtype, device),
-        (of_trials(pack, "beta1", torch.float64, device), of_trials(pack, "beta2", torch.float64, device)),
-    )
+    numbers = {"rate": of_trials(pack, "learning_rate", dtype, device)}
+    numbers |= {name: of_trials(pack, name, torch.float64, device) for name in ("beta1", "beta2")}
+    numbers |= {"clip": of_trials(pack, "clip", dtype, device)} if protocol.clip is not None else {}
+    state = adam.start(params, numbers)
     names = [name for name in tunable(solver) if name in pack.first.trials[0]]
     state |= {f"tried.{name}": of_trials(pack, name, compute, device)[..., None, None] for name in names}
     first = under("solver", job) | {name: x[0] for name, x in under("tried", state).items()}
@@ -154,7 +153,7 @@ def training(pack: Pack, device: torch.device) -> tuple[Step, Tensors, Tensors, 
         loss, gradients = loss_and_gradient(one, under("p", state), batch, protocol.batch)
         return adam.update(protocol, state, loss, gradients, t)
 
-    step = Step(drawing.draw, update, protocol.batch, protocol.fresh, compute, ("train", pack.program))
+    step = Step(drawing.draw, update, protocol.batch, protocol.renew, compute, ("train", pack.program))
     return step, job, state, drawing.key
 
 

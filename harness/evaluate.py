@@ -85,7 +85,7 @@ def measure(
     count = min(CHUNK, total)
     begins = range(0, total, count)
     step = Step(
-        draw, update, count, False, dtype, ("test", pack.program, type(tasks[0]), json.dumps(shape_of(tasks[0])))
+        draw, update, count, None, dtype, ("test", pack.program, type(tasks[0]), json.dumps(shape_of(tasks[0])))
     )
     run = program(step, job, {}, drawing.key, len(begins), as_written=pack.as_written)
     with span(role):
@@ -154,7 +154,7 @@ def fit(pack: Pack, device: torch.device) -> Tensors:
         return {}, {name: x.unsqueeze(0) for name, x in found.items()}
 
     begins = range(0, CHUNK * fit_batches(pack.first.task.d), CHUNK)
-    step = Step(draw, update, CHUNK, False, dtype, ("fit", pack.program))
+    step = Step(draw, update, CHUNK, None, dtype, ("fit", pack.program))
     run = program(step, job, {}, drawing.key, len(begins), as_written=pack.as_written)
     with span("fit"):
         found = [run(0, 1, begin) for begin in begins]

@@ -68,14 +68,14 @@ class Inductor:
         """A step, from and to plain lists of tensors."""
         job, state, key, batch, t = pytree.tree_unflatten(inputs, self.shape)
         if batch is None:
-            batch = self.step.draw(job, Streams(key, self.step.dtype, t), self.step.prompts)
+            batch = self.step.draw(job, Streams(key, self.step.dtype, t // (self.step.renew or 1)), self.step.prompts)
         new, records = self.step.update(job, state, batch, t)
         self.names = list(new), list(records)
         return [*new.values(), *records.values()]
 
     def _batch(self, begin: int) -> Prompts | None:
         """The prompts of all steps, where they are the same ones."""
-        if self.step.fresh:
+        if self.step.renew:
             return None
         return self.step.draw(self.job, Streams(self.key, self.step.dtype, 0, begin), self.step.prompts)
 

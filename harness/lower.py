@@ -213,5 +213,5 @@ def _written(
         else:
             writer.assign(f"({pointer} + (((t - first) * rates + r) * jobs + j) * {array.size})", array, array.type)
     last = len(pointers) + len(recorded)
-    source, scratch = writer.source(f"tensors[{last}]", f"tensors[{last + 1}]", step.fresh)
+    source, scratch = writer.source(f"tensors[{last}]", f"tensors[{last + 1}]", step.renew)
     return Lowered(writer.opening + PRELUDE.read_text() + source, records, scratch, writer.padded)

@@ -36,7 +36,7 @@ from .sweep import Sweep, check_name, possible, title
 
 SHIPPED = Path(__file__).parent / "sweeps"
 REQUIRED = ("name", "protocol", "tasks", "solvers")
-OPTIONAL = ("about", "seeds", "tests", "skip", "axis", "parts")
+OPTIONAL = ("about", "seeds", "tests", "skip", "axis", "split", "parts")
 IN_PART = ("protocol", "seeds", "tasks", "solvers")
 MOST_SEEDS = 1_000_000
 
@@ -75,7 +75,7 @@ def parse(document: Document) -> Sweep:
     for key in ("name",) if "parts" in data else REQUIRED:
         if key not in data:
             raise document.error((), f"{key!r} is missing")
-    for key in ("name", "about", "axis"):
+    for key in ("name", "about", "axis", "split"):
         if not isinstance(data.get(key, ""), str):
             raise document.error((key,), f"got {json.dumps(data[key])}, must be text")
     if not isinstance(data.get("skip", False), bool):
@@ -134,6 +134,7 @@ def _grid(document: Document, places: dict[str, Keys]) -> Sweep:
             tests=[test for test, _ in tests],
             skip=skip,
             axis=parts.get("axis"),
+            split=parts.get("split"),
         )
     except SpecError as error:
         key = str(error).partition(":")[0].partition(" ")[0]

@@ -48,7 +48,7 @@ def parts(pack: Pack, device: torch.device) -> list[float]:
         run = program(step, job, state, key, pack.first.protocol.steps, as_written=pack.as_written)
         run(0, 2)
         begin = time.perf_counter()
-        run(2, FRESH if whole.fresh else STEPS)
+        run(2, FRESH if whole.renew else STEPS)
         return time.perf_counter() - begin
 
     def part(update: Update, draw: Draw = whole.draw) -> Step:

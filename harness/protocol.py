@@ -12,7 +12,7 @@ from pydantic import BeforeValidator
 Count = Annotated[int, Ge(1), Le(1_000_000_000)]
 Rate = Annotated[float, Gt(0)]
 Decay = Annotated[float, Ge(0), Lt(1)]
-OWN = ("beta1", "beta2", "init_scale")  # fields of a protocol that it can tune, besides the learning rate
+OWN = ("beta1", "beta2", "init_scale", "clip")  # fields of a protocol that it can tune, besides the learning rate
 
 
 def _pairs(given: Any) -> Any:
@@ -38,13 +38,14 @@ class Protocol:
         of all steps. A cycle ends on a look at the validation prompts; the best parameters of all looks are kept.
     plateau: a job is done when a cycle has bettered its log validation loss by less; left out, after all steps.
     halving: after a cycle the best trials go on, one in so many; left out, all do, and the last look chooses.
-    fresh: new prompts every step, or one batch for all steps.
+    renew: new prompts every so many steps; left out, one batch for all steps.
     draw: prompts through X; (G, b) directly, without X; or the shortest of the two that a task knows.
     query: one sampled query a prompt, or the exact mean over queries; in training and in the test.
     learning_rates: all are tried; the validation prompts choose one.
     tune: other floats to try, of the protocol or of a solver, by name, each with its values: {step: [0.1, 0.3]}. A
         trial is a learning rate with a value of each; a name that a solver does not have does not concern it.
     schedule: the learning rate over the steps. beta1, beta2: Adam's.
+    clip: the largest Euclidean norm of the gradient of a layer's matrix, or of another parameter; left out, any.
     init_scale: standard deviation of the parameters at the start.
     data_seed: draw the same prompts for every seed, which then sets only rotation and initialisation.
     withheld: examples hidden from methods that have nothing to fit.
@@ -56,7 +57,7 @@ class Protocol:
     use: str
     steps: Count
     batch: Count
-    fresh: bool
+    renew: Count | None
     draw: Literal["examples", "statistics", "shortest"]
     query: Literal["sampled", "exact"]
     learning_rates: Annotated[tuple[Rate, ...], MinLen(1)]
@@ -64,6 +65,7 @@ class Protocol:
     beta1: Decay
     beta2: Decay
     init_scale: Annotated[float, Ge(0)]
+    clip: Rate | None = None
     cycle: Count | None = None
     plateau: Annotated[float, Ge(0)] | None = None
     halving: Annotated[int, Ge(2)] | None = None
@@ -77,8 +79,8 @@ class Protocol:
 
     def check(self) -> None:
         """Fields fit each other."""
-        if self.test_on == "training" and self.fresh:
-            raise ValueError("test_on: training prompts to test on need a fixed batch, fresh: false")
+        if self.test_on == "training" and self.renew:
+            raise ValueError("test_on: training prompts to test on need a fixed batch, renew: null")
         if self.plateau is not None and self.cycle is None:
             raise ValueError("plateau: is judged between cycles; say how long the first cycle is")
         if self.halving is not None and self.cycle is None:
@@ -107,7 +109,7 @@ PROTOCOLS = {
         use="published",
         steps=1000,
         batch=1000,
-        fresh=False,
+        renew=None,
         draw="examples",
         query="sampled",
         learning_rates=(0.01,),
@@ -128,7 +130,7 @@ PROTOCOLS = {
         plateau=0.005,
         halving=3,
         batch=256,
-        fresh=True,
+        renew=1,
         draw="shortest",
         query="exact",
         learning_rates=(0.01, 0.03, 0.1),

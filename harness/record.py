@@ -159,7 +159,7 @@ def _tuned(job: Job, trained: engine.Trained, j: int) -> dict[str, Any]:
         "tuned": json.dumps(chosen) if chosen else None,
         "trials": len(job.trials) if len(job.trials) > 1 or job.solver.family == "learned" else 0,
         "steps": trained.steps[j],
-        "train_prompts": job.protocol.batch * (trained.steps[j] if job.protocol.fresh else min(trained.steps[j], 1)),
+        "train_prompts": job.protocol.batch * -(-trained.steps[j] // (job.protocol.renew or job.protocol.steps)),
         "budget": trained.budget[j],
     }
 

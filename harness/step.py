@@ -29,7 +29,7 @@ class Step:
     draw: Draw = field(compare=False)
     update: Update = field(compare=False)
     prompts: int
-    fresh: bool  # whether each step draws anew
+    renew: int | None  # steps that a batch serves; None: all of them
     dtype: torch.dtype
     name: Hashable = field(default_factory=object)  # equal only where draw and update are the same program
 
@@ -47,8 +47,8 @@ class Eager:
         found: list[Tensors] = []
         batch: Prompts | None = None
         for t in range(first, first + count):
-            if batch is None or self.step.fresh:
-                random = Streams(self.key, self.step.dtype, t if self.step.fresh else 0, begin)
+            if batch is None or (self.step.renew and t % self.step.renew == 0):
+                random = Streams(self.key, self.step.dtype, t // self.step.renew if self.step.renew else 0, begin)
                 batch = self.step.draw(self.job, random, self.step.prompts)
             at = torch.tensor(t, device=self.key.device)
             new, records = self.step.update(self.job, self.state, batch, at)

@@ -36,7 +36,8 @@ class Sweep:
     all that, `parts`: sweeps whose jobs together are this one's.
 
     skip: leave out combinations that make no sense, and record why, instead of refusing the sweep.
-    axis: the field that the sweep varies, such as task.noise: the report draws losses against it.
+    axis: the field that the sweep varies, such as task.noise: the report draws losses against it, in one chart for
+        each value of the field that is named in `split`.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Sweep:
     about: str = ""
     skip: bool = False
     axis: str | None = None
+    split: str | None = None
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -99,15 +101,17 @@ class Sweep:
             for name, _ in protocol.tune:
                 if name not in known:
                     raise SpecError(f"protocol tune: no solver here has a float {name!r}; {nearest(name, known)}")
-        if self.axis is None:
-            return
-        kind, _, field = self.axis.partition(".")
-        if kind not in AXES:
-            raise SpecError(f"axis: got {self.axis!r}; allowed: {', '.join(f'{a}.FIELD' for a in AXES)}")
-        parts: Sequence[Any] = getattr(self, f"{kind}s")
-        here = sorted({f.name for part in parts for f in fields(part)})
-        if field not in here:
-            raise SpecError(f"axis: no {kind} here has a field {field!r}; {nearest(field, here)}")
+        for key in ("axis", "split"):
+            named = getattr(self, key)
+            if named is None:
+                continue
+            kind, _, field = named.partition(".")
+            if kind not in AXES:
+                raise SpecError(f"{key}: got {named!r}; allowed: {', '.join(f'{a}.FIELD' for a in AXES)}")
+            parts: Sequence[Any] = getattr(self, f"{kind}s")
+            here = sorted({f.name for part in parts for f in fields(part)})
+            if field not in here:
+                raise SpecError(f"{key}: no {kind} here has a field {field!r}; {nearest(field, here)}")
 
     @functools.cached_property
     def skipped(self) -> list[Skipped]:

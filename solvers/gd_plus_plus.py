@@ -1,35 +1,56 @@
 """GD++ (von Oswald et al., 2023): a linear transformer whose layers also move the covariates, with or without memory.
 
-    Z_{l+1} = Z_l + sum_heads Attn_{P_l, Q_l}(Z_l) / n      P_l = [[B_l, 0], [0, 1]],  Q_l = -[[A_l^T, 0], [0, 0]]
+    on tokens   Z_{l+1} = Z_l + Attn_{P_l, Q_l}(Z_l) / n      P_l = [[B_l, 0], [0, 1]],  Q_l = -[[A_l^T, 0], [0, 0]]
+    on (G, b)   w_{l+1} = w_l - T_l^T A_l T_l (G w_l - b)     T_{l+1} = (I - B_l T_l G T_l^T A_l^T) T_l,  T_0 = I
 
-With B = 0 it is the linear transformer; with B_l proportional to the identity, gradient descent on covariates that
-each layer makes better conditioned: x <- x - B_l G A_l^T x. With memory (Dutta & Sra, arXiv 2410.07263) the sum of
-heads R_l joins what earlier layers left, in all rows and with gates per entry of Z where the memory is lfom:
+A layer moves all covariates of a prompt by one matrix, the query too: x_l = T_l x. So their Gram matrix is T_l G T_l^T,
+the labels that are left have -T_l grad R(w_l) as products with them, and the prediction stays linear in the query:
+gradient descent with a preconditioner that the layers work out from the prompt's own curvature. B = 0 is the linear
+transformer. Several heads are a sum of A and B, and can do more than one.
 
-    cgd    S_l = R_l + gamma_l S_{l-1}     Z_{l+1} = Z_l + alpha_l S_l / n
-    lfom   Z_{l+1} = Z_l + sum_{j <= l} Gamma_j (.) R_j / n
+With memory (Dutta & Sra, arXiv 2410.07263) the change of Z by layer l is not R_l = Attn(Z_l) alone but
+
+    cgd    alpha_l S_l    S_l = R_l + gamma_l S_{l-1}, in all rows of Z
+    lfom   sum_{j <= l} Gamma_j (.) R_j, a gate per entry of Z: a form on tokens alone
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
+import torch
 from annotated_types import Ge
 from jaxtyping import Float
 from torch import Tensor
 
 from .attention import attention, prediction
-from .base import Normal, Params, TokenModel
+from .base import Method, Normal, Params, Problem
+
+Matrices = Float[Tensor, "... d d _"]  # one per prompt, or one for all
 
 
 @dataclass(frozen=True, kw_only=True)
-class GdPlusPlus(TokenModel):
-    """A_l and B_l are any matrices. memory: of whole layers. heads: each with its own A and B, which makes it wider."""
+class GdPlusPlus(Method):
+    """A_l and B_l are any matrices. memory: of whole layers. heads: each with its own A and B, which makes it wider.
+    tokens: the form on tokens; the numbers are the same, up to the query being sampled.
+    """
 
+    family: ClassVar[Literal["learned"]] = "learned"
     memory: Literal["none", "cgd", "lfom"] = "none"
     heads: Annotated[int, Ge(1)] = 1
+    tokens: bool = False
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """A Hessian that is the same everywhere, but on tokens."""
+        return frozenset() if self.on_tokens else frozenset({"quadratic"})
+
+    @property
+    def on_tokens(self) -> bool:
+        """As asked for, and with gates per entry."""
+        return self.tokens or self.memory == "lfom"
 
     @property
     def context(self) -> bool:
@@ -44,31 +65,86 @@ class GdPlusPlus(TokenModel):
             return params | {"alpha": 1 + normal(self.depth), "gamma": normal(self.depth - 1)}
         return params | ({"Gamma": 1 + normal(self.depth, d + 1, n + 1)} if self.memory == "lfom" else {})
 
+    def iterates(self, params: Params, problem: Problem) -> Iterator[Float[Tensor, "*jobs d prompts"]]:
+        """w_0 .. w_depth."""
+        w = problem.start()
+        T = torch.eye(w.shape[-2], dtype=w.dtype, device=w.device).unsqueeze(-1)
+        step: Tensor | None = None  # what the memory holds of the row of labels,
+        turn: Tensor | None = None  # and of the covariates
+        yield w
+        for l in range(self.depth):
+            heads = [self._head(params, l, h) for h in range(self.heads)]
+            seen = _times(T, problem.gradient(w))
+            ahead = _sum([_times(_transposed(T), _times(A, seen)) for A, _ in heads])
+            step = self._remember(params, l, ahead, step, 2)
+            w = w - self._scaled(params, l, step, 2)
+            yield w
+            if l + 1 < self.depth:  # the covariates after the last layer are never seen
+                GT = torch.stack([problem.curvature(row) for row in _rows(T, w)], -2)  # G T^T: d d prompts
+                K = _product(T, GT) if l else GT
+                moved = _sum([_product(B, _product(K, _product(_transposed(A), T))) for A, B in heads])
+                turn = self._remember(params, l, moved, turn, 3)
+                T = T - self._scaled(params, l, turn, 3)
+
     def predictions(self, params: Params, Z: Float[Tensor, "... d_1 n_1 prompts"]) -> Iterator[Tensor]:
-        """After 0 .. depth layers."""
+        """The same model on tokens: its prediction at the query after 0 .. depth layers."""
         n = Z.shape[-2] - 1
         past: list[Tensor] = []
+        S: Tensor | None = None
         yield prediction(Z)
         for l in range(self.depth):
-            R: Tensor | None = None
-            for h in range(l * self.heads, (l + 1) * self.heads):
-                head = attention(params["A"][..., h, :, :], Z, params["B"][..., h, :, :])
-                R = head if R is None else R + head
-            assert R is not None
-            change, past = self._recall(params, l, R, past)
+            heads = range(l * self.heads, (l + 1) * self.heads)
+            R = _sum([attention(params["A"][..., h, :, :], Z, params["B"][..., h, :, :]) for h in heads])
+            if self.memory == "lfom":
+                past.append(R)
+                change = _sum([params["Gamma"][..., j, :, :, None] * R for j, R in enumerate(past)])
+            else:
+                S = self._remember(params, l, R, S, 3)
+                change = self._scaled(params, l, S, 3)
             Z = Z + change / n
             yield prediction(Z)
 
-    def _recall(self, params: Params, l: int, R: Tensor, past: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """What layer l adds, and the memory after it."""
-        if self.memory == "none":
-            return R, past
-        if self.memory == "cgd":
-            S = R + params["gamma"][..., l - 1, None, None, None] * past[0] if past else R
-            return params["alpha"][..., l, None, None, None] * S, [S]
-        change: Tensor | None = None
-        for j, remembered in enumerate([*past, R]):
-            term = params["Gamma"][..., j, :, :, None] * remembered
-            change = term if change is None else change + term
-        assert change is not None
-        return change, [*past, R]
+    def _head(self, params: Params, l: int, h: int) -> tuple[Matrices, Matrices]:
+        """A and B of a head."""
+        A, B = (params[name][..., l * self.heads + h, :, :, None] for name in ("A", "B"))
+        return A, B
+
+    def _remember(self, params: Params, l: int, now: Tensor, past: Tensor | None, axes: int) -> Tensor:
+        """S_l; `axes`: of what is remembered."""
+        if self.memory != "cgd" or past is None:
+            return now
+        return now + _number(params["gamma"], l - 1, axes) * past
+
+    def _scaled(self, params: Params, l: int, S: Tensor, axes: int) -> Tensor:
+        """alpha_l S_l."""
+        return _number(params["alpha"], l, axes) * S if self.memory == "cgd" else S
+
+
+def _number(values: Tensor, at: int, axes: int) -> Tensor:
+    """One of `jobs depth`, to broadcast with so many axes."""
+    chosen = values[..., at]
+    return chosen.reshape(*chosen.shape, *[1] * axes)
+
+
+def _sum(terms: list[Tensor]) -> Tensor:
+    total, *more = terms
+    for term in more:
+        total = total + term
+    return total
+
+
+def _transposed(M: Matrices) -> Matrices:
+    return M.transpose(-2, -3)
+
+
+def _times(M: Matrices, v: Float[Tensor, "... d prompts"]) -> Float[Tensor, "... d prompts"]:
+    return (M * v.unsqueeze(-3)).sum(-2)
+
+
+def _product(M: Matrices, N: Matrices) -> Matrices:
+    return (M.unsqueeze(-2) * N.unsqueeze(-4)).sum(-3)
+
+
+def _rows(T: Matrices, w: Float[Tensor, "*jobs d prompts"]) -> list[Tensor]:
+    """Of T, as vectors for every prompt."""
+    return [row.expand_as(w) for row in T.expand(*w.shape[:-2], *T.shape[-3:]).unbind(-3)]

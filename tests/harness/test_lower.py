@@ -71,7 +71,8 @@ def written_as(form: str, monkeypatch) -> None:
 
 @pytest.mark.parametrize(("form", "batch"), [("line", 16), ("line", 3), ("loops", 32), ("loops", 45)])
 @pytest.mark.parametrize(
-    "protocol", [{}, {"fresh": False, "schedule": "constant"}, {"draw": "examples", "query": "sampled"}]
+    "protocol",
+    [{}, {"renew": 3, "clip": 0.01}, {"renew": None, "schedule": "constant"}, {"draw": "examples", "query": "sampled"}],
 )
 @pytest.mark.parametrize(
     "solver",
@@ -236,7 +237,7 @@ def test_operations_and_their_gradients(name, dtype, form, monkeypatch):
 
     found = []
     for runner in (Native, Eager):
-        step = Step(lambda job, random, n: random.normal(4, n), update, 13, True, dtype)
+        step = Step(lambda job, random, n: random.normal(4, n), update, 13, 1, dtype)
         state = {"scale": torch.linspace(0.5, 1.5, 12, dtype=dtype).view(1, 3, 4)}
         job = {"shift": torch.linspace(-1, 1, 12, dtype=dtype).view(3, 4)}
         records = runner(step, job, state, keys([("x", i) for i in range(3)], CPU))(0, 3)
@@ -251,7 +252,7 @@ def test_what_cannot_be_lowered_says_so_and_runs_as_written(caplog, monkeypatch)
     def update(job, state, batch, t):
         return {}, {"value": torch.linalg.det(torch.einsum("jip,jkp->jik", batch, batch)).unsqueeze(0)}
 
-    step = Step(lambda job, random, n: random.normal(4, n), update, 16, True, torch.float64)
+    step = Step(lambda job, random, n: random.normal(4, n), update, 16, 1, torch.float64)
     key = keys([("x",)], CPU)
     with pytest.raises(NotLowerable, match=r"the operation aten\._linalg_det"):
         Native(step, {}, {}, key)
@@ -367,11 +368,11 @@ def test_token_models_train_as_written(solver, form, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # torch's own
-@pytest.mark.parametrize("fresh", [True, False])
-def test_torch_compile_trains_as_written(fresh):
+@pytest.mark.parametrize("renew", [1, 3, None])
+def test_torch_compile_trains_as_written(renew):
     """The path of a GPU, here on the CPU, without its graphs: several calls, of the same program."""
     task = LinearRegression(d=3, n=12)  # enough degrees of freedom for the quantile
-    given = pack(Memformer(depth=1, memory="cgd", preconditioner="full"), task=task, batch=16, fresh=fresh)
+    given = pack(Memformer(depth=1, memory="cgd", preconditioner="full"), task=task, batch=16, renew=renew)
     found = []
     for runner in (Inductor, Eager):
         step, job, state, key = engine.training(given, CPU)
@@ -384,10 +385,10 @@ def test_torch_compile_trains_as_written(fresh):
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="PyTorch finds no CUDA device")
-@pytest.mark.parametrize("fresh", [True, False])
-def test_a_gpu_trains_as_the_cpu_does(fresh):
+@pytest.mark.parametrize("renew", [1, 3, None])
+def test_a_gpu_trains_as_the_cpu_does(renew):
     """Captured in CUDA graphs, over more than one block of steps, and with a rest."""
-    given = pack(Memformer(depth=2, memory="cgd", preconditioner="full"), steps=60, fresh=fresh)
+    given = pack(Memformer(depth=2, memory="cgd", preconditioner="full"), steps=60, renew=renew)
     found = []
     for runner, device in ((Inductor, torch.device("cuda")), (Eager, CPU)):
         step, job, state, key = engine.training(given, device)
@@ -407,7 +408,7 @@ def test_what_nothing_compiles_runs_as_written(monkeypatch, caplog):
     def update(job, state, batch, t):
         return {}, {"value": (batch if batch.sum() > 0 else -batch).sum((1, 2)).unsqueeze(0)}
 
-    step = Step(lambda job, random, n: random.normal(4, n), update, 16, True, torch.float64)
+    step = Step(lambda job, random, n: random.normal(4, n), update, 16, 1, torch.float64)
     with caplog.at_level(logging.WARNING):
         run = program.program(step, {}, {}, keys([("x",)], CPU), 1)
     assert isinstance(run, Eager)

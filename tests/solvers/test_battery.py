@@ -61,12 +61,13 @@ CASES: list[Solver] = [
     ),
     *(Memformer(depth=DEPTH, memory=m, preconditioner="full", free=True) for m in ("lfom", "ungated")),
     Memformer(depth=DEPTH, memory="lfom", preconditioner="scalar", looped=True, heads=3),
+    *(GdPlusPlus(depth=DEPTH, memory=m, heads=h) for m, h in (("none", 1), ("none", 2), ("cgd", 1), ("cgd", 2))),
     *(BestLfom(depth=DEPTH, preconditioner=p) for p in ("identity", "covariance")),
     *(BestKrylov(depth=DEPTH, preconditioner=p) for p in ("identity", "covariance")),
 ]
 TOKENS = [
-    *(GdPlusPlus(depth=DEPTH, memory=m) for m in ("none", "cgd", "lfom")),
-    GdPlusPlus(depth=DEPTH, heads=2),
+    *(GdPlusPlus(depth=DEPTH, memory=m, tokens=True) for m in ("none", "cgd", "lfom")),
+    GdPlusPlus(depth=DEPTH, heads=2, tokens=True),
     SoftmaxTransformer(depth=DEPTH),
     LinearTransformer(depth=DEPTH, preconditioner="full", tokens=True),
     *(Memformer(depth=DEPTH, memory=m, preconditioner="full", tokens=True) for m in ("cgd", "lfom", "ungated")),

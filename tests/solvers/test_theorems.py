@@ -173,9 +173,21 @@ def test_token_form_is_the_method_form(fields, preconditioner):
     """Ahn et al., Lemma 1, with labels that carry noise: -[Z_l]_{d+1, n+1} = <w_l, query>, in float64."""
     given = examples(LinearRegression(d=5, n=8, spectrum=FIGURE_1.spectrum, noise=0.2), 6)
     make = LinearTransformer if fields is None else Memformer
-    solver = make(depth=4, preconditioner=preconditioner, **(fields or {}))
+    same_on_tokens(make(depth=4, preconditioner=preconditioner, **(fields or {})), given)
+
+
+@pytest.mark.parametrize("heads", [1, 2])
+@pytest.mark.parametrize("memory", ["none", "cgd"])
+def test_gd_plus_plus_is_a_method_on_the_gram_matrix(memory, heads):
+    """Covariates that a layer moves are moved by one matrix for the whole prompt: no token is needed."""
+    given = examples(LinearRegression(d=5, n=8, spectrum=FIGURE_1.spectrum, noise=0.2), 6)
+    same_on_tokens(GdPlusPlus(depth=4, memory=memory, heads=heads), given, scale=0.1)
+
+
+def same_on_tokens(solver, given: Examples, scale: float = 0.3) -> None:
+    """-[Z_l]_{d+1, n+1} = <w_l, query>."""
     random = Streams(keys([("init", 0), ("init", 1)], CPU), torch.float64)
-    params = solver.init(5, 8, lambda *shape: 0.3 * random.normal(*shape))
+    params = solver.init(5, 8, lambda *shape: scale * random.normal(*shape))
     by_tokens = list(solver.predictions(params, given.tokens()))
     by_method = [(w * given.query).sum(1) for w in solver.iterates(params, given.problem())]
     assert len(by_tokens) == len(by_method) == 5

@@ -1,0 +1,90 @@
+"""Losses against a field that a sweep varies: noise, training steps, the spectrum's condition."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from .board import at_their_depth
+from .results import Wanted, table
+from .statistics import mean_interval
+
+
+@dataclass(frozen=True)
+class Along:
+    """A sweep's losses at its deepest depth. data: x, solver, competes, mean, low, high, split."""
+
+    name: str
+    depth: int
+    data: pl.DataFrame
+
+    @property
+    def values(self) -> list[Any]:
+        """Of the field, in order."""
+        return self.data["x"].unique().sort().to_list()
+
+    @property
+    def splits(self) -> list[str]:
+        """One chart for each."""
+        return self.data["split"].unique().sort().to_list()
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A row per solver with its mean at every value, lowest first at the last."""
+        cells: dict[tuple[str, bool], dict[Any, float]] = {}
+        for x, solver, competes, mean in self.data.select("x", "solver", "competes", "mean").iter_rows():
+            cells.setdefault((solver, competes), {})[x] = mean
+        made = [{"solver": s, "competes": c, "means": means} for (s, c), means in cells.items()]
+        last = self.values[-1]
+        return sorted(made, key=lambda row: (last not in row["means"], row["means"].get(last, 0.0), row["solver"]))
+
+
+def along(out: str, sweep: Wanted) -> Along | None:
+    """Along a sweep's axis, from what the store has of it; None where it has no axis, or nothing yet."""
+    if sweep.axis is None:
+        return None
+    frame = (
+        table(out, "results")
+        .filter(pl.col("job").is_in(sweep.jobs) & (pl.col("task") == pl.col("test")) & pl.col("log_mse").is_not_null())
+        .drop("blocks")
+        .collect()
+    )
+    specs = dict(table(out, "jobs").filter(pl.col("job").is_in(sweep.jobs)).select("job", "spec").collect().iter_rows())
+    rows = at_their_depth(frame)
+    if rows.is_empty():
+        return None
+    depth = rows.group_by("solver", "protocol", "task").agg(pl.col("step").max())["step"].min()
+    assert isinstance(depth, int)
+    groups: dict[tuple[Any, str, str, str], list[float]] = {}
+    here = rows.filter(pl.col("step") == depth).select("job", "solver", "family", "log_mse")
+    for job, solver, family, loss in here.iter_rows():
+        x, split = (_value(specs[job], field) for field in (sweep.axis, sweep.split or ""))
+        groups.setdefault((x, str(split), solver, family), []).append(loss)
+    data = []
+    for (x, split, solver, family), losses in groups.items():
+        mean, half = mean_interval(losses)
+        competes = family in ("classical", "learned")
+        band = {"mean": mean, "low": mean - (half or 0.0), "high": mean + (half or 0.0)}
+        data.append({"x": x, "split": split, "solver": solver, "competes": competes} | band)
+    return Along(_named(sweep.axis), depth, pl.DataFrame(data).sort("solver", "x"))
+
+
+def _value(spec: str, axis: str) -> Any:
+    """What a job's specification has at `task.noise` and the like; of a spectrum, the condition of Sigma."""
+    kind, _, field = axis.partition(".")
+    part = json.loads(spec).get(kind, {})
+    if kind in ("task", "solver"):
+        [part] = part.values()
+    value = part.get(field)
+    if field == "spectrum":
+        return (max(value) / min(value)) ** 2 if value else 1.0
+    return 0 if value is None and field in ("correlation", "noise") else value
+
+
+def _named(axis: str) -> str:
+    """What stands under the chart."""
+    field = axis.partition(".")[2]
+    words = {"spectrum": "condition number of Sigma", "n": "examples in a prompt", "steps": "training steps"}
+    return words.get(field, field.replace("_", " "))
