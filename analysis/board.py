@@ -120,7 +120,7 @@ class Boards:
     wanted: int
     done: int
     boards: list[Board]
-    skipped: list[dict[str, str]]
+    skipped: list[dict[str, Any]]
 
     @property
     def partial(self) -> bool:

@@ -7,10 +7,12 @@ from collections.abc import Iterable
 from typing import Any
 
 import altair as alt
+import numpy as np
 import polars as pl
 import vl_convert as vlc
 
 from .board import EXACT, Board
+from .learned import REACH, Portrait
 
 WIDTH, HEIGHT = 400, 280
 # Okabe and Ito's colours, which the colour-blind can tell apart; yellow left out, too faint on white
@@ -75,6 +77,31 @@ def along(data: pl.DataFrame, title: str, palette: dict[str, str]) -> str:
     dash = alt.StrokeDash("competes:N", scale=alt.Scale(domain=[True, False], range=[[1, 0], [6, 4]]), legend=None)
     lines = base.mark_line(strokeWidth=2).encode(y=y, strokeDash=dash)
     return _svg(alt.layer(bands, lines, base.mark_point(filled=True).encode(y=y)))
+
+
+def polynomials(found: list[Portrait], palette: dict[str, str]) -> str:
+    """Residual polynomials over the eigenvalues of what they are polynomials in; bounds dashed. SVG."""
+    x = np.linspace(0, REACH, 101)
+    data = pl.DataFrame(
+        [
+            {"solver": one.solver, "bound": not one.competes, "x": a, "p": b}
+            for one in found
+            for a, b in zip(x.tolist(), one.values(x).tolist(), strict=True)
+        ]
+    )
+    dash = alt.StrokeDash("bound:N", scale=alt.Scale(domain=[False, True], range=[[1, 0], [6, 4]]), legend=None)
+    lines = (
+        alt.Chart(data)
+        .mark_line(strokeWidth=2, clip=True)
+        .encode(
+            x=alt.X("x:Q", title="eigenvalue"),
+            y=alt.Y("p:Q", title="residual polynomial", scale=alt.Scale(domain=[-1, 1])),
+            color=_colour(palette),
+            strokeDash=dash,
+        )
+    )
+    rule = alt.Chart(pl.DataFrame({"y": [0.0]})).mark_rule(color="#999999").encode(y="y:Q")
+    return _svg(alt.layer(rule, lines))
 
 
 def training(curves: pl.DataFrame, palette: dict[str, str]) -> str:

@@ -13,6 +13,7 @@ from . import charts
 from .axis import along
 from .board import Board, boards
 from .comparison import compare
+from .learned import portraits
 from .published import TOLERANCE
 from .results import Wanted, audit, leaves, table
 
@@ -24,6 +25,7 @@ def render(out: str, wanted: list[Wanted]) -> str:
     )
     environment.filters["signed"] = lambda value: f"{value:.3f}".replace("-", "\N{MINUS SIGN}")
     environment.filters["short"] = lambda value: f"{value:.2f}".replace("-", "\N{MINUS SIGN}")
+    environment.filters["root"] = lambda r: f"{r.real:.2f}" if abs(r.imag) < 0.005 else f"{r.real:.2f}{r.imag:+.2f}i"
     environment.filters["breakable"] = lambda text: Markup("(<wbr>").join(map(escape, text.split("(")))
     named, wanted = wanted, leaves(out, wanted)
     return environment.get_template("report.html.j2").render(
@@ -51,6 +53,7 @@ def _sweep(out: str, sweep: Wanted) -> dict[str, Any]:
                 "board": board,
                 "palette": palette,
                 "chart": charts.loss_by_depth(board, palette) if board.drawable else None,
+                "learned": _learned(out, sweep, board, palette) if board.test == board.task else [],
                 "curves": _curves(out, sweep, board, palette) if board.test == board.task else [],
             }
             for board in found.boards
@@ -73,6 +76,19 @@ def _along(out: str, sweep: Wanted, palette: dict[str, str]) -> dict[str, Any] |
             for split in found.splits
         ],
     }
+
+
+def _learned(out: str, sweep: Wanted, board: Board, palette: dict[str, str]) -> list[dict[str, Any]]:
+    """Portraits of the methods that have a residual polynomial, and their chart, by what it is a polynomial in."""
+    if board.redraws > 1 or board.memorised:
+        return []
+    found = portraits(out, sweep, board.task, board.protocol)
+    groups = [[one for one in found if one.known == known] for known in ("identity", "covariance")]
+    return [
+        {"known": group[0].known, "portraits": group, "chart": charts.polynomials(group, palette)}
+        for group in groups
+        if len(group) > 1
+    ]
 
 
 def _curves(out: str, sweep: Wanted, board: Board, palette: dict[str, str]) -> list[dict[str, Any]]:

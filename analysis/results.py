@@ -28,7 +28,7 @@ class Wanted:
     jobs: list[str]
     protocols: list[str]
     tests: list[str]
-    skipped: list[dict[str, str]]
+    skipped: list[dict[str, Any]]
     axis: str | None
     split: str | None
     parts: list[str]  # sweeps whose jobs are also this one's

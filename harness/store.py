@@ -13,6 +13,8 @@ import contextlib
 import json
 import os
 import posixpath
+from datetime import UTC, datetime
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -27,7 +29,7 @@ from .errors import UserError
 from .job import digest, label
 from .place import locate
 from .record import Outcome
-from .sweep import Sweep, title
+from .sweep import Sweep
 
 TEMPORARY = ".writing-"  # begins the name of a file that is not whole yet
 Done = set[tuple[str, str]]  # (job id, test)
@@ -89,9 +91,19 @@ class Store:
         return found
 
     def want(self, sweep: Sweep) -> None:
-        """Record which jobs a sweep wants, and each sweep that is a part of it."""
+        """Record which jobs a sweep wants, what it skips, and each sweep that is a part of it."""
+        wanted = _wanted(sweep)
+        left_out = wanted["skipped"]
         try:
-            self._write(f"sweeps/{sweep.name}.json", json.dumps(_wanted(sweep), indent=1).encode())
+            self._write(f"sweeps/{sweep.name}.json", json.dumps(wanted, indent=1).encode())
+            if left_out:
+                rows = [
+                    {name: row[name] for name in ("task", "solver", "protocol", "reason")}
+                    | {"job": digest(row), "status": "skipped", "depth": row["depth"], "finished": datetime.now(UTC)}
+                    for row in left_out
+                ]
+                table = pa.Table.from_pylist(rows, schema=schema.arrow("jobs"))
+                self._write(f"jobs/skipped-{sweep.name}.parquet", _parquet(table))
         except OSError as error:
             raise self._unwritable(error) from error
         for part in sweep.parts:
@@ -203,7 +215,8 @@ def _wanted(sweep: Sweep) -> dict[str, Any]:
         "skipped": [
             {
                 "task": label(skipped.task),
-                "solver": title(skipped.solver),
+                "solver": label(skipped.solver),
+                "depth": skipped.solver.depth,
                 "protocol": label(skipped.protocol),
                 "reason": skipped.reason,
             }

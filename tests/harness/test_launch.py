@@ -17,13 +17,14 @@ import polars as pl
 import pytest
 import torch
 
-from lfombench.analysis.results import table
+from lfombench.analysis.report import render
+from lfombench.analysis.results import leaves, sweeps, table
 from lfombench.harness import PROTOCOLS, Sweep, load, record, run, schedule
 from lfombench.harness.errors import UserError
 from lfombench.harness.launch import Silent, make_plan
 from lfombench.harness.pack import Pack
 from lfombench.harness.store import Store
-from lfombench.solvers import ConjugateGradient, LinearTransformer
+from lfombench.solvers import ConjugateGradient, LinearTransformer, Memformer
 from lfombench.tasks import LinearRegression
 
 QUICK = replace(PROTOCOLS["rigorous"], steps=2, batch=4, learning_rates=(0.1,), test_prompts=64)
@@ -326,3 +327,42 @@ def test_two_workers_share_one_gpu(monkeypatch):
     finally:
         executor.close()
     assert [row["status"] for outcome in finished for row in outcome.tables["jobs"].to_pylist()] == ["done"] * 4
+
+
+def test_what_is_skipped_is_a_row_with_its_reason_and_no_failure(tmp_path):
+    """A sweep that says skip: its possible jobs run, the rest is in the jobs table and on the report."""
+    task = LinearRegression(d=3, n=6)
+    sweep = Sweep(
+        name="partly",
+        tasks=[task],
+        tests=[replace(task, n=9)],
+        solvers=[
+            ConjugateGradient(depth=1),
+            Memformer(depth=1, memory="lfom", preconditioner="full", gate="token"),
+        ],
+        protocols=[QUICK],
+        skip=True,
+    )
+    summary = run(sweep, str(tmp_path), workers=0, mlflow="off")
+    assert (summary.jobs, summary.done, summary.exit_code) == (1, 1, 0)
+    rows = [row for row in table(str(tmp_path), "jobs").collect().to_dicts() if row["status"] == "skipped"]
+    assert [(row["solver"], row["depth"]) for row in rows] == [
+        ("memformer(memory=lfom, preconditioner=full, gate=token)", 1)
+    ]
+    assert "each of n = 6 examples" in rows[0]["reason"]
+    assert "1 combinations skipped" in render(str(tmp_path), sweeps(str(tmp_path)))
+
+
+def test_parts_run_once_and_each_has_its_boards(tmp_path):
+    """Two sweeps that share a job: it runs once, and stands on the boards of both."""
+    task = LinearRegression(d=3, n=6)
+    one = Sweep(name="one", tasks=[task], solvers=[ConjugateGradient(depth=1)], protocols=[QUICK])
+    two = replace(one, name="two", solvers=[ConjugateGradient(depth=1), ConjugateGradient(depth=2)])
+    whole = Sweep(name="whole", parts=[one, two])
+    assert run(whole, str(tmp_path), workers=0, mlflow="off").ran == 2
+    assert run(one, str(tmp_path), workers=0, mlflow="off").ran == 0
+    named = leaves(str(tmp_path), sweeps(str(tmp_path), "whole"))
+    assert [(sweep.name, len(sweep.jobs)) for sweep in named] == [("one", 1), ("two", 2)]
+    html = render(str(tmp_path), sweeps(str(tmp_path), "whole"))
+    assert "<h1>one</h1>" in html
+    assert "<h1>two</h1>" in html
