@@ -30,6 +30,7 @@ from timing import Row, timed
 from lfombench.harness import Job, load
 from lfombench.harness.job import name_of
 
+SWEEP = Path(__file__).parent / "fig1.yaml"
 ENSEMBLE = 16  # models: faster by half than all seeds and learning rates at once, which leave the cache
 
 
@@ -119,14 +120,14 @@ def _step(job: Job) -> float:
     Z, target = torch.stack([tokens for tokens, _ in drawn]), torch.stack([label for _, label in drawn])
 
     def step() -> None:
-        ensemble(models, Z, target, 1, 0.01, roots if job.protocol.fresh else None)
+        ensemble(models, Z, target, 1, 0.01, roots if job.protocol.renew else None)
 
     step()
     return statistics.median(timed(step) for _ in range(5)) / ENSEMBLE
 
 
 def rows(share: float, seeds: int) -> list[Row]:
-    fig1 = replace(load("fig1"), seeds=range(seeds))
+    fig1 = replace(load(str(SWEEP)), seeds=range(seeds))
     wanted = list(fig1.jobs())
     jobs = [
         {
@@ -141,10 +142,7 @@ def rows(share: float, seeds: int) -> list[Row]:
     sample = random.Random(0).sample(jobs, max(2, round(share * len(jobs))))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        text = (Path(__file__).parents[1] / "harness/sweeps/fig1.yaml").read_text()
-        (folder / "fig1_many.yaml").write_text(
-            text.replace("name: fig1", "name: fig1_many").replace("seeds: 5", f"seeds: {seeds}")
-        )
+        (folder / "fig1_many.yaml").write_text(SWEEP.read_text().replace("seeds: 50", f"seeds: {seeds}"))
         cold = ours(folder / "fig1_many.yaml", folder / "cold", folder / "cache")
         warm = ours(folder / "fig1_many.yaml", folder / "warm", folder / "cache")
         trials = tuned(sample, folder / "tune") * len(jobs) / len(sample)

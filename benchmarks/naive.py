@@ -52,6 +52,30 @@ class NaiveMemformer(nn.Module):
         return -Z[:, n, self.d]
 
 
+class NaiveLfom(nn.Module):
+    """Memory in the manner of linear first-order methods: a gate for every entry of Z, tied over the layers."""
+
+    def __init__(self, depth: int, d: int, n: int) -> None:
+        super().__init__()
+        self.A = nn.Parameter(0.01 * torch.randn(depth, d, d))
+        self.Gamma = nn.Parameter(torch.ones(depth, n + 1, d + 1))
+        self.depth, self.d = depth, d
+
+    def forward(self, Z: Tensor) -> Tensor:
+        """The prediction at the query, one per prompt."""
+        n = Z.shape[1] - 1
+        remembered: list[Tensor] = []
+        for l in range(self.depth):
+            P = torch.zeros(self.d + 1, self.d + 1)
+            P[self.d, self.d] = 1
+            Q = torch.zeros(self.d + 1, self.d + 1)
+            Q[: self.d, : self.d] = -self.A[l].T
+            remembered.append(attention(P, Q, Z))
+            for j, R in enumerate(remembered):
+                Z = Z + self.Gamma[j] * R / n
+        return -Z[:, n, self.d]
+
+
 class NaiveGdPlusPlus(nn.Module):
     """GD++: P is free, so that layers move the covariates too."""
 

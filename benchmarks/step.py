@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
-from naive import NaiveGdPlusPlus, NaiveMemformer, ensemble, train
+from naive import NaiveGdPlusPlus, NaiveLfom, NaiveMemformer, ensemble, train
 from timing import Row, interleaved
 
 from lfombench.harness import PROTOCOLS, Job, engine
@@ -23,6 +23,8 @@ DEPTH = 4
 TASK = LinearRegression(d=5, n=20, spectrum=(1.0, 1.0, 0.5, 0.25, 1.0))
 MEMFORMER = Memformer(depth=DEPTH, memory="cgd", preconditioner="full")
 GD = GdPlusPlus(depth=DEPTH)
+GD_TOKENS = GdPlusPlus(depth=DEPTH, tokens=True)
+LFOM = Memformer(depth=DEPTH, memory="lfom", preconditioner="full", gate="token")
 
 
 def pack(solver, jobs: int, *, fresh: bool = False) -> Pack:
@@ -40,14 +42,18 @@ def naive(given: Pack, job: int = 0):
     random = Streams(drawing.key, torch.float32)
     examples = TASK.examples(random, drawing.job["frame"], given.first.protocol.batch)
     start = engine.initial(one, CPU)
-    model = NaiveGdPlusPlus(DEPTH, TASK.d) if given.first.solver == GD else NaiveMemformer(DEPTH, TASK.d)
+    if isinstance(given.first.solver, GdPlusPlus):
+        model = NaiveGdPlusPlus(DEPTH, TASK.d)
+    else:
+        model = NaiveLfom(DEPTH, TASK.d, TASK.n) if given.first.solver == LFOM else NaiveMemformer(DEPTH, TASK.d)
     with torch.no_grad():
-        model.A.copy_(start["A"][0, 0])
-        if given.first.solver == GD:
-            model.B.copy_(start["B"][0, 0])
-        else:
-            model.alpha.copy_(start["alpha"][0, 0])
-            model.gamma[1:].copy_(start["gamma"][0, 0])
+        for name, p in start.items():
+            if name == "Gamma":
+                model.Gamma[:, :, TASK.d].copy_(p[0, 0])
+            elif name == "gamma":
+                model.gamma[1:].copy_(p[0, 0])
+            else:
+                getattr(model, name).copy_(p[0, 0])
     Z = examples.tokens()[0].permute(2, 1, 0).contiguous()
     return model, Z, (examples.query * examples.w_star).sum(1)[0], examples.law.root[0, :, :, 0]
 
@@ -74,7 +80,7 @@ def against(name: str, goal: float, solver, jobs: int, rounds: int, *, fresh: bo
     ours = advance(given)
     ours(0, 1)
     model, Z, target, root = naive(given)
-    steps = 200 if solver != GD else 20
+    steps = 200 if solver == MEMFORMER else 20
     return interleaved(
         name,
         goal,
@@ -110,6 +116,8 @@ def rows(rounds: int) -> list[Row]:
     return [
         against("step, fixed batch", 1000, MEMFORMER, 16, rounds),
         against("step, fresh prompts", 400, MEMFORMER, 16, rounds, fresh=True),
-        against("step, token form, P free (GD++)", 20, GD, 16, rounds),
+        against("step, LFOM memory, a gate per token", 300, LFOM, 16, rounds),
+        against("step, P free (GD++), on the Gram matrix", 20, GD, 16, rounds),
+        against("step, P free (GD++), on tokens", 20, GD_TOKENS, 16, rounds),
         against_vmap(16, rounds),
     ]

@@ -170,8 +170,11 @@ def loss_and_gradient(solver: Solver, params: Tensors, batch: Prompts, count: in
 
 
 def initial(pack: Pack, device: torch.device) -> Tensors:
-    """Parameters of every member, trials jobs ...: a stream per job, the same start for all its trials."""
-    random = Streams(keys([("init", job.id) for job in pack.jobs], device), torch.float32)
+    """Parameters of every member, trials jobs ...: a stream per task, solver and seed, so that a job starts
+    alike under every protocol and in all its trials.
+    """
+    words = [("init", job.spec["task"], job.spec["solver"], job.seed) for job in pack.jobs]
+    random = Streams(keys(words, device), torch.float32)
     scales = of_trials(pack, "init_scale", torch.float32, device)
 
     def normal(*shape: int) -> Tensor:

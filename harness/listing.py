@@ -5,20 +5,29 @@ from __future__ import annotations
 import inspect
 import json
 import types
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, fields
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import click
 
+from lfombench.solvers import Solver
+from lfombench.tasks import Task
+
+from .job import label
 from .protocol import PROTOCOLS, Protocol
 
 LIMITS = (("ge", ">="), ("gt", ">"), ("le", "<="), ("lt", "<"))
 
 
-def show(table: Mapping[str, type[Any]], as_json: bool) -> None:
-    """Every name with its fields, types and defaults, and what it is."""
-    entries = {name: _entry(cls) for name, cls in table.items()}
+def show(table: Mapping[str, type[Any]], as_json: bool, named: Mapping[str, Any] | None = None) -> None:
+    """Every name with its fields, types and defaults, and what it is; and its instances that have a name."""
+    homes = Counter(cls.__module__ for cls in table.values())
+    entries = {name: _entry(cls, alone=homes[cls.__module__] == 1) for name, cls in table.items()}
+    for name, cls in table.items():
+        mine = {key: label(part) for key, part in (named or {}).items() if type(part) is cls}
+        entries[name] |= {"named": mine} if named else {}
     if as_json:
         click.echo(json.dumps(entries, indent=1))
         return
@@ -27,7 +36,10 @@ def show(table: Mapping[str, type[Any]], as_json: bool) -> None:
         for key, field in entry["fields"].items():
             default = "" if field["required"] else f"; default {json.dumps(field['default'])}"
             click.echo(f"    {key}: {field['type']}{default}")
-        click.echo("    " + entry["doc"].replace("\n", "\n    ") + "\n")
+        click.echo("    " + entry["doc"].replace("\n", "\n    "))
+        for key, what in entry.get("named", {}).items():
+            click.echo(f"    {click.style(key, bold=True)} = {what}")
+        click.echo()
 
 
 def show_protocols(as_json: bool) -> None:
@@ -44,9 +56,12 @@ def show_protocols(as_json: bool) -> None:
     click.echo(inspect.getdoc(Protocol))
 
 
-def _entry(cls: type[Any]) -> dict[str, Any]:
-    module = inspect.getmodule(cls)
-    about = (inspect.getdoc(module) or "").split("\n")[0].rstrip(":.")
+def _entry(cls: type[Any], *, alone: bool) -> dict[str, Any]:
+    """alone: whether what its file says at the top is of this class."""
+    about = (inspect.getdoc(inspect.getmodule(cls) if alone else cls) or "").split("\n")[0].rstrip(":.")
+    own = [c for c in cls.__mro__ if "__dataclass_params__" in vars(c) and vars(c).get("__annotations__")]
+    described_by = dict.fromkeys([cls, *(c for c in own if c not in (Task, Solver))])
+    doc = "\n\n".join(inspect.cleandoc(c.__doc__ or "") for c in described_by)
     hints = get_type_hints(cls, include_extras=True)
     described = {
         f.name: {
@@ -56,7 +71,7 @@ def _entry(cls: type[Any]) -> dict[str, Any]:
         }
         for f in fields(cls)
     }
-    return {"about": about, "doc": inspect.getdoc(cls) or "", "fields": described}
+    return {"about": about, "doc": doc, "fields": described}
 
 
 def describe(hint: Any) -> str:

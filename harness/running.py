@@ -146,12 +146,12 @@ def plan(sweep: str, out: str, workers: int | None, as_json: bool) -> None:
 @click.command()
 @JSON
 def tasks(as_json: bool) -> None:
-    """List the tasks and their fields."""
-    from lfombench.tasks import TASKS
+    """List the tasks and their fields, and those that have a name."""
+    from lfombench.tasks import CATALOG, TASKS
 
     from .listing import show
 
-    show(TASKS, as_json)
+    show(TASKS, as_json, CATALOG)
 
 
 @click.command()

@@ -85,7 +85,7 @@ class Momentum(Method):
 
 @dataclass(frozen=True, kw_only=True)
 class HeavyBall(Momentum):
-    """The gradient is taken where the ball is."""
+    """Heavy ball (Polyak, 1964): the gradient is taken where the ball is."""
 
     def look(self, w: Tensor, ahead: Tensor) -> Tensor:
         """w_k."""
@@ -99,7 +99,7 @@ class HeavyBall(Momentum):
 
 @dataclass(frozen=True, kw_only=True)
 class Nesterov(Momentum):
-    """The gradient is taken where the momentum leads."""
+    """Nesterov's method (1983): the gradient is taken where the momentum leads."""
 
     def look(self, w: Tensor, ahead: Tensor) -> Tensor:
         """y_k."""

@@ -27,7 +27,7 @@ LIMIT = 1e-10  # of the Hessian's mean eigenvalue: what stands for a penalty tha
 
 @dataclass(frozen=True, kw_only=True)
 class Newton(Method):
-    """depth: steps; on a quadratic risk all after the first stay where they are."""
+    """Newton's method: on a quadratic risk all steps after the first stay where they are."""
 
     family: ClassVar[Literal["classical"]] = "classical"
 
@@ -47,7 +47,10 @@ class Newton(Method):
 
 @dataclass(frozen=True, kw_only=True)
 class Ridge(Method):
-    """penalty: lambda, a number, 0 for least squares. The same answer after every step, to stand beside any depth."""
+    """Least squares, or ridge regression: the same answer after every step, to stand beside any depth.
+
+    penalty: lambda, 0 for least squares.
+    """
 
     family: ClassVar[Literal["control"]] = "control"
     penalty: Annotated[float, Ge(0)] = 0.0
@@ -71,7 +74,7 @@ class Ridge(Method):
 
 @dataclass(frozen=True, kw_only=True)
 class Bayes(Method):
-    """Ridge with the penalty that teacher and noise imply: told the distribution, it is the best estimate there is."""
+    """The posterior mean: ridge with the penalty that teacher and noise imply. Nothing is better in the mean."""
 
     family: ClassVar[Literal["bound"]] = "bound"
 

@@ -94,8 +94,9 @@ class SineFeatures(Nonlinear):
 
 @dataclass(frozen=True, kw_only=True)
 class LogisticRegression(Regression):
-    """Labels -1 and 1 by a logistic model; methods meet the logistic risk. strength: of w*.
+    """Labels -1 and 1 by a logistic model; methods meet the logistic risk, and the target is the logit.
 
+    strength: of w*.
     Labels are drawn, so there is no further noise.
     """
 

@@ -117,7 +117,9 @@ def test_lists_in_words():
     assert "spectrum: list of numbers >= 0 (or null); default null" in lfombench("tasks").stdout
     assert "learning_rates: [0.01, 0.03, 0.1]" in lfombench("protocols").stdout
     assert json.loads(lfombench("protocols", "--json").stdout)["published"]["data_seed"] == 999
-    assert "fig1: 190 jobs" in lfombench("sweeps").stdout
+    assert "figure_1 = linear_regression(d=5, n=20, spectrum=[1, 1, 0.5, 0.25, 1])" in lfombench("tasks").stdout
+    assert "step: number > 0 or theory | tuned | per_layer" in shown
+    assert "fig1: 320 jobs" in lfombench("sweeps").stdout
 
 
 @pytest.mark.parametrize("name", ["tasks", "solvers"])
