@@ -43,11 +43,11 @@ def residual_polynomials(pack: Pack, params: Tensors, device: torch.device) -> l
 @torch.no_grad()
 def conjugacy(pack: Pack, params: Tensors, device: torch.device) -> list[list[float | None]]:
     """For each job and step k, the mean over prompts of |cos| in the norm of G between the k-th change of w and the
-    one before: 0 where they are conjugate. None for the first two iterates, and where there is no G.
+    one before: 0 where they are conjugate. None for the first two iterates, where there is no G, and on tokens.
     """
     solver, problem = pack.first.solver, _batch(pack, device)
     nothing: list[list[float | None]] = [[None] * (solver.depth + 1) for _ in pack.jobs]
-    if not isinstance(solver, Method) or not isinstance(problem, Quadratic):
+    if not isinstance(solver, Method) or solver.on_tokens or not isinstance(problem, Quadratic):
         return nothing
     w = list(_packed(pack, device).iterates({name: p.double() for name, p in params.items()}, problem))
     steps = [after - before for before, after in pairwise(w)]

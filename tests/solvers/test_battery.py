@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 import torch
 
+from lfombench.harness import PROTOCOLS, Job
 from lfombench.harness.evaluate import iterates
-from lfombench.harness.pack import stack
+from lfombench.harness.pack import Pack, stack
+from lfombench.harness.record import execute
 from lfombench.harness.streams import Streams, keys
 from lfombench.solvers import (
     SOLVERS,
@@ -229,3 +231,14 @@ def test_a_token_model_on_its_tokens(solver):
     )
     still = {name: torch.zeros_like(p) for name, p in params.items()}
     assert torch.all(torch.stack(list(solver.predictions(still, Z))) == 0)
+
+
+@pytest.mark.parametrize("solver", CASES + TOKENS, ids=repr)
+def test_a_pack_runs_from_training_to_rows(solver):
+    """Nothing on the way asks a solver for what it has not."""
+    protocol = replace(PROTOCOLS["rigorous"], steps=2, batch=8, learning_rates=(0.01,), test_prompts=64)
+    task = LinearRegression(d=D, n=N, noise=0.1)
+    pack = Pack(tuple(Job(task=task, solver=solver, protocol=protocol, seed=seed) for seed in (0, 1)))
+    tables = execute(pack, CPU).tables
+    assert tables["jobs"]["status"].to_pylist() == ["done"] * 2
+    assert len(tables["results"]) == 2 * (DEPTH + 1)
