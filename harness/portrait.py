@@ -20,6 +20,7 @@ from .step import Tensors, under
 from .streams import Streams
 
 REACH = 3.0  # eigenvalues from 0 to here
+DEEPEST = 12  # beyond, powers of an eigenvalue say nothing in double precision
 PROMPTS = 512  # whose directions are looked at
 
 
@@ -28,7 +29,8 @@ def residual_polynomials(pack: Pack, params: Tensors, device: torch.device) -> l
     """p's coefficients for each job, from the constant on; None where there is no such polynomial."""
     solver, span = pack.first.solver, pack.first.solver.span
     drawn = _batch(pack, device)
-    if not isinstance(solver, Method) or span is None or not span.fixed or not isinstance(drawn, Quadratic):
+    has_one = isinstance(solver, Method) and span is not None and span.fixed and solver.depth <= DEEPEST
+    if not has_one or not isinstance(drawn, Quadratic):
         return [None] * len(pack.jobs)
     depth = solver.depth
     nodes = REACH / 2 * (1 - np.cos(np.pi * (np.arange(depth + 1) + 0.5) / (depth + 1)))
