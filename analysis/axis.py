@@ -15,7 +15,7 @@ from .statistics import mean_interval
 
 @dataclass(frozen=True)
 class Along:
-    """A sweep's losses at its deepest depth. data: x, solver, competes, mean, low, high, split."""
+    """A sweep's losses at its deepest depth. data: x, solver, competes, params, mean, low, high, split."""
 
     name: str
     depth: int
@@ -33,12 +33,14 @@ class Along:
 
     def rows(self) -> list[dict[str, Any]]:
         """A row per solver with its mean at every value, lowest first at the last."""
-        cells: dict[tuple[str, bool], dict[Any, float]] = {}
-        for x, solver, competes, mean in self.data.select("x", "solver", "competes", "mean").iter_rows():
-            cells.setdefault((solver, competes), {})[x] = mean
-        made = [{"solver": s, "competes": c, "means": means} for (s, c), means in cells.items()]
+        made: dict[str, dict[str, Any]] = {}
+        for row in self.data.iter_rows(named=True):
+            kept = {name: row[name] for name in ("solver", "competes", "params")}
+            made.setdefault(row["solver"], kept | {"means": {}})["means"][row["x"]] = row["mean"]
         last = self.values[-1]
-        return sorted(made, key=lambda row: (last not in row["means"], row["means"].get(last, 0.0), row["solver"]))
+        return sorted(
+            made.values(), key=lambda row: (last not in row["means"], row["means"].get(last, 0.0), row["solver"])
+        )
 
 
 def along(out: str, sweep: Wanted) -> Along | None:
@@ -57,17 +59,17 @@ def along(out: str, sweep: Wanted) -> Along | None:
         return None
     depth = rows.group_by("solver", "protocol", "task").agg(pl.col("step").max())["step"].min()
     assert isinstance(depth, int)
-    groups: dict[tuple[Any, str, str, str], list[float]] = {}
-    here = rows.filter(pl.col("step") == depth).select("job", "solver", "family", "log_mse")
-    for job, solver, family, loss in here.iter_rows():
+    groups: dict[tuple[Any, str, str, str, int], list[float]] = {}
+    here = rows.filter(pl.col("step") == depth).select("job", "solver", "family", "params", "log_mse")
+    for job, solver, family, params, loss in here.iter_rows():
         x, split = (_value(specs[job], field) for field in (sweep.axis, sweep.split or ""))
-        groups.setdefault((x, str(split), solver, family), []).append(loss)
+        groups.setdefault((x, str(split), solver, family, params), []).append(loss)
     data = []
-    for (x, split, solver, family), losses in groups.items():
+    for (x, split, solver, family, params), losses in groups.items():
         mean, half = mean_interval(losses)
         competes = family in ("classical", "learned")
         band = {"mean": mean, "low": mean - (half or 0.0), "high": mean + (half or 0.0)}
-        data.append({"x": x, "split": split, "solver": solver, "competes": competes} | band)
+        data.append({"x": x, "split": split, "solver": solver, "competes": competes, "params": params} | band)
     return Along(_named(sweep.axis), depth, pl.DataFrame(data).sort("solver", "x"))
 
 

@@ -49,6 +49,11 @@ class Row:
     diverged: int
 
     @property
+    def parameters(self) -> int:
+        """At its deepest depth."""
+        return self.params[max(self.params)] if self.params else 0
+
+    @property
     def competes(self) -> bool:
         """Whether it is a method of so many steps; bounds and controls are not."""
         return self.family in ("classical", "learned")

@@ -66,7 +66,11 @@ JOBS = (
     Column("budget", pa.int64(), "trials x steps x prompts: prompts met in training by all trials together"),
     Column("params", pa.int32(), "trained or fitted numbers"),
     Column("floors", pa.list_(pa.string()), "solvers that none of its kind can beat in the mean, on its own task"),
-    Column("polynomial", pa.list_(pa.float64()), "residual polynomial in G, or Sigma^{-1} G, from the constant on; to depth 12"),
+    Column(
+        "polynomial",
+        pa.list_(pa.float64()),
+        "residual polynomial in G or Sigma^{-1} G, constant first; to depth 12",
+    ),
     Column("pack", pa.string(), "id of the pack it ran in"),
     Column("pack_jobs", pa.int32(), "jobs in that pack"),
     Column("structure", pa.string(), "short name of what jobs of one pack share: classes, depth, dimensions"),

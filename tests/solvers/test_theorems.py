@@ -105,6 +105,22 @@ def test_nothing_scalar_beats_the_best_lfom_on_the_prompts_it_was_fitted_to():
             assert loss >= bound[k] - 1e-9
 
 
+def test_two_layers_of_gd_plus_plus_are_not_below_the_best_method_of_four_steps():
+    """With A and B multiples of I its residual polynomial has degree 1, 4, 13, ...: p+ = p (1 - a t^2 x),
+    t+ = t (1 - a b t^2 x). So the bound of 4 steps holds for its 2 layers, though that of 2 does not.
+    """
+    prompts = drawn(ISOTROPIC, 4000)
+    best = BestLfom(depth=4, preconditioner="identity")
+    bound = log_losses(best, best.fit(best.moments(prompts.problem, prompts.residual)), prompts)
+    eye, generator = torch.eye(5).double(), torch.Generator().manual_seed(0)
+    lowest = math.inf
+    for _ in range(300):
+        a, b = torch.rand(2, 2, generator=generator).double() * torch.tensor([[1.2], [1.0]]).double()
+        params = {"A": a[None, :, None, None] * eye, "B": b[None, :, None, None] * eye}
+        lowest = min(lowest, log_losses(GdPlusPlus(depth=2), params, prompts)[2])
+    assert bound[4] - 1e-9 <= lowest < bound[2]
+
+
 def test_a_layer_is_a_gradient_step():
     """One P = 0 layer with A = eta I is gradient descent on the prompt's least-squares risk, by autograd."""
     drawn_examples = examples(FIGURE_1, 3, jobs=1)
