@@ -72,8 +72,9 @@ def compare(out: str, wanted: list[Wanted]) -> list[Compared]:
         return Redrawn(fmean(found), min(found), max(found), len(found)) if found else None
 
     def bound(row: Published, depth: int) -> tuple[str, float] | None:
-        known = [f for f in floors.get(row.solver) or () if f.startswith("best_lfom")]
-        for name in (*known, "best_lfom(preconditioner=covariance)"):
+        known = [f for f in floors.get(row.solver) or () if f.startswith("best_")]
+        reference = ["best_lfom(preconditioner=covariance)"] if "preconditioner=full" in row.solver else []
+        for name in (*known, *reference):
             found = redrawn(row.task, name, depth, "rigorous")
             if found:
                 return name, found.mean

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime
 from typing import Any
 
@@ -28,10 +29,12 @@ def render(out: str, wanted: list[Wanted]) -> str:
     environment.filters["root"] = lambda r: f"{r.real:.2f}" if abs(r.imag) < 0.005 else f"{r.real:.2f}{r.imag:+.2f}i"
     environment.filters["breakable"] = lambda text: Markup("(<wbr>").join(map(escape, text.split("(")))
     named, wanted = wanted, leaves(out, wanted)
+    compared = compare(out, wanted)
     return environment.get_template("report.html.j2").render(
         title=", ".join(sweep.name for sweep in named),
         named=[sweep for sweep in named if sweep.parts],
-        compared=compare(out, wanted),
+        compared=compared,
+        verdicts=", ".join(f"{n} {verdict}" for verdict, n in Counter(one.verdict for one in compared).items()),
         tolerance=TOLERANCE,
         sweeps=[_sweep(out, sweep) for sweep in wanted],
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),

@@ -14,7 +14,7 @@ import polars as pl
 from scipy.special import stdtrit
 
 ALPHA = 1e-3  # chance that a board without fault has a suspect row
-MARGIN = 2e-3  # of the bound's error: nats
+MARGIN = 1e-2  # of the bound's error: nats
 EXACT = 1e-10  # of the error of predicting 0: below it errors are rounding
 
 

@@ -26,7 +26,7 @@ from .step import Step, Tensors, named, under
 from .streams import Streams
 
 CHUNK = 2048  # prompts at a time
-FIT_BATCHES = 50  # of so many prompts, that a closed form is fitted to;
+FIT_BATCHES = 500  # of so many prompts, that a closed form is fitted to;
 FIT_NUMBERS = 1 << 26  # fewer where their G would have more numbers than this
 
 
