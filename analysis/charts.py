@@ -67,8 +67,9 @@ def loss_by_depth(board: Board, palette: dict[str, str]) -> str:
 
 def along(data: pl.DataFrame, title: str, palette: dict[str, str]) -> str:
     """Mean log loss against a field of the sweep, with 95 % bands. data: as of `axis.Along`. SVG."""
-    numbers = data["x"].dtype.is_numeric()
-    low, high = (float(x) if numbers else 0.0 for x in (data["x"].min(), data["x"].max()))  # type: ignore[arg-type]
+    values = data["x"].to_list()
+    numbers = all(isinstance(x, int | float) for x in values)
+    low, high = (min(values), max(values)) if numbers else (0, 0)
     wide: dict[str, Any] = {"type": "log", "nice": False} if low > 0 and high > 20 * low else {"zero": False}
     axis = alt.X("x:Q", title=title, scale=alt.Scale(**wide)) if numbers else alt.X("x:N", title=title, sort=None)
     base = alt.Chart(data.filter(pl.col("mean") > EXACT)).encode(x=axis, color=_colour(palette))

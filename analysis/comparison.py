@@ -63,8 +63,9 @@ def compare(out: str, wanted: list[Wanted]) -> list[Compared]:
     losses: dict[tuple[str, str, int, str], dict[int | None, float]] = {}
     for task, solver, step, name, protocol, loss in means.sort("protocol").iter_rows():
         losses.setdefault((task, solver, step, name), {})[drawn(protocol)] = loss
-    jobs = table(out, "jobs").filter(pl.col("job").is_in(ids))
-    floors = dict(jobs.select("solver", "floors").unique("solver").collect().iter_rows())
+    jobs = table(out, "jobs").filter(pl.col("job").is_in(ids) & (pl.col("protocol") == "rigorous"))
+    known = jobs.select("task", "solver", "floors").unique(["task", "solver"]).collect()
+    floors = {(task, solver): found or [] for task, solver, found in known.iter_rows()}
 
     def redrawn(task: str, solver: str, depth: int, protocol: str, every: bool = False) -> Redrawn | None:
         by_draw = losses.get((task, solver, depth, protocol), {})
@@ -72,9 +73,9 @@ def compare(out: str, wanted: list[Wanted]) -> list[Compared]:
         return Redrawn(fmean(found), min(found), max(found), len(found)) if found else None
 
     def bound(row: Published, depth: int) -> tuple[str, float] | None:
-        known = [f for f in floors.get(row.solver) or () if f.startswith("best_")]
+        mine = [f for f in floors.get((row.task, row.solver), []) if f.startswith("best_")]
         reference = ["best_lfom(preconditioner=covariance)"] if "preconditioner=full" in row.solver else []
-        for name in (*known, *reference):
+        for name in (*mine, *reference):
             found = redrawn(row.task, name, depth, "rigorous")
             if found:
                 return name, found.mean

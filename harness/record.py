@@ -23,7 +23,7 @@ from . import engine, schema
 from .cost import prior, structure
 from .job import Job, label
 from .pack import Pack
-from .portrait import conjugacy, residual_polynomials
+from .portrait import portrait
 from .probe import parts
 from .profile import Span, span, split, taken
 
@@ -48,8 +48,7 @@ def execute(pack: Pack, device: torch.device) -> Outcome:
     results: Rows = []
     settled = replace(pack, jobs=tuple(trained.jobs))
     with span("portrait"):
-        directions = conjugacy(settled, trained.params, device)
-        polynomials = residual_polynomials(settled, trained.params, device)
+        polynomials, directions = portrait(settled, trained.params, device)
     for task, squared_error in tested:
         for j, job in enumerate(pack.jobs):
             if task == job.task:

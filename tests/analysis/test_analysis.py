@@ -243,6 +243,35 @@ def test_a_value_outside_is_explained_by_the_run_that_toggles_its_quirk(tmp_path
     assert one.quirk.why in render(out, sweeps(out))
 
 
+def test_the_bound_beside_a_number_is_that_of_its_kind_on_fresh_prompts(tmp_path):
+    """A job that is tested on its training prompts has no floors; the same solver's rigorous job has."""
+    scalar = "memformer(memory=cgd, preconditioner=scalar)"
+    limits = {"best_lfom(preconditioner=identity)": 0.81, "best_lfom(preconditioner=covariance)": 0.14}
+    rows = [
+        redrawn(name, 1, 0, 0, loss, protocol="rigorous", family="bound", job=f"{name} rigorous")
+        for name, loss in limits.items()
+    ]
+    rows += [
+        redrawn(scalar, 1, 0, 0, 0.8, protocol=protocol, job=f"scalar {protocol}")
+        for protocol in ("rigorous", "published(batch=10, data_seed=0, test_on=training)")
+    ]
+    out = by_hand(tmp_path, rows)
+    jobs = [
+        {
+            "job": row["job"],
+            "task": FIGURE_1,
+            "solver": row["solver"],
+            "protocol": row["protocol"],
+            "status": "done",
+            "floors": ["best_lfom(preconditioner=identity)"] if row["job"] == "scalar rigorous" else [],
+        }
+        for row in rows
+    ]
+    pq.write_table(pa.Table.from_pylist(jobs, schema=schema.arrow("jobs")), f"{out}/jobs/b.parquet")
+    found = [one for one in compare(out, sweeps(out)) if one.row.figure == "4b" and one.depth == 1 and one.ours]
+    assert [one.bound for one in found] == [("best_lfom(preconditioner=identity)", 0.81)]
+
+
 def test_what_beats_its_bound_is_suspect_and_what_is_lucky_is_not(tmp_path):
     generator = np.random.default_rng(0)
     limit = generator.chisquare(1, 64)

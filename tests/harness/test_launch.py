@@ -350,7 +350,7 @@ def test_what_is_skipped_is_a_row_with_its_reason_and_no_failure(tmp_path):
         ("memformer(memory=lfom, preconditioner=full, gate=token)", 1)
     ]
     assert "each of n = 6 examples" in rows[0]["reason"]
-    assert "1 combinations skipped" in render(str(tmp_path), sweeps(str(tmp_path)))
+    assert "1 combination skipped" in render(str(tmp_path), sweeps(str(tmp_path)))
 
 
 def test_parts_run_once_and_each_has_its_boards(tmp_path):
