@@ -1,20 +1,21 @@
 """Rows that are too good: a mean error below that of a bound which no solver of the kind can beat.
 
 A row and its bound are compared on the same prompts, block by block. Below by chance is no sin: a row is suspect where
-the difference is beyond what blocks of prompts vary by, at an error rate of ALPHA for a whole board, and beyond MARGIN,
-which is what is left open by fitting a bound to finitely many prompts.
+the difference is beyond what blocks of prompts vary by, and beyond what a bound fitted to finitely many prompts lacks,
+both at an error rate of ALPHA for a whole board.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import polars as pl
-from scipy.special import stdtrit
+from scipy.special import chdtri, stdtrit
 
 ALPHA = 1e-3  # chance that a board without fault has a suspect row
-MARGIN = 1e-2  # of the bound's error: nats
+ROUNDING = 1e-6  # of a bound: methods that are equal may differ by so much
 EXACT = 1e-10  # of the error of predicting 0: below it errors are rounding
 
 
@@ -23,23 +24,26 @@ def suspects(rows: pl.DataFrame, floors: Mapping[str, Sequence[str]]) -> dict[tu
 
     floors: of each job, labels of bounds. On another task than its own a fitted bound is none.
     """
-    bounds = {
-        (row["solver"], row["seed"], row["protocol"], row["step"]): np.array(row["blocks"])
-        for row in rows.filter((pl.col("family") == "bound") & pl.col("blocks").is_not_null()).iter_rows(named=True)
-    }
-    compared: list[tuple[tuple[str, int], str, float, int]] = []
+    key = ("solver", "seed", "protocol", "step")
+    is_bound = (pl.col("family") == "bound") & pl.col("blocks").is_not_null()
+    bounds = {tuple(row[name] for name in key): row for row in rows.filter(is_bound).iter_rows(named=True)}
     judged = rows.filter((pl.col("family") != "bound") & (pl.col("mse_normalised") > EXACT))
-    for row in judged.iter_rows(named=True):
-        for floor in floors.get(row["job"], ()):
-            bound = bounds.get((floor, row["seed"], row["protocol"], row["step"]))
-            if bound is None or (floor.startswith("best_lfom") and row["test"] != row["task"]):
-                continue
-            gap = np.array(row["blocks"]) - bound
-            if gap.mean() < -MARGIN * bound.mean():
-                spread = gap.std(ddof=1) / np.sqrt(len(gap))
-                t = gap.mean() / spread if spread else -np.inf
-                compared.append(((row["solver"], row["step"]), floor, float(t), len(gap)))
-            else:
-                compared.append(((row["solver"], row["step"]), floor, 0.0, len(gap)))
-    level = ALPHA / max(len(compared), 1)
-    return {where: floor for where, floor, t, blocks in compared if t < stdtrit(blocks - 1, level)}
+    pairs = [
+        (row, bound)
+        for row in judged.iter_rows(named=True)
+        for floor in floors.get(row["job"], ())
+        if (bound := bounds.get((floor, *(row[name] for name in key[1:]))))
+        and not (floor.startswith("best_lfom") and row["test"] != row["task"])
+    ]
+    return {
+        (row["solver"], row["step"]): bound["solver"] for row, bound in pairs if _below(row, bound, ALPHA / len(pairs))
+    }
+
+
+def _below(row: Mapping[str, Any], bound: Mapping[str, Any], level: float) -> bool:
+    """Whether a row is too good, at an error rate of `level`."""
+    gap = np.array(row["blocks"]) - np.array(bound["blocks"])
+    # a bound's excess is a weighted sum of squares of normal numbers: its tail is at most as heavy as one's square
+    allowed = ROUNDING * bound["mse"] + (bound["fit_error"] or 0.0) * chdtri(1, level)
+    spread = gap.std(ddof=1) / np.sqrt(len(gap))
+    return bool(gap.mean() + allowed < stdtrit(len(gap) - 1, level) * spread)

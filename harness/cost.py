@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
-from .evaluate import CHUNK, fit_batches
+from .fitted import batches
 from .job import Job, digest
 from .lower import STRAIGHT
 from .pack import Cost, Pack
@@ -63,7 +63,7 @@ def prior(job: Job, tests: int = 0) -> Prior:
         fixed += drawn * depth * 2e-4 if as_written else 0.0
     met_once = [(protocol.test_prompts, 1 + tests, depth * layer)]
     if job.solver.family == "bound":
-        met_once.append((CHUNK * fit_batches(d), 1, depth * d * (d + depth)))
+        met_once.append((math.prod(batches(d)), 1, depth * d * (d + depth)))
     for count, times, work in met_once:
         as_written = count < PAYS
         compiled += 0.0 if as_written else _compiling(10 * work)

@@ -22,7 +22,8 @@ from lfombench.solvers import Solver
 from lfombench.tasks import Prompts, Task
 
 from . import adam
-from .evaluate import errors, expect, fit, last, test, validate
+from .evaluate import errors, expect, last, test, validate
+from .fitted import Fit, fit
 from .job import Job, tunable
 from .kept import Curve, Kept, trial_table
 from .pack import Pack, floats, having, of_trials, prompts
@@ -46,6 +47,7 @@ class Trained:
     diverged: list[str | None]  # why, where a job did
     steps: list[int]  # that it trained
     budget: list[int]  # prompts that all its trials met in training
+    excess: Float[Tensor, "jobs depth"] | None = None  # of the mean error: what fitting to finitely many prompts leaves
     engine: str | None = None  # how it ran
     curve_steps: list[int] = field(default_factory=list)
     losses: Float[Tensor, "points jobs"] = field(default_factory=lambda: torch.empty(0, 0))
@@ -61,14 +63,14 @@ def run(pack: Pack, device: torch.device) -> tuple[Trained, Iterator[tuple[Task 
 
 def given(pack: Pack, device: torch.device) -> Trained:
     """What needs no training: a closed form's parameters; floats by validation loss where the protocol tries some."""
-    params = fit(pack, device) if pack.first.solver.family == "bound" else {}
+    params, excess = fit(pack, device) if pack.first.solver.family == "bound" else Fit({}, None)
     count, trials = len(pack.jobs), len(pack.first.trials)
     best = [0] * count
     if trials > 1:
         best = validate(pack, trial_table(pack), {}, device).nan_to_num(nan=math.inf).argmin(0).tolist()
     jobs = [job.tried(k) for job, k in zip(pack.jobs, best, strict=True)]
     chosen = [job.trials[k] for job, k in zip(pack.jobs, best, strict=True)]
-    return Trained(params, jobs, chosen, [None] * count, [0] * count, [0] * count)
+    return Trained(params, jobs, chosen, [None] * count, [0] * count, [0] * count, excess)
 
 
 def train(pack: Pack, device: torch.device) -> Trained:
@@ -117,6 +119,7 @@ def train(pack: Pack, device: torch.device) -> Trained:
         kept.reason,
         kept.until,
         budget,
+        None,
         advance.name,
         curve.points,
         losses,

@@ -1,4 +1,4 @@
-"""What a solver does on prompts: the error of its iterates, on test and validation prompts; its contract; closed forms.
+"""What a solver does on prompts: the error of its iterates, on test and validation prompts; its contract.
 
 Axes: `trials` are what a protocol tunes over, `jobs` the jobs of the pack, `prompts` come last.
 """
@@ -26,8 +26,6 @@ from .step import Step, Tensors, named, under
 from .streams import Streams
 
 CHUNK = 2048  # prompts at a time
-FIT_BATCHES = 500  # of so many prompts, that a closed form is fitted to;
-FIT_NUMBERS = 1 << 26  # fewer where their G would have more numbers than this
 
 
 def errors(solver: Solver, params: Tensors, batch: Prompts) -> Iterator[Tensor]:
@@ -130,33 +128,3 @@ def expect(solver: Solver, params: Tensors, drawing: Drawing) -> None:
                 f"{type(solver).__name__}.{function} gave {what}_{k} of shape {tuple(x.shape)}, "
                 f"needs {axes} = {tuple(shape)}"
             )
-
-
-def fit_batches(d: int) -> int:
-    """How many batches of CHUNK prompts in R^d a closed form is fitted to."""
-    return max(1, min(FIT_BATCHES, FIT_NUMBERS // (d * d * CHUNK)))
-
-
-@torch.no_grad()
-def fit(pack: Pack, device: torch.device) -> Tensors:
-    """Parameters in closed form, in float64, from prompts of their own: exact statistics, whatever the protocol."""
-    solver, dtype = pack.first.solver, torch.float64
-    if not isinstance(solver, Method) or type(solver).moments is Method.moments:
-        return {}  # a bound that needs no fit
-    drawing = prompts(pack, [job.task for job in pack.jobs], "fit", dtype, device)
-    job = drawing.job | named("solver", floats([job.solver for job in pack.jobs], dtype, device))
-
-    def draw(job: Tensors, random: Random, count: int) -> Prompts:
-        return having(drawing.task, under("task", job)).prompts(random, job.get("frame"), count)
-
-    def update(job: Tensors, state: Tensors, batch: Prompts, t: Tensor) -> tuple[Tensors, Tensors]:
-        found = having(solver, under("solver", job)).moments(batch.problem, batch.residual)
-        return {}, {name: x.unsqueeze(0) for name, x in found.items()}
-
-    begins = range(0, CHUNK * fit_batches(pack.first.task.d), CHUNK)
-    step = Step(draw, update, CHUNK, None, dtype, ("fit", pack.program))
-    run = program(step, job, {}, drawing.key, len(begins), as_written=pack.as_written)
-    with span("fit"):
-        found = [run(0, 1, begin) for begin in begins]
-        moments = {name: sum(records[name][0, 0] for records in found) for name in found[0]}
-        return dict(having(solver, under("solver", job)).fit(cast(Tensors, moments)))

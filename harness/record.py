@@ -9,6 +9,7 @@ import platform
 import socket
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -60,8 +61,8 @@ def execute(pack: Pack, device: torch.device) -> Outcome:
             row |= {"family": job.solver.family, "test": label(task or job.task)}
             with span("rows"):
                 losses = _losses(squared_error[j].cpu().numpy(), reason is not None)
-                for loss, cosine in zip(losses, directions[j], strict=True):
-                    results.append(row | loss | ({"conjugacy": cosine} if task is None else {}))
+                own = _own(trained, j, directions[j]) if task is None else [{}] * len(losses)
+                results.extend(row | loss | more for loss, more in zip(losses, own, strict=True))
     cost = _cost(pack, device, time.perf_counter() - begin, peak.bytes()) | {"engine": trained.engine}
     jobs = [
         _names(job)
@@ -167,6 +168,12 @@ def _overflow(squared_error: torch.Tensor) -> str | None:
     """Why a job counts as diverged on a test though training did not: an iterate has no finite mean error."""
     finite = squared_error.mean(-1).isfinite().tolist()
     return None if all(finite) else f"the test error is not finite from step {finite.index(False)} on"
+
+
+def _own(trained: engine.Trained, j: int, directions: Sequence[float | None]) -> Rows:
+    """What is known of the iterates on a job's own task alone."""
+    excess = [None] * len(directions) if trained.excess is None else [0.0, *trained.excess[j].tolist()]
+    return [{"conjugacy": cosine, "fit_error": e} for cosine, e in zip(directions, excess, strict=True)]
 
 
 def _losses(squared_error: np.ndarray[Any, Any], diverged: bool) -> Rows:

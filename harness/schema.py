@@ -42,6 +42,9 @@ RESULTS = (
         pa.list_(pa.float64()),
         f"mean squared error in {BLOCKS} equal blocks of the test prompts; of each if fewer",
     ),
+    Column(
+        "fit_error", pa.float64(), "expected excess of a fitted bound's mse, on its own task, over the true bound's"
+    ),
     Column("conjugacy", pa.float64(), "mean |cos| in G's norm of this step and the last; 0 where conjugate"),
     Column("params", pa.int32(), "trained or fitted numbers of the solver"),
     Column("status", pa.string(), "done or diverged"),

@@ -9,7 +9,7 @@ import torch
 
 from lfombench.solvers import LinearTransformer
 
-from .evaluate import fit
+from .fitted import fit
 from .pack import Pack, having, prompts
 from .step import Tensors, under
 from .streams import Streams
@@ -24,7 +24,7 @@ def closed_form(pack: Pack, device: torch.device) -> Tensors | None:
     if not isinstance(solver, LinearTransformer) or solver.bound is None:
         return None
     best = [replace(job, solver=solver.bound, protocol=replace(job.protocol, tune=())) for job in pack.jobs]
-    q = fit(replace(pack, jobs=tuple(best)), device)["q"][:, -1].cpu().numpy()  # p(x) = 1 - x q(x)
+    q = fit(replace(pack, jobs=tuple(best)), device).params["q"][:, -1].cpu().numpy()  # p(x) = 1 - x q(x)
     roots = np.array([np.sort_complex(np.roots([*-row[::-1], 1.0])) for row in q])
     if np.abs(roots.imag).max() > 1e-6:
         raise ValueError(f"start: the best method of depth {solver.depth} has roots that are not real")

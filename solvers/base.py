@@ -112,6 +112,13 @@ class Method(Solver):
         """Parameters in closed form from the moments of all batches, added. Bounds only."""
         return {}
 
+    def risk(self, params: Params, moments: Params) -> Float[Tensor, "*jobs depth"]:
+        """The squared error after 1 .. depth steps, summed over the moments' prompts, up to what no parameters change.
+
+        Bounds that are fitted only: fit gives its least value.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has moments to be fitted to, so it needs a risk as well")
+
     @abstractmethod
     def iterates(self, params: Params, problem: Problem) -> Iterator[Float[Tensor, "*jobs d prompts"]]:
         """w_0, w_1, ..., w_depth."""

@@ -61,6 +61,11 @@ class BestLfom(Method):
             q[..., k - 1, :k] = -scale * torch.linalg.solve(scaled, scale * h[..., :k])
         return {"q": q}
 
+    def risk(self, params: Params, moments: Params) -> Float[Tensor, "*jobs depth"]:
+        """<q_k, H q_k> + 2 <h, q_k>."""
+        q, H, h = params["q"], moments["H"], moments["h"]
+        return (q * (q @ H + 2 * h.unsqueeze(-2))).sum(-1)
+
     def iterates(self, params: Params, problem: Problem) -> Iterator[Float[Tensor, "*jobs d prompts"]]:
         """w_0 .. w_depth."""
         yield problem.start()

@@ -44,6 +44,7 @@ ORDER = [
         "engine",
         "warm",
         "kept",
+        "fitted",
         "evaluate",
         "adam",
         "pack",

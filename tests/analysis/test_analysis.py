@@ -178,6 +178,7 @@ def redrawn(solver: str, step: int, seed: int, draw: int, loss: float, **more) -
         "step": step,
         "seed": seed,
         "log_mse": loss,
+        "mse": float(np.exp(loss)),
         "mse_normalised": 0.1,
         "params": 0,
         "status": "done",
@@ -301,6 +302,17 @@ def test_what_beats_its_bound_is_suspect_and_what_is_lucky_is_not(tmp_path):
     assert found.suspects == ["published: too good at depth 1 is below best_lfom(preconditioner=identity)"]
     assert "Suspect: published: too good" in render(out, sweeps(out))
     assert found.as_json()["suspects"] == found.suspects
+
+
+@pytest.mark.parametrize(("fit_error", "expected"), [(None, 1), (1e-3, 1), (0.02, 0)])
+def test_a_bound_grants_what_its_own_fit_may_lack(tmp_path, fit_error, expected):
+    limit = np.random.default_rng(0).chisquare(1, 64)
+    rows = [
+        redrawn("best_lfom", 1, 0, 0, 0.0, blocks=limit.tolist(), family="bound", fit_error=fit_error),
+        redrawn("good", 1, 0, 0, 0.0, blocks=(limit - 0.1).tolist()),
+    ]
+    out = by_hand(tmp_path, rows, {"good": ["best_lfom"]})
+    assert len(boards(out, sweeps(out)[0]).suspects) == expected
 
 
 def test_a_fitted_bound_bounds_nothing_on_another_task(tmp_path):

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from lfombench.harness import PROTOCOLS, Job, engine, evaluate
+from lfombench.harness.fitted import fit
 from lfombench.harness.pack import Pack, prompts, stack
 from lfombench.harness.record import execute
 from lfombench.harness.streams import Streams
@@ -232,7 +233,7 @@ def test_trained_models_reach_the_closed_form(preconditioner, depth, expected, w
     assert found == pytest.approx(expected, abs=within)
     bound = BestLfom(depth=depth, preconditioner="identity" if preconditioner == "scalar" else "covariance")
     limit = Pack(jobs(bound, protocol, seeds=[0]))
-    assert found > evaluate.test(limit, evaluate.fit(limit, CPU), None, CPU)[0, depth].mean().log().item() - 0.005
+    assert found > evaluate.test(limit, fit(limit, CPU).params, None, CPU)[0, depth].mean().log().item() - 0.005
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ import torch
 
 from lfombench.harness import PROTOCOLS, Job, engine, evaluate, lower, native, program
 from lfombench.harness.atoms import NotLowerable
+from lfombench.harness.fitted import fit
 from lfombench.harness.inductor import Inductor
 from lfombench.harness.native import Native, NoCompiler
 from lfombench.harness.pack import Pack
@@ -109,7 +110,7 @@ def test_training_is_what_is_written(solver, protocol, form, batch, monkeypatch)
 def test_every_shipped_method_is_tested_by_machine_code(solver, rotation, form, monkeypatch):
     written_as(form, monkeypatch)
     given = pack(solver, task=replace(TASK, rotation=rotation))
-    params = evaluate.fit(given, CPU) if solver.family == "bound" else {}
+    params = fit(given, CPU).params if solver.family == "bound" else {}
     if solver.family == "learned":
         params = {name: p[0] for name, p in engine.initial(given, CPU).items()}
     expected = evaluate.test(given, params, None, CPU)
