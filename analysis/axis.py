@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from .board import at_their_depth
-from .results import Wanted, table
+from .results import Tables, Wanted
 from .statistics import mean_interval
 
 
@@ -43,17 +43,18 @@ class Along:
         )
 
 
-def along(out: str, sweep: Wanted) -> Along | None:
+def along(tables: Tables, sweep: Wanted) -> Along | None:
     """Along a sweep's axis, from what the store has of it; None where it has no axis, or nothing yet."""
     if sweep.axis is None:
         return None
     frame = (
-        table(out, "results")
-        .filter(pl.col("job").is_in(sweep.jobs) & (pl.col("task") == pl.col("test")) & pl.col("log_mse").is_not_null())
+        tables.results.filter(
+            pl.col("job").is_in(sweep.jobs) & (pl.col("task") == pl.col("test")) & pl.col("log_mse").is_not_null()
+        )
         .drop("blocks")
         .collect()
     )
-    specs = dict(table(out, "jobs").filter(pl.col("job").is_in(sweep.jobs)).select("job", "spec").collect().iter_rows())
+    specs = dict(tables.jobs.filter(pl.col("job").is_in(sweep.jobs)).select("job", "spec").collect().iter_rows())
     rows = at_their_depth(frame)
     if rows.is_empty():
         return None

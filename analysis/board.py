@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from .published import published, undrawn
-from .results import Wanted, table
+from .results import Tables, Wanted
 from .statistics import mean_interval, tenth
 from .suspect import suspects
 
@@ -147,10 +147,10 @@ class Boards:
         return asdict(self) | {"partial": self.partial, "suspects": self.suspects}
 
 
-def boards(out: str, sweep: Wanted) -> Boards:
+def boards(tables: Tables, sweep: Wanted) -> Boards:
     """Every board of a sweep, from what the store holds of it."""
-    frame = table(out, "results").filter(pl.col("job").is_in(sweep.jobs)).collect()
-    jobs = table(out, "jobs").filter(pl.col("job").is_in(sweep.jobs))
+    frame = tables.results.filter(pl.col("job").is_in(sweep.jobs)).collect()
+    jobs = tables.jobs.filter(pl.col("job").is_in(sweep.jobs))
     floors = dict(jobs.select("job", "floors").collect().iter_rows())
     tests = {(job, test) for job, test in frame.select("job", "test").unique().iter_rows()}
     complete = sum(

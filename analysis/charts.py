@@ -149,4 +149,4 @@ def _svg(chart: Any) -> str:
         .configure_view(strokeOpacity=0)
         .configure_axis(labelFontSize=12, titleFontSize=12, titleFontWeight="normal", gridOpacity=0.4)
     )
-    return str(vlc.vegalite_to_svg(json.dumps(styled.to_dict())))
+    return str(vlc.vegalite_to_svg(json.dumps(styled.to_dict(validate=False))))

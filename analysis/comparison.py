@@ -9,7 +9,7 @@ import polars as pl
 
 from .board import at_their_depth, without_draws
 from .published import PUBLISHED, REDRAWS, TOLERANCE, Published, Quirk, drawn
-from .results import Wanted, table
+from .results import Tables, Wanted
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,13 @@ class Compared:
         return "explained" if self.toggled and self.toggled.holds(self.value) else "outside"
 
 
-def compare(out: str, wanted: list[Wanted]) -> list[Compared]:
+def compare(tables: Tables, wanted: list[Wanted]) -> list[Compared]:
     """Every published number that these sweeps have something to say of."""
     ids = list({job for sweep in wanted for job in sweep.jobs})
     frame = (
-        table(out, "results")
-        .filter(pl.col("job").is_in(ids) & (pl.col("task") == pl.col("test")) & pl.col("log_mse").is_not_null())
+        tables.results.filter(
+            pl.col("job").is_in(ids) & (pl.col("task") == pl.col("test")) & pl.col("log_mse").is_not_null()
+        )
         .select("task", "test", "protocol", "solver", "family", "depth", "step", "seed", "log_mse")
         .collect()
     )
@@ -63,7 +64,7 @@ def compare(out: str, wanted: list[Wanted]) -> list[Compared]:
     losses: dict[tuple[str, str, int, str], dict[int | None, float]] = {}
     for task, solver, step, name, protocol, loss in means.sort("protocol").iter_rows():
         losses.setdefault((task, solver, step, name), {})[drawn(protocol)] = loss
-    jobs = table(out, "jobs").filter(pl.col("job").is_in(ids) & (pl.col("protocol") == "rigorous"))
+    jobs = tables.jobs.filter(pl.col("job").is_in(ids) & (pl.col("protocol") == "rigorous"))
     known = jobs.select("task", "solver", "floors").unique(["task", "solver"]).collect()
     floors = {(task, solver): found or [] for task, solver, found in known.iter_rows()}
 

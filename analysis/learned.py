@@ -18,7 +18,7 @@ from safetensors.numpy import load
 from lfombench.harness.place import locate
 
 from .published import undrawn
-from .results import Wanted, table
+from .results import Tables, Wanted
 
 CLASSICAL = ("gradient_descent", "heavy_ball", "nesterov", "chebyshev")
 REACH = 2.5  # eigenvalues from 0 to here are compared and drawn
@@ -44,18 +44,19 @@ class Portrait:
         return found
 
 
-def portraits(out: str, sweep: Wanted, task: str, protocol: str) -> list[Portrait]:
+def portraits(tables: Tables, sweep: Wanted, task: str, protocol: str) -> list[Portrait]:
     """Of every method of a board that has a residual polynomial; those in G first."""
     jobs = (
-        table(out, "jobs")
-        .filter(pl.col("job").is_in(sweep.jobs) & (pl.col("task") == task) & pl.col("polynomial").is_not_null())
+        tables.jobs.filter(
+            pl.col("job").is_in(sweep.jobs) & (pl.col("task") == task) & pl.col("polynomial").is_not_null()
+        )
         .filter(pl.col("status") == "done")
         .select("job", "solver", "depth", "protocol", "seed", "polynomial", "floors", "pack")
         .sort("solver", "depth", "seed")
         .collect()
     )
     jobs = jobs.filter(pl.col("protocol").map_elements(undrawn, return_dtype=pl.String) == protocol)
-    results = table(out, "results").filter(pl.col("job").is_in(jobs["job"].to_list())).drop("blocks").collect()
+    results = tables.results.filter(pl.col("job").is_in(jobs["job"].to_list())).drop("blocks").collect()
     depths = jobs.group_by("solver").agg(pl.col("depth").max())["depth"]
     if depths.is_empty():
         return []
@@ -76,7 +77,7 @@ def portraits(out: str, sweep: Wanted, task: str, protocol: str) -> list[Portrai
                 first["depth"],
                 p.tolist(),
                 sorted(Polynomial(p).roots(), key=abs),
-                _numbers(out, first["pack"], first["job"]) if competes else {},
+                _numbers(tables.out, first["pack"], first["job"]) if competes else {},
                 means.to_list(),
                 None,
             )

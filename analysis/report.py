@@ -16,7 +16,7 @@ from .board import Board, boards
 from .comparison import compare
 from .learned import portraits
 from .published import TOLERANCE
-from .results import Wanted, audit, leaves, table
+from .results import Tables, Wanted, audit, leaves
 
 
 def render(out: str, wanted: list[Wanted]) -> str:
@@ -29,44 +29,45 @@ def render(out: str, wanted: list[Wanted]) -> str:
     environment.filters["root"] = lambda r: f"{r.real:.2f}" if abs(r.imag) < 0.005 else f"{r.real:.2f}{r.imag:+.2f}i"
     environment.filters["breakable"] = lambda text: Markup("(<wbr>").join(map(escape, text.split("(")))
     named, wanted = wanted, leaves(out, wanted)
-    compared = compare(out, wanted)
+    tables = Tables(out)
+    compared = compare(tables, wanted)
     return environment.get_template("report.html.j2").render(
         title=", ".join(sweep.name for sweep in named),
         named=[sweep for sweep in named if sweep.parts],
         compared=compared,
         verdicts=", ".join(f"{n} {verdict}" for verdict, n in Counter(one.verdict for one in compared).items()),
         tolerance=TOLERANCE,
-        sweeps=[_sweep(out, sweep) for sweep in wanted],
+        sweeps=[_sweep(tables, sweep) for sweep in wanted],
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        machines=_machines(out, wanted),
+        machines=_machines(tables, wanted),
     )
 
 
-def _sweep(out: str, sweep: Wanted) -> dict[str, Any]:
-    found = boards(out, sweep)
+def _sweep(tables: Tables, sweep: Wanted) -> dict[str, Any]:
+    found = boards(tables, sweep)
     palette = charts.colours({row.solver for board in found.boards for row in board.rows})
     return {
         "boards": found,
         "palette": palette,
-        "calibration": _calibration(out, sweep),
-        "audit": audit(out, sweep.name),
-        "along": _along(out, sweep, palette),
+        "calibration": _calibration(tables, sweep),
+        "audit": audit(tables.out, sweep.name),
+        "along": _along(tables, sweep, palette),
         "sections": [
             {
                 "board": board,
                 "palette": palette,
                 "chart": charts.loss_by_depth(board, palette) if board.drawable else None,
-                "learned": _learned(out, sweep, board, palette) if board.test == board.task else [],
-                "curves": _curves(out, sweep, board, palette) if board.test == board.task else [],
+                "learned": _learned(tables, sweep, board, palette) if board.test == board.task else [],
+                "curves": _curves(tables, sweep, board, palette) if board.test == board.task else [],
             }
             for board in found.boards
         ],
     }
 
 
-def _along(out: str, sweep: Wanted, palette: dict[str, str]) -> dict[str, Any] | None:
+def _along(tables: Tables, sweep: Wanted, palette: dict[str, str]) -> dict[str, Any] | None:
     """Charts and a table of losses against the field that a sweep varies."""
-    found = along(out, sweep)
+    found = along(tables, sweep)
     if found is None:
         return None
     return {
@@ -81,11 +82,11 @@ def _along(out: str, sweep: Wanted, palette: dict[str, str]) -> dict[str, Any] |
     }
 
 
-def _learned(out: str, sweep: Wanted, board: Board, palette: dict[str, str]) -> list[dict[str, Any]]:
+def _learned(tables: Tables, sweep: Wanted, board: Board, palette: dict[str, str]) -> list[dict[str, Any]]:
     """Portraits of the methods that have a residual polynomial, and their chart, by what it is a polynomial in."""
     if board.redraws > 1 or board.memorised:
         return []
-    found = portraits(out, sweep, board.task, board.protocol)
+    found = portraits(tables, sweep, board.task, board.protocol)
     groups = [[one for one in found if one.known == known] for known in ("identity", "covariance")]
     return [
         {"known": group[0].known, "portraits": group, "chart": charts.polynomials(group, palette)}
@@ -94,16 +95,15 @@ def _learned(out: str, sweep: Wanted, board: Board, palette: dict[str, str]) -> 
     ]
 
 
-def _curves(out: str, sweep: Wanted, board: Board, palette: dict[str, str]) -> list[dict[str, Any]]:
+def _curves(tables: Tables, sweep: Wanted, board: Board, palette: dict[str, str]) -> list[dict[str, Any]]:
     """A chart of training losses for each depth."""
     if board.redraws > 1:
         return []
-    jobs = table(out, "jobs").filter(
+    jobs = tables.jobs.filter(
         pl.col("job").is_in(sweep.jobs) & (pl.col("task") == board.task) & (pl.col("protocol") == board.protocol)
     )
     curves = (
-        table(out, "curves")
-        .join(jobs.select("job", "solver", "depth"), on="job")
+        tables.curves.join(jobs.select("job", "solver", "depth"), on="job")
         .filter(pl.col("loss").is_finite() & (pl.col("loss") > 0))
         .group_by("solver", "depth", "step")
         .agg(pl.col("loss").log().mean())
@@ -116,11 +116,10 @@ def _curves(out: str, sweep: Wanted, board: Board, palette: dict[str, str]) -> l
     ]
 
 
-def _calibration(out: str, sweep: Wanted) -> dict[str, Any] | None:
+def _calibration(tables: Tables, sweep: Wanted) -> dict[str, Any] | None:
     """What packs were predicted to take and what they took; None where nothing was predicted."""
     packs = (
-        table(out, "jobs")
-        .filter(pl.col("job").is_in(sweep.jobs) & pl.col("predicted_seconds").is_not_null())
+        tables.jobs.filter(pl.col("job").is_in(sweep.jobs) & pl.col("predicted_seconds").is_not_null())
         .filter(pl.col("pack_seconds") > 0)
         .unique("pack")
         .sort("pack")
@@ -138,10 +137,10 @@ def _calibration(out: str, sweep: Wanted) -> dict[str, Any] | None:
     }
 
 
-def _machines(out: str, wanted: list[Wanted]) -> dict[str, Any]:
+def _machines(tables: Tables, wanted: list[Wanted]) -> dict[str, Any]:
     """Where the numbers come from: devices, versions, and seconds of computing."""
     ids = {job for sweep in wanted for job in sweep.jobs}
-    jobs = table(out, "jobs").filter(pl.col("job").is_in(list(ids))).collect()
+    jobs = tables.jobs.filter(pl.col("job").is_in(list(ids))).collect()
     packs = jobs.unique("pack")
     return {
         "devices": sorted(jobs["device"].drop_nulls().unique()),

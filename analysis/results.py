@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -46,6 +47,28 @@ def table(out: str, name: str) -> pl.LazyFrame:
     if name == "curves":  # a pack that was cut short before its results may have left some
         return frame.unique(["job", "step"])
     return frame
+
+
+class Tables:
+    """A store's tables, each read once, when it is first asked for."""
+
+    def __init__(self, out: str) -> None:
+        self.out = out
+
+    @functools.cached_property
+    def results(self) -> pl.LazyFrame:
+        """A row per job, test and iterate."""
+        return table(self.out, "results").collect().lazy()
+
+    @functools.cached_property
+    def jobs(self) -> pl.LazyFrame:
+        """A row per job."""
+        return table(self.out, "jobs").collect().lazy()
+
+    @functools.cached_property
+    def curves(self) -> pl.LazyFrame:
+        """A row per job and point of its training curve."""
+        return table(self.out, "curves").collect().lazy()
 
 
 def sweeps(out: str, name: str = "*") -> list[Wanted]:

@@ -26,17 +26,13 @@ def status(out: str, sweep: str | None, as_json: bool) -> None:
     import polars as pl
 
     from lfombench.analysis.board import boards
-    from lfombench.analysis.results import leaves, table
+    from lfombench.analysis.results import Tables, leaves
 
+    tables = Tables(out)
     rows = []
     for wanted in leaves(out, wanted_sweeps(out, sweep)):
-        found = boards(out, wanted)
-        failed = (
-            table(out, "jobs")
-            .filter(pl.col("job").is_in(wanted.jobs) & (pl.col("status") == "failed"))
-            .collect()
-            .height
-        )
+        found = boards(tables, wanted)
+        failed = tables.jobs.filter(pl.col("job").is_in(wanted.jobs) & (pl.col("status") == "failed")).collect().height
         rows.append(
             {
                 "sweep": wanted.name,
@@ -60,11 +56,12 @@ def status(out: str, sweep: str | None, as_json: bool) -> None:
 def board(out: str, sweep: str | None, as_json: bool) -> None:
     """Show the leaderboards of a store."""
     from lfombench.analysis.board import boards
-    from lfombench.analysis.results import leaves
+    from lfombench.analysis.results import Tables, leaves
 
     from .show import console, show_boards
 
-    found = [boards(out, wanted) for wanted in leaves(out, wanted_sweeps(out, sweep))]
+    tables = Tables(out)
+    found = [boards(tables, wanted) for wanted in leaves(out, wanted_sweeps(out, sweep))]
     if as_json:
         click.echo(json.dumps([each.as_json() for each in found], indent=1))
         return

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lfombench.analysis.board import Board, Boards, Cell, boards
-from lfombench.analysis.results import leaves, sweeps
+from lfombench.analysis.results import Tables, leaves, sweeps
 
 if TYPE_CHECKING:
     from .launch import Plan
@@ -182,8 +182,8 @@ class Terminal:
 
     def boards(self) -> list[Boards]:
         """The boards of the sweep and its parts as they are now."""
-        out = self.store.out
-        return [boards(out, wanted) for wanted in leaves(out, sweeps(out, self.plan.sweep.name))]
+        out, tables = self.store.out, Tables(self.store.out)
+        return [boards(tables, wanted) for wanted in leaves(out, sweeps(out, self.plan.sweep.name))]
 
     def _left(self, elapsed: float) -> float:
         """Seconds left, by the rate since the first pack; the plan's counts as much as a twentieth of the work."""

@@ -16,7 +16,7 @@ from lfombench.analysis.board import boards
 from lfombench.analysis.comparison import compare
 from lfombench.analysis.published import FIGURE_1, PUBLISHED, drawn, published, undrawn
 from lfombench.analysis.report import render
-from lfombench.analysis.results import NoStore, sweeps, table
+from lfombench.analysis.results import NoStore, Tables, sweeps, table
 from lfombench.analysis.statistics import mean_interval
 from lfombench.harness import load, schema
 from lfombench.harness.job import label
@@ -88,7 +88,7 @@ def test_a_board_ranks_by_the_deepest_shared_depth_and_takes_models_at_their_own
     rows += [("limit", "bound", 2, step, 0, -9.0) for step in range(3)]
     out = store(tmp_path, rows)
     [wanted] = sweeps(out)
-    found = boards(out, wanted)
+    found = boards(Tables(out), wanted)
     [board] = found.boards
     assert [row.solver for row in board.rows] == ["limit", "learned", "classic"]
     by = {row.solver: row for row in board.rows}
@@ -108,7 +108,7 @@ def test_those_that_cannot_be_told_apart_lead_together(tmp_path):
         for seed in (0, 1)
     ]
     out = store(tmp_path, [*rows, ("limit", "bound", 1, 1, 0, -1.0)])
-    assert boards(out, sweeps(out)[0]).boards[0].leaders(1) == {"a", "b"}
+    assert boards(Tables(out), sweeps(out)[0]).boards[0].leaders(1) == {"a", "b"}
 
 
 def test_a_board_says_what_is_missing_and_what_diverged(tmp_path):
@@ -116,7 +116,7 @@ def test_a_board_says_what_is_missing_and_what_diverged(tmp_path):
         ("b", "learned", 1, 1, 0, None)
     ]
     out = store(tmp_path, rows, jobs=["a-1-0", "a-1-1", "a-1-2", "b-1-0", "missing"])
-    found = boards(out, sweeps(out)[0])
+    found = boards(Tables(out), sweeps(out)[0])
     assert found.partial
     assert (found.done, found.wanted) == (4, 5)
     assert [(row.solver, row.diverged, bool(row.cells)) for row in found.boards[0].rows] == [
@@ -129,7 +129,7 @@ def test_a_board_says_what_is_missing_and_what_diverged(tmp_path):
 
 def test_many_depths_are_thinned(tmp_path):
     out = store(tmp_path, [("a", "classical", 40, step, 0, -float(step)) for step in range(41)])
-    depths = boards(out, sweeps(out)[0]).boards[0].depths
+    depths = boards(Tables(out), sweeps(out)[0]).boards[0].depths
     assert len(depths) == 8
     assert (depths[0], depths[-1]) == (1, 40)
 
@@ -208,7 +208,7 @@ def test_redraws_of_the_prompts_are_one_board_with_a_range(tmp_path):
         for seed in (0, 1)
     ]
     out = by_hand(tmp_path, rows)
-    [board] = boards(out, sweeps(out)[0]).boards
+    [board] = boards(Tables(out), sweeps(out)[0]).boards
     assert board.protocol == "published"
     assert board.redraws == 5
     cell = board.rows[0].cells[1]
@@ -222,7 +222,7 @@ def test_redraws_of_the_prompts_are_one_board_with_a_range(tmp_path):
 def test_a_published_value_lies_inside_the_redraws_or_not(tmp_path, shift, verdict):
     rows = [redrawn("conjugate_gradient", 1, 0, draw, 0.6 + 0.02 * draw + shift) for draw in range(10)]
     out = by_hand(tmp_path, rows)
-    [one] = compare(out, sweeps(out))
+    [one] = compare(Tables(out), sweeps(out))
     assert (one.row.figure, one.depth, one.value) == ("1a", 1, 0.73)
     assert one.verdict == verdict
     assert one.ours.redraws == 10
@@ -238,7 +238,7 @@ def test_a_value_outside_is_explained_by_the_run_that_toggles_its_quirk(tmp_path
         loss = -1.2 if draw == 1005 else 0.1
         rows.append(redrawn("conjugate_gradient", 1, 0, draw, loss, **named))
     out = by_hand(tmp_path, rows)
-    [one] = [one for one in compare(out, sweeps(out)) if one.depth == 1]
+    [one] = [one for one in compare(Tables(out), sweeps(out)) if one.depth == 1]
     assert one.verdict == "explained"
     assert (one.ours.low, one.ours.redraws, one.toggled.low, one.toggled.redraws) == (0.1, 20, -1.2, 30)
     assert one.quirk.why in render(out, sweeps(out))
@@ -269,7 +269,7 @@ def test_the_bound_beside_a_number_is_that_of_its_kind_on_fresh_prompts(tmp_path
         for row in rows
     ]
     pq.write_table(pa.Table.from_pylist(jobs, schema=schema.arrow("jobs")), f"{out}/jobs/b.parquet")
-    found = [one for one in compare(out, sweeps(out)) if one.row.figure == "4b" and one.depth == 1 and one.ours]
+    found = [one for one in compare(Tables(out), sweeps(out)) if one.row.figure == "4b" and one.depth == 1 and one.ours]
     assert [one.bound for one in found] == [("best_lfom(preconditioner=identity)", 0.81)]
 
 
@@ -298,7 +298,7 @@ def test_what_beats_its_bound_is_suspect_and_what_is_lucky_is_not(tmp_path):
     ]
     floors = {name: ["best_lfom(preconditioner=identity)"] for name in ("honest", "lucky", "too good")}
     out = by_hand(tmp_path, rows, floors)
-    found = boards(out, sweeps(out)[0])
+    found = boards(Tables(out), sweeps(out)[0])
     assert found.suspects == ["published: too good at depth 1 is below best_lfom(preconditioner=identity)"]
     assert "Suspect: published: too good" in render(out, sweeps(out))
     assert found.as_json()["suspects"] == found.suspects
@@ -312,7 +312,7 @@ def test_a_bound_grants_what_its_own_fit_may_lack(tmp_path, fit_error, expected)
         redrawn("good", 1, 0, 0, 0.0, blocks=(limit - 0.1).tolist()),
     ]
     out = by_hand(tmp_path, rows, {"good": ["best_lfom"]})
-    assert len(boards(out, sweeps(out)[0]).suspects) == expected
+    assert len(boards(Tables(out), sweeps(out)[0]).suspects) == expected
 
 
 def test_a_fitted_bound_bounds_nothing_on_another_task(tmp_path):
@@ -326,13 +326,13 @@ def test_a_fitted_bound_bounds_nothing_on_another_task(tmp_path):
         )
     ]
     fitted = by_hand(tmp_path, rows, {"good": ["best_lfom(preconditioner=identity)"]})
-    assert boards(fitted, sweeps(fitted)[0]).suspects == []
+    assert boards(Tables(fitted), sweeps(fitted)[0]).suspects == []
     told = by_hand(tmp_path / "told", rows, {"good": ["bayes"]})
-    assert boards(told, sweeps(told)[0]).suspects == ["published: good at depth 1 is below bayes"]
+    assert boards(Tables(told), sweeps(told)[0]).suspects == ["published: good at depth 1 is below bayes"]
 
 
 def test_the_tables_agree_with_the_boards(finished):
-    found = boards(finished, sweeps(finished)[0])
+    found = boards(Tables(finished), sweeps(finished)[0])
     assert len(found.boards) == 2
     frame = table(finished, "results").collect()
     for board in found.boards:

@@ -12,7 +12,7 @@ from scipy.special import eval_chebyt
 from lfombench.analysis.axis import along
 from lfombench.analysis.learned import portraits
 from lfombench.analysis.report import render
-from lfombench.analysis.results import sweeps, table
+from lfombench.analysis.results import Tables, sweeps, table
 from lfombench.harness import PROTOCOLS, Sweep, run
 from lfombench.solvers import BestLfom, Chebyshev, ConjugateGradient, GradientDescent, HeavyBall, LinearTransformer
 from lfombench.tasks import LinearRegression
@@ -57,7 +57,9 @@ def known(tmp_path_factory) -> str:
 
 def found(out: str):
     [sweep] = sweeps(out)
-    return {one.solver: one for one in portraits(out, sweep, "linear_regression(d=3, n=12)", sweep.protocols[0])}
+    return {
+        one.solver: one for one in portraits(Tables(out), sweep, "linear_regression(d=3, n=12)", sweep.protocols[0])
+    }
 
 
 def test_residual_polynomials_of_classical_methods_are_theirs(known):
@@ -99,7 +101,7 @@ def test_steps_of_conjugate_gradients_are_conjugate_and_of_gradient_descent_are_
 
 def test_losses_along_an_axis(known):
     [sweep] = sweeps(known)
-    line = along(known, sweep)
+    line = along(Tables(known), sweep)
     assert (line.name, line.depth, line.values) == ("noise", 2, [0.0, 0.5])
     rows = {row["solver"]: row for row in line.rows()}
     assert len(rows) == 7

@@ -123,12 +123,12 @@ def test_spans_and_their_shares():
 @pytest.mark.parametrize("dtype", ["float64", "bfloat16"])
 def test_a_protocol_names_its_dtype_and_boards_show_it(dtype, tmp_path):
     from lfombench.analysis.board import boards
-    from lfombench.analysis.results import sweeps
+    from lfombench.analysis.results import Tables, sweeps
 
     protocol = replace(QUICK, dtype=dtype)
     sweep = replace(SWEEP, protocols=[QUICK, protocol], solvers=SWEEP.solvers[1:3])
     assert run(sweep, str(tmp_path), workers=0, mlflow="off").exit_code == 0
-    plain, other = boards(str(tmp_path), *sweeps(str(tmp_path))).boards
+    plain, other = boards(Tables(str(tmp_path)), *sweeps(str(tmp_path))).boards
     assert f"dtype={dtype}" in other.protocol
     for row in plain.rows:
         [same] = [r for r in other.rows if r.solver == row.solver]
