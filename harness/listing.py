@@ -7,7 +7,7 @@ import json
 import types
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, fields
+from dataclasses import MISSING, fields
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import click
@@ -15,7 +15,7 @@ import click
 from lfombench.solvers import Solver
 from lfombench.tasks import Task
 
-from .job import label
+from .job import label, plain
 from .protocol import PROTOCOLS, Protocol
 
 LIMITS = (("ge", ">="), ("gt", ">"), ("le", "<="), ("lt", "<"))
@@ -45,11 +45,11 @@ def show(table: Mapping[str, type[Any]], as_json: bool, named: Mapping[str, Any]
 def show_protocols(as_json: bool) -> None:
     """Every named protocol with the values of its fields."""
     if as_json:
-        click.echo(json.dumps({name: asdict(protocol) for name, protocol in PROTOCOLS.items()}, indent=1))
+        click.echo(json.dumps({name: plain(protocol) for name, protocol in PROTOCOLS.items()}, indent=1))
         return
     for name, protocol in PROTOCOLS.items():
         click.echo(click.style(name, bold=True))
-        for key, value in asdict(protocol).items():
+        for key, value in plain(protocol).items():
             if key != "use":
                 click.echo(f"    {key}: {json.dumps(value)}")
         click.echo()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from copy import copy
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lfombench.tasks import Prompts, Random, Task
 
-from .job import Job, digest, name_of
+from .job import Job, digest, name_of, plain
 from .protocol import Protocol
 from .step import under
 from .streams import Streams, keys
@@ -65,7 +65,7 @@ class Pack:
 
 def spec_of(part: Any) -> dict[str, Any]:
     """A task or solver as JSON."""
-    return {name_of(part): asdict(part)}
+    return {name_of(part): plain(part)}
 
 
 def floats(parts: Sequence[Any], dtype: torch.dtype, device: torch.device) -> dict[str, Tensor]:

@@ -20,7 +20,6 @@ from __future__ import annotations
 import json
 import runpy
 from collections.abc import Iterator
-from dataclasses import asdict
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,7 @@ from lfombench.tasks import CATALOG, Task
 
 from .document import Document, Keys, read
 from .errors import SpecError, nearest
-from .job import FieldError, build, find
+from .job import FieldError, build, find, plain
 from .protocol import PROTOCOLS, Protocol
 from .sweep import Sweep, check_name, possible, title
 
@@ -188,7 +187,7 @@ class _Parts:
             [(name, values)] = entry.items()
             base: dict[str, Any] = {}
             if kind == "task" and name in CATALOG:
-                cls, base = type(CATALOG[name]), asdict(CATALOG[name])
+                cls, base = type(CATALOG[name]), plain(CATALOG[name])
             else:
                 try:
                     cls = find(kind, name)
@@ -216,7 +215,7 @@ class _Parts:
                     raise self.document.error(
                         (*at, "use"), f"unknown protocol {values['use']!r}; {nearest(str(values['use']), PROTOCOLS)}"
                     )
-                made.append((self.make(Protocol, asdict(PROTOCOLS[values["use"]]) | values, where, at), at))
+                made.append((self.make(Protocol, plain(PROTOCOLS[values["use"]]) | values, where, at), at))
         if not made:
             raise self.document.error(place, "none given")
         return self.distinct(made)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from itertools import product
 from typing import Any
 
@@ -13,7 +13,7 @@ from lfombench.solvers import Solver
 from lfombench.tasks import Task
 
 from .errors import SpecError, nearest
-from .job import Job, build, label, tunable
+from .job import Job, build, label, plain, tunable
 from .protocol import OWN, PROTOCOLS, Protocol
 
 KINDS: dict[str, type[Any]] = {"tasks": Task, "solvers": Solver, "protocols": Protocol, "tests": Task}
@@ -70,7 +70,7 @@ class Sweep:
                     raise SpecError(f"{kind}: got {part!r}, must be a {base.__name__}{such}")
         for kind in KINDS:
             try:
-                made = [build(type(part), asdict(part)) for part in getattr(self, kind)]
+                made = [build(type(part), plain(part)) for part in getattr(self, kind)]
                 for part in made:
                     if isinstance(part, Task | Protocol):
                         part.check()
@@ -144,8 +144,9 @@ class Sweep:
         """Every job once, with the further tasks that it is tested on."""
         if not self.parts:
             for protocol, task, solver in self._possible():
+                job = Job(task=task, solver=solver, protocol=protocol, seed=self.seeds[0])
                 for seed in self.seeds:
-                    yield Job(task=task, solver=solver, protocol=protocol, seed=seed), tuple(self.tests)
+                    yield job.with_seed(seed), tuple(self.tests)
             return
         found: dict[str, tuple[Job, dict[Task, None]]] = {}
         for part in self.parts:
@@ -167,7 +168,7 @@ def possible(task: Task, solver: Solver, protocol: Protocol, tests: Sequence[Tas
         job = Job(task=task, solver=solver, protocol=protocol, seed=0)
         for k in range(len(job.trials)):
             tried = job.tried(k).solver
-            build(type(tried), asdict(tried)).check(task.d, task.n)
+            build(type(tried), plain(tried)).check(task.d, task.n)
     except (SpecError, ValueError) as error:
         raise SpecError(f"{title(solver)} on {label(task)}: {error}") from None
     for test in tests:
