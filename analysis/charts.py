@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 import altair as alt
 import numpy as np
@@ -17,14 +17,35 @@ from .learned import REACH, Portrait
 WIDTH, HEIGHT = 400, 280
 # Okabe and Ito's colours, which the colour-blind can tell apart; yellow left out, too faint on white
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#7F7F7F")
+SHAPES = {"circle": "\N{BLACK CIRCLE}", "square": "\N{BLACK SQUARE}", "triangle-up": "\N{BLACK UP-POINTING TRIANGLE}"}
 
 
-def colours(solvers: Iterable[str]) -> dict[str, str]:
-    """A colour per solver, the same in every chart of a report."""
-    return {solver: COLOURS[i % len(COLOURS)] for i, solver in enumerate(sorted(solvers))}
+class Key(NamedTuple):
+    """How a solver is drawn."""
+
+    colour: str
+    shape: str
+
+    @property
+    def sign(self) -> str:
+        """The shape as a character."""
+        return SHAPES[self.shape]
 
 
-def loss_by_depth(board: Board, palette: dict[str, str]) -> str:
+Palette = Mapping[str, Key]
+
+
+def palette(solvers: Iterable[tuple[str, str]]) -> Palette:
+    """A key per solver, the same in every chart of a report. Learned ones first: training curves have no shapes.
+
+    solvers: name and family.
+    """
+    ordered = sorted(set(solvers), key=lambda one: (one[1] != "learned", one))
+    keys = [Key(colour, shape) for shape in SHAPES for colour in COLOURS]
+    return {solver: keys[i % len(keys)] for i, (solver, _) in enumerate(ordered)}
+
+
+def loss_by_depth(board: Board, palette: Palette) -> str:
     """Mean log loss against depth, with 95 % bands; bounds and controls dashed, published values as hollow points. SVG.
 
     Errors that are only rounding are left out.
@@ -53,19 +74,19 @@ def loss_by_depth(board: Board, palette: dict[str, str]) -> str:
     bands = base.mark_area(opacity=0.18).encode(y=alt.Y("low:Q", title="log mean squared error"), y2="high:Q")
     dash = alt.StrokeDash("bound:N", scale=alt.Scale(domain=[False, True], range=[[1, 0], [6, 4]]), legend=None)
     lines = base.mark_line(strokeWidth=2).encode(y=y, strokeDash=dash)
-    points = base.mark_point(filled=True, size=36, opacity=1).encode(y=y)
+    points = base.mark_point(filled=True, size=36, opacity=1).encode(y=y, shape=_shape(palette))
     layers: list[Any] = [bands, lines, points]
     if data["published"].is_not_null().any():
         paper = alt.Chart(data.filter(pl.col("published").is_not_null()))
         layers.append(
             paper.mark_point(filled=False, size=110, strokeWidth=1.5).encode(
-                x="depth:O", y="published:Q", color=_colour(palette)
+                x="depth:O", y="published:Q", color=_colour(palette), shape=_shape(palette)
             )
         )
     return _svg(alt.layer(*layers))
 
 
-def along(data: pl.DataFrame, title: str, palette: dict[str, str]) -> str:
+def along(data: pl.DataFrame, title: str, palette: Palette) -> str:
     """Mean log loss against a field of the sweep, with 95 % bands. data: as of `axis.Along`. SVG."""
     values = data["x"].to_list()
     numbers = all(isinstance(x, int | float) for x in values)
@@ -77,10 +98,10 @@ def along(data: pl.DataFrame, title: str, palette: dict[str, str]) -> str:
     bands = base.mark_area(opacity=0.18).encode(y=alt.Y("low:Q", title="log mean squared error"), y2="high:Q")
     dash = alt.StrokeDash("competes:N", scale=alt.Scale(domain=[True, False], range=[[1, 0], [6, 4]]), legend=None)
     lines = base.mark_line(strokeWidth=2).encode(y=y, strokeDash=dash)
-    return _svg(alt.layer(bands, lines, base.mark_point(filled=True).encode(y=y)))
+    return _svg(alt.layer(bands, lines, base.mark_point(filled=True).encode(y=y, shape=_shape(palette))))
 
 
-def polynomials(found: list[Portrait], palette: dict[str, str]) -> str:
+def polynomials(found: list[Portrait], palette: Palette) -> str:
     """Residual polynomials over the eigenvalues of what they are polynomials in; bounds dashed. SVG."""
     x = np.linspace(0, REACH, 101)
     data = pl.DataFrame(
@@ -105,7 +126,7 @@ def polynomials(found: list[Portrait], palette: dict[str, str]) -> str:
     return _svg(alt.layer(rule, lines))
 
 
-def training(curves: pl.DataFrame, palette: dict[str, str]) -> str:
+def training(curves: pl.DataFrame, palette: Palette) -> str:
     """Training loss against step, the geometric mean over seeds. `curves`: solver, step, loss. SVG."""
     chart = (
         alt.Chart(curves)
@@ -139,8 +160,14 @@ def calibration(packs: pl.DataFrame) -> str:
     return _svg(alt.layer(line.encode(x=alt.X("x:Q", **axis), y=alt.Y("y:Q", **axis)), points))
 
 
-def _colour(palette: dict[str, str]) -> Any:
-    return alt.Color("solver:N", scale=alt.Scale(domain=list(palette), range=list(palette.values())), legend=None)
+def _colour(palette: Palette) -> Any:
+    scale = alt.Scale(domain=list(palette), range=[key.colour for key in palette.values()])
+    return alt.Color("solver:N", scale=scale, legend=None)
+
+
+def _shape(palette: Palette) -> Any:
+    scale = alt.Scale(domain=list(palette), range=[key.shape for key in palette.values()])
+    return alt.Shape("solver:N", scale=scale, legend=None)
 
 
 def _svg(chart: Any) -> str:

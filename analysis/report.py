@@ -45,7 +45,7 @@ def render(out: str, wanted: list[Wanted]) -> str:
 
 def _sweep(tables: Tables, sweep: Wanted) -> dict[str, Any]:
     found = boards(tables, sweep)
-    palette = charts.colours({row.solver for board in found.boards for row in board.rows})
+    palette = charts.palette((row.solver, row.family) for board in found.boards for row in board.rows)
     return {
         "boards": found,
         "palette": palette,
@@ -65,7 +65,7 @@ def _sweep(tables: Tables, sweep: Wanted) -> dict[str, Any]:
     }
 
 
-def _along(tables: Tables, sweep: Wanted, palette: dict[str, str]) -> dict[str, Any] | None:
+def _along(tables: Tables, sweep: Wanted, palette: charts.Palette) -> dict[str, Any] | None:
     """Charts and a table of losses against the field that a sweep varies."""
     found = along(tables, sweep)
     if found is None:
@@ -82,7 +82,7 @@ def _along(tables: Tables, sweep: Wanted, palette: dict[str, str]) -> dict[str, 
     }
 
 
-def _learned(tables: Tables, sweep: Wanted, board: Board, palette: dict[str, str]) -> list[dict[str, Any]]:
+def _learned(tables: Tables, sweep: Wanted, board: Board, palette: charts.Palette) -> list[dict[str, Any]]:
     """Portraits of the methods that have a residual polynomial, and their chart, by what it is a polynomial in."""
     if board.redraws > 1 or board.memorised:
         return []
@@ -95,7 +95,7 @@ def _learned(tables: Tables, sweep: Wanted, board: Board, palette: dict[str, str
     ]
 
 
-def _curves(tables: Tables, sweep: Wanted, board: Board, palette: dict[str, str]) -> list[dict[str, Any]]:
+def _curves(tables: Tables, sweep: Wanted, board: Board, palette: charts.Palette) -> list[dict[str, Any]]:
     """A chart of training losses for each depth."""
     if board.redraws > 1:
         return []
