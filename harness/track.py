@@ -113,8 +113,10 @@ def _log(client: Any, experiment: str, sweep: str, job: Row, losses: list[Row], 
     end = int(job["finished"].timestamp() * 1000)
     begin = end - int(1000 * (job["pack_seconds"] or 0))
     tags = {key: str(job[key]) for key in ("job", "status", "task", "solver", "depth", "seed", "protocol", "pack")}
-    # the UI cuts names short: first what tells the runs of a solver apart
-    name = f"{job['protocol'].partition('(')[0]} depth {job['depth']} seed {job['seed']} {job['solver']}"
+    # the UI cuts names short: first what most runs differ in
+    solver, protocol = (job[key].partition("(") for key in ("solver", "protocol"))
+    short = f"{solver[0]} L{job['depth']} s{job['seed']} {protocol[0]}"
+    name = f"{short} {''.join(solver[1:])} {''.join(protocol[1:])}".rstrip()
     tags |= {"sweep": sweep, "mlflow.runName": name, "mlflow.source.name": "lfombench"}
     if job["reason"]:
         tags["reason"] = job["reason"][-5000:]

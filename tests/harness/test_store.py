@@ -118,7 +118,7 @@ def test_columns_are_as_declared(store):
         assert found.types == [column.type for column in columns]
     promised = (
         "job task test solver family depth step seed protocol mse log_mse mse_normalised "
-        "median q90 q99 failure_rate prompts blocks conjugacy params status reason"
+        "median q90 q99 failure_rate prompts blocks fit_error conjugacy params status reason"
     )
     assert [column.name for column in RESULTS] == promised.split()
 

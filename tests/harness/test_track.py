@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -38,6 +39,8 @@ def test_every_job_is_a_run_with_its_curve_and_losses(finished):
     assert chosen.info.status == "FINISHED"
     assert chosen.data.params["task.d"] == "3"
     assert chosen.data.tags["sweep"] == "small"
+    name = chosen.data.tags["mlflow.runName"]
+    assert re.fullmatch(r"memformer L2 s[01] \w+ \(memory=cgd, preconditioner=full\) .*", name), name
     ours = results.filter(results["job"] == job).sort("step")
     shown = api.get_metric_history(chosen.info.run_id, "log_mse_by_step")
     assert {m.step: m.value for m in shown} == dict(zip(ours["step"], ours["log_mse"], strict=True))
