@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from . import plan, schedule, track
-from .audit import TOLERANCE, Audit, compare, sample
-from .audit import packs as audit_packs
+from .audit import TOLERANCE, Audit, again_as_written
 from .cost import structure
 from .job import Job
 from .pack import Pack
@@ -184,10 +183,12 @@ def run(
 
 def _audit(ready: Plan, store: Store, executor: schedule.Executor, share: float) -> Audit:
     """Run a share of the jobs again, and keep what came of it beside the sweep."""
-    chosen = sample(ready.entries, share)
-    again = schedule.outcomes(deque(audit_packs(chosen)), executor, lambda pack: None)
-    rows = [row for outcome in again for row in outcome.tables["results"].to_pylist()]
-    found = compare(store.rows("results", {job.id for job, _ in chosen}).to_pylist(), rows)
+
+    def again(packs: list[Pack]) -> list[dict[str, Any]]:
+        done = schedule.outcomes(deque(packs), executor, lambda pack: None)
+        return [row for outcome in done for row in outcome.tables["results"].to_pylist()]
+
+    found = again_as_written(ready.entries, share, lambda ids: store.rows("results", ids).to_pylist(), again)
     store.write(f"audits/{ready.sweep.name}.json", json.dumps(asdict(found) | {"tolerance": TOLERANCE}))
     return found
 

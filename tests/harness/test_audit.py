@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import torch
 from click.testing import CliRunner
 
-from lfombench.harness import PROTOCOLS, Sweep, audit, program, run
+from lfombench.harness import PROTOCOLS, Sweep, audit, engine, program, run
 from lfombench.harness.cli import cli
+from lfombench.harness.pack import Pack
 from lfombench.harness.profile import PARTS, Span, chrome, shares, span, split, taken
 from lfombench.solvers import ConjugateGradient, GdPlusPlus, LinearTransformer, Memformer
 from lfombench.tasks import LinearRegression
@@ -55,21 +60,48 @@ def test_full_training_agrees_with_itself_alone_and_as_written(name, tmp_path):
     assert run(sweep, str(tmp_path), workers=0, mlflow="off", audit=0.5).audit.passed
 
 
-def test_an_audit_finds_what_was_changed(tmp_path, monkeypatch):
+def test_an_audit_finds_what_was_changed(tmp_path):
     """Results that do not come from these equations: exit code 3, and the row named."""
     small = replace(SWEEP, solvers=SWEEP.solvers[:1], seeds=range(1))
     assert run(small, str(tmp_path), workers=0, mlflow="off").exit_code == 0
-    compare = audit.compare
-
-    def tampered(kept, again):
-        return compare([row | {"mse": 2 * row["mse"]} if row["step"] == 2 else row for row in kept], again)
-
-    monkeypatch.setattr("lfombench.harness.launch.compare", tampered)
+    [path] = (tmp_path / "results").glob("*.parquet")
+    kept = pq.read_table(path)
+    other = [row | {"mse": row["mse"] * (2 if row["step"] == 2 else 1)} for row in kept.to_pylist()]
+    pq.write_table(pa.Table.from_pylist(other, schema=kept.schema), path)
     summary = run(small, str(tmp_path), workers=0, mlflow="off", audit=1.0)
     assert summary.exit_code == 3
     assert summary.audit.largest == pytest.approx(0.693, abs=1e-3)
     assert "step 2" in summary.audit.where
     assert "BEYOND" in str(summary.audit)
+
+
+@pytest.mark.parametrize(("moved", "passed"), [(0.5, True), (1e-6, False)])
+def test_a_job_whose_end_is_decided_by_rounding_is_told_apart(moved, passed):
+    """As written it ends elsewhere; so it does from a start that differs in its last digits, or it does not."""
+    entries = list(replace(SWEEP, solvers=SWEEP.solvers[1:2], seeds=range(1)).entries())
+    [(job, _)] = entries
+
+    def row(job, log_mse):
+        names = {"solver": "linear_transformer", "depth": 2, "seed": 0, "protocol": "quick"}
+        loss = math.exp(log_mse)
+        return names | {"job": job.id, "test": "own", "step": 2, "mse": loss, "mse_normalised": loss}
+
+    def run(packs):
+        return [row(one, 0.3 if pack.as_written else moved * k) for pack in packs for k, one in enumerate(pack.jobs)]
+
+    found = audit.again_as_written(entries, 1.0, lambda ids: [row(job, 0.0)], run)
+    assert found.passed == passed
+    assert len(found.unstable) == passed
+    assert found.largest == (0.0 if passed else pytest.approx(0.3))
+    assert ("unstable" in str(found)) == passed
+
+
+def test_a_nudge_changes_parameters_in_their_last_digits():
+    [(job, _)] = list(replace(SWEEP, solvers=SWEEP.solvers[1:2], seeds=range(1)).entries())
+    first, *others = (engine.initial(Pack((one,)), torch.device("cpu"))["A"] for one in (job, *audit.nudged(job)))
+    for other in others:
+        changed = ((other - first) / first).abs()
+        assert 0 < changed.max() < 1e-6
 
 
 def test_a_share_is_the_same_jobs_every_time_and_at_least_one():
