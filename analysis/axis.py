@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,10 +13,16 @@ from .board import at_their_depth
 from .results import Tables, Wanted
 from .statistics import mean_interval
 
+ABSENT = "-"  # a field that a part does not have
+TOLD = {"identity": "scalar", "covariance": "full"}  # preconditioners, and the learned ones that they stand beside
+
 
 @dataclass(frozen=True)
 class Along:
-    """A sweep's losses at its deepest depth. data: x, solver, competes, params, mean, low, high, split."""
+    """A sweep's losses at its deepest depth. data: chart, x, solver, competes, params, mean, low, high.
+
+    What lacks a field that charts are split by, as bounds do, is in every chart that agrees with those it has.
+    """
 
     name: str
     depth: int
@@ -27,9 +34,9 @@ class Along:
         return self.data["x"].unique().sort().to_list()
 
     @property
-    def splits(self) -> list[str]:
-        """One chart for each."""
-        return self.data["split"].unique().sort().to_list()
+    def charts(self) -> list[str]:
+        """What tells them apart."""
+        return self.data["chart"].unique().sort().to_list()
 
     def rows(self) -> list[dict[str, Any]]:
         """A row per solver with its mean at every value, lowest first at the last."""
@@ -60,30 +67,49 @@ def along(tables: Tables, sweep: Wanted) -> Along | None:
         return None
     depth = rows.group_by("solver", "protocol", "task").agg(pl.col("step").max())["step"].min()
     assert isinstance(depth, int)
-    groups: dict[tuple[Any, str, str, str, int], list[float]] = {}
+    groups: dict[tuple[Any, tuple[Any, ...], str, str, int], list[float]] = {}
     here = rows.filter(pl.col("step") == depth).select("job", "solver", "family", "params", "log_mse")
     for job, solver, family, params, loss in here.iter_rows():
-        x, split = (_value(specs[job], field) for field in (sweep.axis, sweep.split or ""))
-        groups.setdefault((x, str(split), solver, family, params), []).append(loss)
+        x, *at = (_value(specs[job], field) for field in (sweep.axis, *sweep.split))
+        groups.setdefault((x, tuple(at), solver, family, params), []).append(loss)
+    every = {split for _, split, *_ in groups}
+    charts = [split for split in every if ABSENT not in split] or [(ABSENT,) * len(sweep.split)]
     data = []
     for (x, split, solver, family, params), losses in groups.items():
         mean, half = mean_interval(losses)
         competes = family in ("classical", "learned")
         band = {"mean": mean, "low": mean - (half or 0.0), "high": mean + (half or 0.0)}
-        data.append({"x": x, "split": split, "solver": solver, "competes": competes, "params": params} | band)
+        row = {"x": x, "solver": solver, "competes": competes, "params": params} | band
+        data += [
+            {"chart": _titled(sweep.split, chart)} | row
+            for chart in charts
+            if all(mine in (ABSENT, its) for mine, its in zip(split, chart, strict=True))
+        ]
     return Along(_named(sweep.axis), depth, pl.DataFrame(data).sort("solver", "x"))
 
 
 def _value(spec: str, axis: str) -> Any:
-    """What a job's specification has at `task.noise` and the like; of a spectrum, the condition of Sigma."""
+    """What a job's specification has at `task.noise` and the like; of a spectrum, the condition of Sigma; of
+    preconditioners that are told, what they are.
+    """
     kind, _, field = axis.partition(".")
     part = json.loads(spec).get(kind, {})
     if kind in ("task", "solver"):
         [part] = part.values()
-    value = part.get(field)
+    value = part.get(field, ABSENT)
+    if field == "preconditioner":
+        return TOLD.get(value, value)
     if field == "spectrum":
         return (max(value) / min(value)) ** 2 if value else 1.0
+    if isinstance(value, list):
+        return json.dumps(value)
     return 0 if value is None and field in ("correlation", "noise") else value
+
+
+def _titled(fields: Sequence[str], values: tuple[Any, ...]) -> str:
+    """What stands under one of several charts."""
+    named = [(field.partition(".")[2], value) for field, value in zip(fields, values, strict=True)]
+    return ", ".join(f"{name}: {json.dumps(value)}".replace('"', "") for name, value in named if value is not ABSENT)
 
 
 def _named(axis: str) -> str:

@@ -76,8 +76,8 @@ def _along(tables: Tables, sweep: Wanted, palette: charts.Palette) -> dict[str, 
         "values": found.values,
         "rows": found.rows(),
         "charts": [
-            (split, charts.along(found.data.filter(pl.col("split") == split), found.name, palette))
-            for split in found.splits
+            (chart, charts.along(found.data.filter(pl.col("chart") == chart), found.name, palette))
+            for chart in found.charts
         ],
     }
 

@@ -31,7 +31,7 @@ class Wanted:
     tests: list[str]
     skipped: list[dict[str, Any]]
     axis: str | None
-    split: str | None
+    split: list[str]
     parts: list[str]  # sweeps whose jobs are also this one's
 
 

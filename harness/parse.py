@@ -74,9 +74,12 @@ def parse(document: Document) -> Sweep:
     for key in ("name",) if "parts" in data else REQUIRED:
         if key not in data:
             raise document.error((), f"{key!r} is missing")
-    for key in ("name", "about", "axis", "split"):
+    for key in ("name", "about", "axis"):
         if not isinstance(data.get(key, ""), str):
             raise document.error((key,), f"got {json.dumps(data[key])}, must be text")
+    split = data.get("split", [])
+    if not isinstance(split, str) and not (isinstance(split, list) and all(isinstance(one, str) for one in split)):
+        raise document.error(("split",), f"got {json.dumps(split)}, must be a field or a list of fields")
     if not isinstance(data.get("skip", False), bool):
         raise document.error(("skip",), f"got {json.dumps(data['skip'])}, must be true or false")
     try:
@@ -119,7 +122,7 @@ def _grid(document: Document, places: dict[str, Keys]) -> Sweep:
     parts = _Parts(document, places)
     tasks, solvers = parts.named("task", "tasks"), parts.named("solver", "solvers")
     tests = parts.named("task", "tests") if parts.get("tests") is not None else []
-    protocols, skip = parts.protocols(), bool(parts.get("skip", False))
+    protocols, skip, split = parts.protocols(), bool(parts.get("skip", False)), parts.get("split") or []
     if not skip:
         parts.fit(tasks, solvers, protocols, [test for test, _ in tests])
     try:
@@ -133,7 +136,7 @@ def _grid(document: Document, places: dict[str, Keys]) -> Sweep:
             tests=[test for test, _ in tests],
             skip=skip,
             axis=parts.get("axis"),
-            split=parts.get("split"),
+            split=[split] if isinstance(split, str) else split,
         )
     except SpecError as error:
         key = str(error).partition(":")[0].partition(" ")[0]

@@ -224,7 +224,7 @@ def _wanted(sweep: Sweep) -> dict[str, Any]:
             for skipped in part.skipped
         ],
         "axis": next((part.axis for part in own if part.axis), None),
-        "split": next((part.split for part in own if part.split), None),
+        "split": next((list(part.split) for part in own if part.split), []),
         "parts": [part.name for part in sweep.parts if part.name != sweep.name],
     }
 

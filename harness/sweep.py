@@ -37,7 +37,7 @@ class Sweep:
 
     skip: leave out combinations that make no sense, and record why, instead of refusing the sweep.
     axis: the field that the sweep varies, such as task.noise: the report draws losses against it, in one chart for
-        each value of the field that is named in `split`.
+        each value of the fields that are named in `split`.
     """
 
     name: str
@@ -50,7 +50,7 @@ class Sweep:
     about: str = ""
     skip: bool = False
     axis: str | None = None
-    split: str | None = None
+    split: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -101,10 +101,9 @@ class Sweep:
             for name, _ in protocol.tune:
                 if name not in known:
                     raise SpecError(f"protocol tune: no solver here has a float {name!r}; {nearest(name, known)}")
-        for key in ("axis", "split"):
-            named = getattr(self, key)
-            if named is None:
-                continue
+        if isinstance(self.split, str):
+            raise SpecError(f"split: got {self.split!r}, must be a list of fields")
+        for key, named in (*((("axis", self.axis),) if self.axis else ()), *(("split", one) for one in self.split)):
             kind, _, field = named.partition(".")
             if kind not in AXES:
                 raise SpecError(f"{key}: got {named!r}; allowed: {', '.join(f'{a}.FIELD' for a in AXES)}")

@@ -70,7 +70,7 @@ def store(tmp_path, rows, jobs=None) -> str:
     pq.write_table(pa.Table.from_pylist(filled, schema=schema.arrow("results")), out / "results" / "a.parquet")
     ids = jobs or sorted({row["job"] for row in filled})
     wanted = {"name": "made", "about": "", "jobs": ids, "protocols": ["p"], "tests": [], "skipped": []}
-    wanted |= {"axis": None, "split": None, "parts": []}
+    wanted |= {"axis": None, "split": [], "parts": []}
     (out / "sweeps" / "made.json").write_text(json.dumps(wanted))
     return str(out)
 
@@ -196,7 +196,7 @@ def by_hand(tmp_path, rows, floors=None) -> str:
     pq.write_table(pa.Table.from_pylist(jobs, schema=schema.arrow("jobs")), f"{out}/jobs/b.parquet")
     wanted = {"name": "made", "about": "", "jobs": [job["job"] for job in jobs], "protocols": [], "tests": []}
     with open(f"{out}/sweeps/made.json", "w") as file:
-        json.dump(wanted | {"skipped": [], "axis": None, "split": None, "parts": []}, file)
+        json.dump(wanted | {"skipped": [], "axis": None, "split": [], "parts": []}, file)
     return out
 
 

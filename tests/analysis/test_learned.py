@@ -14,7 +14,15 @@ from lfombench.analysis.learned import portraits
 from lfombench.analysis.report import render
 from lfombench.analysis.results import Tables, sweeps, table
 from lfombench.harness import PROTOCOLS, Sweep, run
-from lfombench.solvers import BestLfom, Chebyshev, ConjugateGradient, GradientDescent, HeavyBall, LinearTransformer
+from lfombench.solvers import (
+    BestLfom,
+    Chebyshev,
+    ConjugateGradient,
+    GradientDescent,
+    HeavyBall,
+    LinearTransformer,
+    Ridge,
+)
 from lfombench.tasks import LinearRegression
 
 QUICK = replace(
@@ -40,7 +48,7 @@ def known(tmp_path_factory) -> str:
         protocols=[QUICK],
         seeds=range(2),
         axis="task.noise",
-        split="solver.depth",
+        split=["solver.depth", "solver.preconditioner"],
         solvers=[
             ConjugateGradient(depth=2),
             GradientDescent(depth=2, step=0.5),
@@ -49,6 +57,7 @@ def known(tmp_path_factory) -> str:
             Chebyshev(depth=2, interval=(0.3, 2.0)),
             LinearTransformer(depth=2, preconditioner="scalar"),
             BestLfom(depth=2, preconditioner="identity"),
+            Ridge(depth=2),
         ],
     )
     assert run(sweep, out, workers=0, mlflow="off").exit_code == 0
@@ -104,10 +113,13 @@ def test_losses_along_an_axis(known):
     line = along(Tables(known), sweep)
     assert (line.name, line.depth, line.values) == ("noise", 2, [0.0, 0.5])
     rows = {row["solver"]: row for row in line.rows()}
-    assert len(rows) == 7
+    assert len(rows) == 8
     assert rows["conjugate_gradient"]["means"][0.0] < rows["conjugate_gradient"]["means"][0.5]
     assert not rows["best_lfom(preconditioner=identity)"]["competes"]
-    assert line.splits == ["2"]
+    assert line.charts == ["depth: 2, preconditioner: full", "depth: 2, preconditioner: scalar"]
+    full, scalar = (set(line.data.filter(chart=chart)["solver"]) for chart in line.charts)
+    assert full == {"gradient_descent(step=0.5, preconditioner=covariance)", "ridge"}  # which has no preconditioner
+    assert len(scalar) == 7
     html = render(known, sweeps(known))
     assert "Against noise" in html
     assert "What was learned" in html

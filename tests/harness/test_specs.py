@@ -213,6 +213,8 @@ ERRORS = [
         "",
     ),
     ("an axis of nothing", ("seeds: 2", "seeds: 2\naxis: noise"), 4, "allowed: task.FIELD", ""),
+    ("a split that is no field", ("seeds: 2", "seeds: 2\nsplit: 3"), 4, "split: got 3, must be a field or a list of fields", ""),
+    ("a split of nothing", ("seeds: 2", "seeds: 2\nsplit: [task.d, depth]"), 4, "allowed: task.FIELD", ""),
     ("tuning what nobody has", ("steps: 50", "tune: {step: [0.1]}"), 2, "no solver here has a float 'step'", ""),
     ("tuning no values", ("steps: 50", "tune: {beta1: []}"), 2, "tune", "at least 1"),
     (
