@@ -16,6 +16,7 @@ from .suspect import suspects
 
 COLUMNS = 8  # depths shown at most
 EXACT = -25.0  # a log error below which it is rounding
+LOOSE = 0.05  # of a bound's error
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Cell:
     redraws: int = 1
     tenth: float | None = None  # of the standard deviation over seeds: the band that the paper draws
     suspect: str | None = None  # the bound that it beats and cannot
+    loose: bool = False  # a bound whose own fit may lack more than LOOSE
 
     @property
     def exact(self) -> bool:
@@ -138,6 +140,11 @@ class Boards:
         return sum(row.diverged for board in self.boards for row in board.rows if board.test == board.task)
 
     @property
+    def loose(self) -> bool:
+        """Whether a bound's fit leaves much open, on any board."""
+        return any(cell.loose for board in self.boards for row in board.rows for cell in row.cells.values())
+
+    @property
     def suspects(self) -> list[str]:
         """Rows that beat a bound, on any board."""
         return [f"{board.protocol}: {text}" for board in self.boards for text in board.suspects]
@@ -210,13 +217,14 @@ def _board(
 def _cell(rows: pl.DataFrame, known: float | None, suspect: str | None) -> Cell:
     """Of one solver at one depth, whose prompts were drawn once or more often."""
     drawn = [part["log_mse"].to_list() for _, part in rows.drop_nulls("log_mse").group_by("protocol")]
+    loose = bool((rows["fit_error"] > LOOSE * rows["mse"]).any())
     if len(drawn) == 1:
         mean, half_width = mean_interval(drawn[0])
-        return Cell(mean, half_width, len(drawn[0]), known, tenth=tenth(drawn[0]), suspect=suspect)
+        return Cell(mean, half_width, len(drawn[0]), known, tenth=tenth(drawn[0]), suspect=suspect, loose=loose)
     means = [fmean(values) for values in drawn]
     mean, half_width = mean_interval(means)
     seeds = max(map(len, drawn))
-    return Cell(mean, half_width, seeds, known, min(means), max(means), len(drawn), suspect=suspect)
+    return Cell(mean, half_width, seeds, known, min(means), max(means), len(drawn), suspect=suspect, loose=loose)
 
 
 def _ranked(rows: list[Row]) -> list[Row]:

@@ -54,9 +54,10 @@ def show_boards(console: Console, found: Boards) -> None:
         console.print(_table(board, narrow=console.width < 56 + 17 * len(board.depths)))
     if found.boards:
         paper = "; in parentheses the paper's value" if any(board.published for board in found.boards) else ""
+        loose = "; ~: a bound whose own fit leaves more than 5 % open" if found.loose else ""
         console.print(
             "natural log of the mean squared error at the query, by depth; lower is better; mean over seeds ± half of\n"
-            f"the 95 % interval{paper}; bold: the best of a depth and all whose interval reaches it",
+            f"the 95 % interval{paper}; bold: the best of a depth and all whose interval reaches it{loose}",
             style="dim",
             highlight=False,
         )
@@ -108,7 +109,7 @@ def _cell(cell: Cell | None, best: bool, narrow: bool) -> Text:
         return Text()
     if cell.exact:
         return Text("exact", style="bold green" if best else "")
-    text = Text(f"{cell.mean:.3f}", style="bold green" if best else "")
+    text = Text(f"{'~' if cell.loose else ''}{cell.mean:.3f}", style="bold green" if best else "")
     if cell.redraws > 1:
         text.append(f"{chr(10) if narrow else ' '}{cell.low:.2f}..{cell.high:.2f}", style="not bold dim")
     elif cell.half_width is not None:
