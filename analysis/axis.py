@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,8 +20,9 @@ TOLD = {"identity": "scalar", "covariance": "full"}  # preconditioners, and the 
 
 @dataclass(frozen=True)
 class Along:
-    """A sweep's losses at its deepest depth. data: chart, x, solver, competes, params, mean, low, high.
+    """A sweep's losses at its deepest depth. data: chart, x, solver, family, competes, params, mean, low, high.
 
+    solver: without the fields that charts are split by, so that it is called, and coloured, alike in all of them.
     What lacks a field that charts are split by, as bounds do, is in every chart that agrees with those it has.
     """
 
@@ -38,10 +40,10 @@ class Along:
         """What tells them apart."""
         return self.data["chart"].unique().sort().to_list()
 
-    def rows(self) -> list[dict[str, Any]]:
-        """A row per solver with its mean at every value, lowest first at the last."""
+    def rows(self, chart: str) -> list[dict[str, Any]]:
+        """A row per solver of a chart with its mean at every value, lowest first at the last."""
         made: dict[str, dict[str, Any]] = {}
-        for row in self.data.iter_rows(named=True):
+        for row in self.data.filter(pl.col("chart") == chart).iter_rows(named=True):
             kept = {name: row[name] for name in ("solver", "competes", "params")}
             made.setdefault(row["solver"], kept | {"means": {}})["means"][row["x"]] = row["mean"]
         last = self.values[-1]
@@ -77,11 +79,11 @@ def along(tables: Tables, sweep: Wanted) -> Along | None:
     data = []
     for (x, split, solver, family, params), losses in groups.items():
         mean, half = mean_interval(losses)
-        competes = family in ("classical", "learned")
         band = {"mean": mean, "low": mean - (half or 0.0), "high": mean + (half or 0.0)}
-        row = {"x": x, "solver": solver, "competes": competes, "params": params} | band
+        competes = family in ("classical", "learned")
+        row = {"x": x, "solver": _short(solver, sweep.split), "family": family, "competes": competes, "params": params}
         data += [
-            {"chart": _titled(sweep.split, chart)} | row
+            {"chart": _titled(sweep.split, chart)} | row | band
             for chart in charts
             if all(mine in (ABSENT, its) for mine, its in zip(split, chart, strict=True))
         ]
@@ -110,6 +112,13 @@ def _titled(fields: Sequence[str], values: tuple[Any, ...]) -> str:
     """What stands under one of several charts."""
     named = [(field.partition(".")[2], value) for field, value in zip(fields, values, strict=True)]
     return ", ".join(f"{name}: {json.dumps(value)}".replace('"', "") for name, value in named if value is not ABSENT)
+
+
+def _short(solver: str, split: Sequence[str]) -> str:
+    """A label without those fields."""
+    for field in split:
+        solver = re.sub(rf"(?<=[( ]){field.partition('.')[2]}=(\[[^]]*\]|[^,)]*)(, )?", "", solver)
+    return re.sub(r", \)$", ")", solver).removesuffix("()")
 
 
 def _named(axis: str) -> str:

@@ -91,8 +91,10 @@ def along(data: pl.DataFrame, title: str, palette: Palette) -> str:
     values = data["x"].to_list()
     numbers = all(isinstance(x, int | float) for x in values)
     low, high = (min(values), max(values)) if numbers else (0, 0)
-    wide: dict[str, Any] = {"type": "log", "nice": False} if low > 0 and high > 20 * low else {"zero": False}
-    axis = alt.X("x:Q", title=title, scale=alt.Scale(**wide)) if numbers else alt.X("x:N", title=title, sort=None)
+    wide = low > 0 and high > 20 * low
+    scale = alt.Scale(type="log", nice=False) if wide else alt.Scale(zero=False)
+    ticks = alt.Axis(values=sorted(set(values)), grid=True) if wide else alt.Axis()
+    axis = alt.X("x:Q", title=title, scale=scale, axis=ticks) if numbers else alt.X("x:N", title=title, sort=None)
     base = alt.Chart(data.filter(pl.col("mean") > EXACT)).encode(x=axis, color=_colour(palette))
     y = alt.Y("mean:Q", title="log mean squared error", scale=alt.Scale(zero=False))
     bands = base.mark_area(opacity=0.18).encode(y=alt.Y("low:Q", title="log mean squared error"), y2="high:Q")

@@ -51,7 +51,7 @@ def _sweep(tables: Tables, sweep: Wanted) -> dict[str, Any]:
         "palette": palette,
         "calibration": _calibration(tables, sweep),
         "audit": audit(tables.out, sweep.name),
-        "along": _along(tables, sweep, palette),
+        "along": _along(tables, sweep),
         "sections": [
             {
                 "board": board,
@@ -65,16 +65,15 @@ def _sweep(tables: Tables, sweep: Wanted) -> dict[str, Any]:
     }
 
 
-def _along(tables: Tables, sweep: Wanted, palette: charts.Palette) -> dict[str, Any] | None:
+def _along(tables: Tables, sweep: Wanted) -> dict[str, Any] | None:
     """Charts and a table of losses against the field that a sweep varies."""
     found = along(tables, sweep)
     if found is None:
         return None
+    palette = charts.palette(found.data.select("solver", "family").unique().iter_rows())
     return {
-        "name": found.name,
-        "depth": found.depth,
-        "values": found.values,
-        "rows": found.rows(),
+        "found": found,
+        "palette": palette,
         "charts": [
             (chart, charts.along(found.data.filter(pl.col("chart") == chart), found.name, palette))
             for chart in found.charts

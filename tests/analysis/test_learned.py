@@ -112,14 +112,12 @@ def test_losses_along_an_axis(known):
     [sweep] = sweeps(known)
     line = along(Tables(known), sweep)
     assert (line.name, line.depth, line.values) == ("noise", 2, [0.0, 0.5])
-    rows = {row["solver"]: row for row in line.rows()}
-    assert len(rows) == 8
-    assert rows["conjugate_gradient"]["means"][0.0] < rows["conjugate_gradient"]["means"][0.5]
-    assert not rows["best_lfom(preconditioner=identity)"]["competes"]
-    assert line.charts == ["depth: 2, preconditioner: full", "depth: 2, preconditioner: scalar"]
-    full, scalar = (set(line.data.filter(chart=chart)["solver"]) for chart in line.charts)
-    assert full == {"gradient_descent(step=0.5, preconditioner=covariance)", "ridge"}  # which has no preconditioner
+    full, scalar = ({row["solver"]: row for row in line.rows(chart)} for chart in line.charts)
+    assert set(full) == {"gradient_descent(step=0.5)", "ridge"}  # ridge has no preconditioner, so it is in both
     assert len(scalar) == 7
+    assert scalar["conjugate_gradient"]["means"][0.0] < scalar["conjugate_gradient"]["means"][0.5]
+    assert not scalar["best_lfom"]["competes"]
+    assert line.charts == ["depth: 2, preconditioner: full", "depth: 2, preconditioner: scalar"]
     html = render(known, sweeps(known))
     assert "Against noise" in html
     assert "What was learned" in html
