@@ -4,8 +4,9 @@ Newton    w+ = w - (H(w) + epsilon I)^{-1} grad R(w)          on a quadratic ris
 Ridge     w  = (G + Lambda)^{-1} b                           Lambda = noise^2 / n times the precision of w*, or lambda I
 
 With a Gaussian teacher and Gaussian noise Lambda makes ridge the posterior mean: nothing can be better in the mean,
-whatever it has seen of the distribution. Of other teachers of that covariance it is the best linear estimate. Where
-there is no noise and n < d, Lambda is the limit from above, which gives the least-norm solution.
+whatever it has seen of the distribution. Of other teachers of that covariance it is the best linear estimate. Without
+noise and with n < d, Lambda goes to 0 from above: ridge is then the shortest w that agrees with the examples, and the
+posterior mean the likeliest.
 """
 
 from __future__ import annotations
@@ -87,7 +88,7 @@ class Bayes(Method):
         """w_0 = 0, then depth times the estimate."""
         w = problem.start()
         yield w
-        w = -solve(_definite(hessian(problem, w) + problem.penalty()), problem.gradient(w))
+        w = -solve(hessian(problem, w) + problem.penalty(), problem.gradient(w))
         for _ in range(self.depth):
             yield w
 

@@ -24,6 +24,8 @@ from .covariates import Regression, columns
 from .problem import Law, Quadratic, apply
 from .prompts import Examples, Prompts
 
+LIMIT = 1e-10  # of G's size: a penalty that stands for none
+
 
 @dataclass(frozen=True, kw_only=True)
 class LinearRegression(Regression):
@@ -63,15 +65,16 @@ class LinearRegression(Regression):
         return self.covariates == "gaussian" and self.correlation is None and not self.heteroscedastic
 
     def law(self, random: Random, frame: Tensor | None, prompts: int) -> Law:
-        """With the penalty of the best linear estimate: noise^2 / n times the precision of w*."""
+        """With the penalty of the best linear estimate: noise^2 / n times the precision of w*, or nearly 0."""
         law = super().law(random, frame, prompts)
+        noise = torch.as_tensor(self.noise, dtype=law.root.dtype, device=law.root.device).reshape(-1, 1, 1, 1)
         if self.weights == "inverse_covariance":
             precision = (law.root.unsqueeze(2) * law.root.unsqueeze(1)).sum(3)
+            scale = torch.ones_like(noise)
         else:
             precision = torch.eye(self.d, dtype=law.root.dtype, device=law.root.device)[None, :, :, None]
-            precision = precision.expand(len(law.root), -1, -1, -1)
-        share = torch.as_tensor(self.noise, dtype=law.root.dtype, device=law.root.device).square() / self.n
-        return replace(law, penalty=precision * share.reshape(-1, 1, 1, 1))
+            scale = law.root.square().sum((1, 2), keepdim=True) / self.d  # Sigma's mean eigenvalue
+        return replace(law, penalty=precision * (noise.square() / self.n + LIMIT * scale))
 
     def examples(self, random: Random, frame: Tensor | None, prompts: int) -> Examples:
         """Prompts in full, through X."""

@@ -161,6 +161,34 @@ def test_bayes_is_the_posterior_mean(weights):
         assert prompts.squared_error(v).mean() > best
 
 
+@pytest.mark.parametrize("weights", ["inverse_covariance", "isotropic"])
+def test_bayes_without_noise_is_the_likeliest_of_all_that_agree(weights):
+    """With fewer examples than dimensions, C X (X^T C X)^{-1} y; by whitened conjugate gradients too, where C is
+    Sigma^{-1}. What is left is (1 - n / d) of the error of predicting 0, in the mean, where w* is as likely in every
+    direction of x.
+    """
+    task = LinearRegression(d=3, n=2, spectrum=(1.0, 0.5, 2.0), weights=weights)
+    examples = drawn(task, 20_000, full=True)
+    prompts = examples.prompts(sampled_query=False)
+    zero, w = Bayes(depth=1).iterates({}, prompts.problem)
+    root = examples.law.root[0, :, :, 0]
+    prior = torch.linalg.inv(root @ root.T) if weights == "inverse_covariance" else torch.eye(3).double()
+    for p in range(5):
+        X = examples.X[0, :, :, p]
+        expected = prior @ X @ torch.linalg.inv(X.T @ prior @ X) @ examples.y[0, :, p]
+        assert torch.allclose(w[0, :, p], expected, rtol=1e-5, atol=1e-6)
+    *_, v = ConjugateGradient(depth=2, preconditioner="covariance").iterates({}, prompts.problem)
+    *_, shortest = Ridge(depth=1).iterates({}, prompts.problem)
+    error = prompts.squared_error(w).mean().item()
+    if weights == "inverse_covariance":
+        assert torch.allclose(w, v, rtol=1e-4, atol=1e-4)
+        assert error == pytest.approx(prompts.squared_error(zero).mean().item() / 3, rel=0.05)
+        assert error < prompts.squared_error(shortest).mean() - 0.1
+    else:
+        assert torch.allclose(w, shortest, rtol=1e-4, atol=1e-5)
+        assert error < prompts.squared_error(v).mean() - 0.1
+
+
 def test_the_logistic_risk_is_its_definition():
     """Gradient and Hessian by autograd."""
     task = LogisticRegression(d=3, n=8)
