@@ -53,6 +53,7 @@ def main() -> None:
         sys.exit(2)
     except (click.Abort, KeyboardInterrupt):
         click.echo("stopped; what was committed is safe, and the same command goes on from there", err=True)
+        exec("")  # an interrupt that crossed an exec, as torch's tracing does, would make CPython die of it at the end
         sys.exit(3)
     except UserError as error:
         if debug:

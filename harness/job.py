@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import importlib
@@ -13,6 +14,7 @@ from copy import copy
 from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from itertools import product
 from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -40,7 +42,8 @@ class Job:
     def __post_init__(self) -> None:
         for name in ("task", "solver", "protocol"):
             part = getattr(self, name)
-            object.__setattr__(self, name, build(type(part), plain(part)))
+            if _BUILT.get(id(part)) is not part:
+                object.__setattr__(self, name, build(type(part), plain(part)))
         self.task.check()
         self.protocol.check()
         self.solver.check(self.task.d, self.task.n)
@@ -236,6 +239,9 @@ class FieldError(SpecError):
         self.path = path
 
 
+_BUILT: WeakValueDictionary[int, Any] = WeakValueDictionary()  # what needs no second look
+
+
 def build(cls: type[T], values: Mapping[str, Any]) -> T:
     """An instance of a frozen dataclass from plain values: strict types, no unknown keys."""
     known = {f.name for f in fields(cls)}  # type: ignore[arg-type]
@@ -248,6 +254,8 @@ def build(cls: type[T], values: Mapping[str, Any]) -> T:
                 raise FieldError(f"{key}: got {number}, must be finite", (key,))
     try:
         part: T = _adapter(cls).validate_json(json.dumps(values), strict=True)  # type: ignore[arg-type]  # classes hash
+        with contextlib.suppress(TypeError):  # a class with slots
+            _BUILT[id(part)] = part
         return part
     except ValidationError as errors:
         [error, *others] = errors.errors()

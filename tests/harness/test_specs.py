@@ -605,3 +605,17 @@ def test_a_job_with_another_seed_is_the_job_made_with_it():
     assert (other.id, other.spec, other.structure) == (fresh.id, fresh.spec, fresh.structure)
     assert first.id != other.id
     assert first.seed == first.spec["seed"] == 0
+
+
+def test_a_part_is_looked_at_once_and_a_copy_of_it_again():
+    built = Job(
+        task=LinearRegression(d=2, n=3), solver=ConjugateGradient(depth=2), protocol=PROTOCOLS["rigorous"], seed=0
+    )
+    again = Job(task=built.task, solver=built.solver, protocol=built.protocol, seed=1)
+    assert again.task is built.task
+    loose = LinearRegression(d=2, n=3, spectrum=(1, 2))  # whole numbers where floats are meant
+    made = Job(task=loose, solver=built.solver, protocol=built.protocol, seed=0)
+    assert made.task.spectrum == (1.0, 2.0)
+    assert all(type(x) is float for x in made.task.spectrum)
+    with pytest.raises(SpecError, match="depth: got 0"):
+        Job(task=built.task, solver=replace(built.solver, depth=0), protocol=built.protocol, seed=0)
