@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
 OUT = click.option(
@@ -14,8 +12,3 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 ADDRESS = click.option(
     "--address", required=True, metavar="URL", help="The cluster's dashboard, such as http://head:8265."
 )
-
-
-def interrupt(signum: int, frame: Any) -> None:
-    """Let SIGTERM end a command the way Ctrl-C does."""
-    raise KeyboardInterrupt

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import click
 
 from .errors import UserError, nearest
-from .options import JSON, OUT, SWEEP, interrupt
+from .options import JSON, OUT, SWEEP
+from .signals import listen
 
 if TYPE_CHECKING:
     from lfombench.analysis.results import Wanted
@@ -122,7 +123,7 @@ def ui(out: str, port: int | None, mlflow: str | None) -> None:
 
     if mlflow is None:
         wanted_sweeps(out, None)
-    signal.signal(signal.SIGTERM, interrupt)
+    listen(signal.SIGTERM)
     sys.exit(serve(out, port, mlflow))
 
 

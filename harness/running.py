@@ -8,8 +8,9 @@ import sys
 
 import click
 
-from .options import JSON, OUT, interrupt
+from .options import JSON, OUT
 from .reading import wanted_sweeps, write_report
+from .signals import listen
 
 
 @click.command()
@@ -48,7 +49,7 @@ def run(
 
     if address and workers == 0:
         raise click.UsageError("--workers 0 runs in this process; it cannot be on a cluster at --address")
-    signal.signal(signal.SIGTERM, interrupt)
+    listen(signal.SIGINT, signal.SIGTERM)
     terminal = Terminal(console())
     wanted = load(sweep)
     try:

@@ -15,6 +15,8 @@ from rich.text import Text
 from lfombench.analysis.board import Board, Boards, Cell, boards
 from lfombench.analysis.results import Tables, leaves, sweeps
 
+from .signals import interrupted
+
 if TYPE_CHECKING:
     from .launch import Plan
     from .plan import Estimate
@@ -147,6 +149,7 @@ class Terminal:
 
     def committed(self, outcome: Outcome, work: float) -> None:
         """Advance."""
+        interrupted()
         rows = outcome.tables["jobs"]["status"].to_pylist()
         self.worked += work
         self.jobs += len(rows)

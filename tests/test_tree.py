@@ -63,7 +63,7 @@ ORDER = [
         "step",
         "profile",
     ),
-    *("parse", "sweep", "document", "job", "streams", "protocol", "place", "errors", "schema"),
+    *("parse", "sweep", "document", "job", "streams", "protocol", "place", "errors", "signals", "schema"),
 ]
 
 
