@@ -281,7 +281,7 @@ def test_a_stopped_command_is_continued_by_the_same_command(tmp_path, small, how
     process.send_signal(how)
     _, errors = process.communicate(timeout=60)
     if how != signal.SIGKILL:
-        assert process.returncode == 3
+        assert process.returncode == 3, errors
         assert "the same command goes on from there" in errors
         assert "Traceback" not in errors
     assert results(str(out))["job"].n_unique() < 20
