@@ -282,8 +282,8 @@ def test_a_stopped_command_is_continued_by_the_same_command(tmp_path, small, how
     _, errors = process.communicate(timeout=60)
     if how != signal.SIGKILL:
         assert process.returncode == 3, errors
-        assert "the same command goes on from there" in errors
-        assert "Traceback" not in errors
+        assert "the same command goes on from there" in errors, errors
+        assert "Traceback" not in errors, errors
     assert results(str(out))["job"].n_unique() < 20
     again = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert again.returncode == 0, again.stderr
