@@ -38,6 +38,7 @@ class Audit:
         verdict = "within" if self.passed else "BEYOND"
         text = (
             f"audit: {self.jobs} of the jobs run again alone and as written, {self.rows} rows compared; "
+            f"{f'of the {self.jobs - len(self.unstable)} that are stable ' if self.unstable else ''}"
             f"largest deviation {self.largest:.1e} in log mse ({self.where}), {verdict} the tolerance of {TOLERANCE:g}"
         )
         return text + "".join(
@@ -56,13 +57,16 @@ def again_as_written(
     chosen = sample(entries, share)
     again = run([Pack((job,), tests, as_written=True) for job, tests in chosen])
     before = kept({job.id for job, _ in chosen})
-    found = {row["job"]: (math.inf, row) for row in before} | worst(before, again)  # infinite where it failed now
-    doubtful = [(job, tests) for job, tests in chosen if found.get(job.id, (0.0,))[0] > TOLERANCE]
+    compared = worst(before, again)
+    found = {row["job"]: (math.inf, row) for row in before} | compared  # infinite where it failed now
+    doubtful = {
+        job.id: (nudged(job), tests) for job, tests in chosen if job.id in compared and compared[job.id][0] > TOLERANCE
+    }
+    rows = run([Pack(tuple(others), tests) for others, tests in doubtful.values()])
     moved: dict[str, float] = {}
-    for job, tests in doubtful:
-        rows = run([Pack(tuple(nudged(job)), tests)])
-        first, *others = ([row | {"job": job.id} for row in rows if row["job"] == one.id] for one in nudged(job))
-        moved[job.id] = max((most for other in others for most, _ in worst(first, other).values()), default=0.0)
+    for job_id, (jobs, _) in doubtful.items():
+        first, *others = ([row | {"job": job_id} for row in rows if row["job"] == one.id] for one in jobs)
+        moved[job_id] = max((most for other in others for most, _ in worst(first, other).values()), default=0.0)
     unstable = {job for job, most in moved.items() if most > TOLERANCE}
     largest, row = max(
         (one for job, one in found.items() if job not in unstable), key=lambda one: one[0], default=(0.0, None)
