@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lfombench.solvers import Method
+from lfombench.solvers import FittedBound
 from lfombench.tasks import Prompts, Random
 
 from .evaluate import CHUNK
@@ -40,7 +40,7 @@ def batches(d: int) -> tuple[int, int]:
 def fit(pack: Pack, device: torch.device) -> Fit:
     """A bound in closed form, in float64, from prompts of its own: exact statistics, whatever the protocol."""
     solver, dtype = pack.first.solver, torch.float64
-    if not isinstance(solver, Method) or type(solver).moments is Method.moments:
+    if not isinstance(solver, FittedBound):
         return Fit({}, None)  # a bound that needs no fit
     drawing = prompts(pack, [job.task for job in pack.jobs], "fit", dtype, device)
     job = drawing.job | named("solver", floats([job.solver for job in pack.jobs], dtype, device))
@@ -66,7 +66,7 @@ def fit(pack: Pack, device: torch.device) -> Fit:
         return _fit(having(solver, under("solver", job)), moments, times * count)
 
 
-def _fit(solver: Method, moments: Tensors, count: int) -> Fit:
+def _fit(solver: FittedBound, moments: Tensors, count: int) -> Fit:
     """From moments of `groups jobs ...`. The excess is estimated by the jackknife: a group is left out in turn."""
     whole = {name: x.sum(0) for name, x in moments.items()}
     params = dict(solver.fit(whole))

@@ -1,6 +1,6 @@
 """Methods and token models. A new one is a file here and a line in SOLVERS, or `package.module:Class` in a sweep."""
 
-from .base import Method, Normal, Oracle, Params, Problem, Residual, Solver, Span, TokenModel
+from .base import FittedBound, Method, Normal, Oracle, Params, Problem, Residual, Solver, Span, TokenModel
 from .best_krylov import BestKrylov
 from .best_lfom import BestLfom
 from .chebyshev import Chebyshev
@@ -42,6 +42,7 @@ __all__ = [
     "BestLfom",
     "Chebyshev",
     "ConjugateGradient",
+    "FittedBound",
     "GdPlusPlus",
     "GradientDescent",
     "HeavyBall",

@@ -104,24 +104,30 @@ class Solver(ABC):
 class Method(Solver):
     """A first-order method. The first k iterates of a classical method or bound are the method of depth k."""
 
-    def moments(self, problem: Problem, residual: Residual) -> Params:
-        """What a closed form needs of a batch: sums over prompts, `jobs ...`. Bounds only."""
-        return {}
-
-    def fit(self, moments: Params) -> Params:
-        """Parameters in closed form from the moments of all batches, added. Bounds only."""
-        return {}
-
-    def risk(self, params: Params, moments: Params) -> Float[Tensor, "*jobs depth"]:
-        """The squared error after 1 .. depth steps, summed over the moments' prompts, up to what no parameters change.
-
-        Bounds that are fitted only: fit gives its least value.
-        """
-        raise NotImplementedError(f"{type(self).__name__} has moments to be fitted to, so it needs a risk as well")
-
     @abstractmethod
     def iterates(self, params: Params, problem: Problem) -> Iterator[Float[Tensor, "*jobs d prompts"]]:
         """w_0, w_1, ..., w_depth."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FittedBound(Method):
+    """A bound whose parameters have a closed form in sums over prompts."""
+
+    family: ClassVar[Literal["bound"]] = "bound"
+
+    @abstractmethod
+    def moments(self, problem: Problem, residual: Residual) -> Params:
+        """What the closed form needs of a batch: sums over prompts, `jobs ...`."""
+
+    @abstractmethod
+    def fit(self, moments: Params) -> Params:
+        """The best parameters, from the moments of all batches, added."""
+
+    @abstractmethod
+    def risk(self, params: Params, moments: Params) -> Float[Tensor, "*jobs depth"]:
+        """The squared error after 1 .. depth steps, summed over the moments' prompts, up to what no parameters change:
+        what fit makes least.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)

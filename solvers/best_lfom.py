@@ -16,21 +16,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from .algebra import conditioned
-from .base import Known, Method, Params, Problem, Residual, Span
+from .base import FittedBound, Known, Params, Problem, Residual, Span
 
 
 @dataclass(frozen=True, kw_only=True)
-class BestLfom(Method):
+class BestLfom(FittedBound):
     """preconditioner: identity (scalar methods), or covariance (Sigma^{-1} is known)."""
 
-    family: ClassVar[Literal["bound"]] = "bound"
     preconditioner: Known
 
     @property
