@@ -47,11 +47,11 @@ class Trained:
     diverged: list[str | None]  # why, where a job did
     steps: list[int]  # that it trained
     budget: list[int]  # prompts that all its trials met in training
-    excess: Float[Tensor, "jobs depth"] | None = None  # of the mean error: what fitting to finitely many prompts leaves
     engine: str | None = None  # how it ran
     curve_steps: list[int] = field(default_factory=list)
     losses: Float[Tensor, "points jobs"] = field(default_factory=lambda: torch.empty(0, 0))
     gradient_norms: Float[Tensor, "points jobs"] = field(default_factory=lambda: torch.empty(0, 0))
+    excess: Float[Tensor, "jobs depth"] | None = None  # of the mean error: what fitting to finitely many prompts leaves
 
 
 def run(pack: Pack, device: torch.device) -> tuple[Trained, Iterator[tuple[Task | None, Tensor]]]:
@@ -70,7 +70,7 @@ def given(pack: Pack, device: torch.device) -> Trained:
         best = validate(pack, trial_table(pack), {}, device).nan_to_num(nan=math.inf).argmin(0).tolist()
     jobs = [job.tried(k) for job, k in zip(pack.jobs, best, strict=True)]
     chosen = [job.trials[k] for job, k in zip(pack.jobs, best, strict=True)]
-    return Trained(params, jobs, chosen, [None] * count, [0] * count, [0] * count, excess)
+    return Trained(params, jobs, chosen, [None] * count, [0] * count, [0] * count, excess=excess)
 
 
 def train(pack: Pack, device: torch.device) -> Trained:
@@ -119,7 +119,6 @@ def train(pack: Pack, device: torch.device) -> Trained:
         kept.reason,
         kept.until,
         budget,
-        None,
         advance.name,
         curve.points,
         losses,

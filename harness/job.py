@@ -10,7 +10,6 @@ import inspect
 import json
 import math
 from collections.abc import Mapping
-from copy import copy
 from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from itertools import product
 from typing import Any, TypeVar
@@ -54,13 +53,6 @@ class Job:
             raise SpecError(
                 f"protocol withheld={self.protocol.withheld} leaves none of the task's n = {self.task.n} examples"
             )
-
-    def with_seed(self, seed: int) -> Job:
-        """The same with another seed: nothing of it needs to be checked again."""
-        job = copy(self)
-        vars(job).update(seed=seed, spec=self.spec | {"seed": seed})
-        vars(job).pop("id", None)
-        return job
 
     @functools.cached_property
     def spec(self) -> dict[str, Any]:

@@ -143,9 +143,8 @@ class Sweep:
         """Every job once, with the further tasks that it is tested on."""
         if not self.parts:
             for protocol, task, solver in self._possible():
-                job = Job(task=task, solver=solver, protocol=protocol, seed=self.seeds[0])
                 for seed in self.seeds:
-                    yield job.with_seed(seed), tuple(self.tests)
+                    yield Job(task=task, solver=solver, protocol=protocol, seed=seed), tuple(self.tests)
             return
         found: dict[str, tuple[Job, dict[Task, None]]] = {}
         for part in self.parts:

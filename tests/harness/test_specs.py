@@ -595,18 +595,6 @@ def test_a_cycle_takes_as_many_steps_as_all_before(steps, cycle, looks):
     assert replace(PROTOCOLS["rigorous"], steps=steps, cycle=cycle).looks == looks
 
 
-def test_a_job_with_another_seed_is_the_job_made_with_it():
-    task = LinearRegression(d=2, n=3)
-    first = Job(task=task, solver=ConjugateGradient(depth=2), protocol=PROTOCOLS["rigorous"], seed=0)
-    assert first.id  # told once, and not kept for the other
-    other = first.with_seed(7)
-    fresh = Job(task=task, solver=ConjugateGradient(depth=2), protocol=PROTOCOLS["rigorous"], seed=7)
-    assert other == fresh
-    assert (other.id, other.spec, other.structure) == (fresh.id, fresh.spec, fresh.structure)
-    assert first.id != other.id
-    assert first.seed == first.spec["seed"] == 0
-
-
 def test_a_part_is_looked_at_once_and_a_copy_of_it_again():
     built = Job(
         task=LinearRegression(d=2, n=3), solver=ConjugateGradient(depth=2), protocol=PROTOCOLS["rigorous"], seed=0
