@@ -32,7 +32,7 @@ def pack(solver, jobs: int, *, fresh: bool = False) -> Pack:
         protocol = replace(PROTOCOLS["rigorous"], batch=1000, learning_rates=(0.01,))
     else:
         protocol = replace(PROTOCOLS["published"], draw="examples", query="sampled")
-    return Pack(tuple(Job(task=TASK, solver=solver, protocol=protocol, seed=seed) for seed in range(jobs)))
+    return Pack(tuple(Job.of(task=TASK, solver=solver, protocol=protocol, seed=seed) for seed in range(jobs)))
 
 
 def naive(given: Pack, job: int = 0):

@@ -106,7 +106,7 @@ def grid() -> list[Row]:
         task = LinearRegression(d=d, n=n)
         solver = LinearTransformer(depth=depth, preconditioner="full")
         protocol = replace(PROTOCOLS["rigorous"], batch=256, learning_rates=(0.01,))
-        given = Pack(tuple(Job(task=task, solver=solver, protocol=protocol, seed=s) for s in range(4)))
+        given = Pack(tuple(Job.of(task=task, solver=solver, protocol=protocol, seed=s) for s in range(4)))
         step = engine.training(given, CPU)
         begin = time.perf_counter()
         run = Native(*step)

@@ -1,4 +1,4 @@
-"""A job: one (task, solver, protocol, seed), its canonical form, its identity and its structure."""
+"""A job: one (task, solver, protocol, seed), its canonical form, its identity; what it is without its seed, a case."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import inspect
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from itertools import product
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
@@ -25,18 +25,18 @@ from .protocol import OWN, PROTOCOLS, Protocol
 
 T = TypeVar("T")
 FAMILIES = ("classical", "learned", "bound", "control")
+DIGEST = 10  # bytes
 
 
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """Trained once, tested on its own task and any others. Fields are validated and coerced here, so that equal
-    meanings are equal jobs.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Case:
+    """What a job is without its seed: a task, a solver and a protocol that fit together. Fields are validated and
+    coerced here, so that equal meanings are equal jobs; a million seeds of a case cost no second look.
     """
 
     task: Task
     solver: Solver
     protocol: Protocol
-    seed: int
 
     def __post_init__(self) -> None:
         for name in ("task", "solver", "protocol"):
@@ -54,20 +54,31 @@ class Job:
                 f"protocol withheld={self.protocol.withheld} leaves none of the task's n = {self.task.n} examples"
             )
 
-    @functools.cached_property
-    def spec(self) -> dict[str, Any]:
-        """The canonical form: everything that decides the numbers, as JSON."""
+    def spec(self, seed: int) -> dict[str, Any]:
+        """The canonical form of a job: everything that decides the numbers, as JSON."""
         return {
             "task": {name_of(self.task): plain(self.task)},
             "solver": {name_of(self.solver): plain(self.solver)},
             "protocol": plain(self.protocol),
-            "seed": self.seed,
+            "seed": seed,
         }
 
+    def id(self, seed: int) -> str:
+        """`digest` of that form, of which only the seed is hashed anew."""
+        before, after = self._around
+        hasher = before.copy()
+        hasher.update(f"{seed}{after}".encode())
+        return hasher.hexdigest()
+
     @functools.cached_property
-    def id(self) -> str:
-        """Twenty hexadecimal digits that depend on the canonical form alone."""
-        return digest(self.spec)
+    def _around(self) -> tuple[Any, str]:
+        """A hash of what stands before the seed, and what stands behind it."""
+        mark = -1234567890123456789
+        before, after = json.dumps(self.spec(mark), sort_keys=True).split(str(mark))
+        return hashlib.blake2b(before.encode(), digest_size=DIGEST), after
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_around"}  # a hash cannot be pickled
 
     @property
     def floors(self) -> list[str]:
@@ -85,22 +96,84 @@ class Job:
 
     @functools.cached_property
     def trials(self) -> tuple[dict[str, float], ...]:
-        """What the protocol tries for this job: a value for each float that it tunes, by name."""
+        """What the protocol tries for a job: a value for each float that it tunes, by name."""
         learned = self.solver.family == "learned"
         axes = [[("learning_rate", rate) for rate in self.protocol.learning_rates]] if learned else []
         mine = set(tunable(self.solver)) | (set(OWN) if learned else set())
         axes += [[(name, value) for value in values] for name, values in self.protocol.tune if name in mine]
         return tuple(dict(point) for point in product(*axes))
 
-    def tried(self, trial: int) -> Job:
-        """The job with the solver's floats of a trial."""
-        chosen: dict[str, Any] = {n: x for n, x in self.trials[trial].items() if n in tunable(self.solver)}
-        return replace(self, solver=replace(self.solver, **chosen)) if chosen else self
-
     @functools.cached_property
     def structure(self) -> str:
         """What shapes the program. Jobs of one structure run as one pack: their floats and seeds are data."""
         return json.dumps([shape_of(self.task), shape_of(self.solver), shape_of(self.protocol)], sort_keys=True)
+
+    @functools.cached_property
+    def _tried(self) -> dict[int, Case]:
+        return {}
+
+    def tried(self, trial: int) -> Case:
+        """The case with the solver's floats of a trial."""
+        if trial not in self._tried:
+            chosen: dict[str, Any] = {n: x for n, x in self.trials[trial].items() if n in tunable(self.solver)}
+            solver = replace(self.solver, **chosen)
+            self._tried[trial] = replace(self, solver=solver) if chosen else self
+        return self._tried[trial]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A case with a seed: trained once, tested on its own task and any others."""
+
+    case: Case = field(compare=False)
+    seed: int = field(compare=False)
+    id: str = field(init=False)  # twenty hexadecimal digits that depend on the canonical form alone
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "id", self.case.id(self.seed))
+
+    @staticmethod
+    def of(*, task: Task, solver: Solver, protocol: Protocol, seed: int) -> Job:
+        """A job from its parts."""
+        return Job(Case(task=task, solver=solver, protocol=protocol), seed)
+
+    def having(self, **changes: Any) -> Job:
+        """With another task, solver or protocol."""
+        return Job(replace(self.case, **changes), self.seed)
+
+    @property
+    def task(self) -> Task:
+        """Trained on."""
+        return self.case.task
+
+    @property
+    def solver(self) -> Solver:
+        """What solves it."""
+        return self.case.solver
+
+    @property
+    def protocol(self) -> Protocol:
+        """How."""
+        return self.case.protocol
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """The canonical form."""
+        return self.case.spec(self.seed)
+
+    @property
+    def trials(self) -> tuple[dict[str, float], ...]:
+        """Of the case."""
+        return self.case.trials
+
+    @property
+    def structure(self) -> str:
+        """Of the case."""
+        return self.case.structure
+
+    def tried(self, trial: int) -> Job:
+        """The job with the solver's floats of a trial."""
+        return Job(self.case.tried(trial), self.seed)
 
 
 NEEDS = {
@@ -130,7 +203,7 @@ def tunable(solver: Solver) -> list[str]:
 
 def digest(spec: Any) -> str:
     """A short hash of anything that is JSON."""
-    return hashlib.blake2b(json.dumps(spec, sort_keys=True).encode(), digest_size=10).hexdigest()
+    return hashlib.blake2b(json.dumps(spec, sort_keys=True).encode(), digest_size=DIGEST).hexdigest()
 
 
 def plain(part: Any) -> dict[str, Any]:

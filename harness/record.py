@@ -68,7 +68,7 @@ def execute(pack: Pack, device: torch.device) -> Outcome:
         _names(job)
         | _fate(trained, j, trained.diverged[j])
         | cost
-        | {"spec": spec(job), "floors": job.floors, "polynomial": polynomials[j], **_tuned(job, trained, j)}
+        | {"spec": spec(job), "floors": job.case.floors, "polynomial": polynomials[j], **_tuned(job, trained, j)}
         for j, job in enumerate(pack.jobs)
     ]
     losses, norms = trained.losses.T.tolist(), trained.gradient_norms.T.tolist()

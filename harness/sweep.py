@@ -13,7 +13,7 @@ from lfombench.solvers import Solver
 from lfombench.tasks import Task
 
 from .errors import SpecError, nearest
-from .job import Job, build, label, plain, tunable
+from .job import Case, Job, build, label, plain, tunable
 from .protocol import OWN, PROTOCOLS, Protocol
 
 KINDS: dict[str, type[Any]] = {"tasks": Task, "solvers": Solver, "protocols": Protocol, "tests": Task}
@@ -91,7 +91,7 @@ class Sweep:
         self._check_names()
         if not self.skip and self.skipped:
             raise SpecError(self.skipped[0].reason)
-        if not any(True for _ in self._possible()):
+        if not self._sorted_out[0]:
             raise SpecError(f"no combination is possible; the first: {self.skipped[0].reason}")
 
     def _check_names(self) -> None:
@@ -113,38 +113,35 @@ class Sweep:
                 raise SpecError(f"{key}: no {kind} here has a field {field!r}; {nearest(field, here)}")
 
     @functools.cached_property
+    def _sorted_out(self) -> tuple[list[Case], list[Skipped]]:
+        """Combinations that make sense, protocols outermost, solvers innermost; and those that do not."""
+        cases, skipped = [], []
+        for protocol, task, solver in product(self.protocols, self.tasks, self.solvers):
+            try:
+                cases.append(possible(task, solver, protocol, self.tests))
+            except SpecError as error:
+                skipped.append(Skipped(task, solver, protocol, str(error)))
+        return cases, skipped
+
+    @property
     def skipped(self) -> list[Skipped]:
         """Combinations that make no sense."""
-        if self.parts:
-            return [skipped for part in self.parts for skipped in part.skipped]
-        found = []
-        for task, solver, protocol in product(self.tasks, self.solvers, self.protocols):
-            try:
-                possible(task, solver, protocol, self.tests)
-            except SpecError as error:
-                found.append(Skipped(task, solver, protocol, str(error)))
-        return found
-
-    def _possible(self) -> Iterator[tuple[Protocol, Task, Solver]]:
-        """Protocols outermost, solvers innermost."""
-        without = [(skipped.protocol, skipped.task, skipped.solver) for skipped in self.skipped] if self.skip else []
-        for one in product(self.protocols, self.tasks, self.solvers):
-            if one not in without:
-                yield one
+        return [one for part in self.parts for one in part.skipped] if self.parts else self._sorted_out[1]
 
     def __len__(self) -> int:
-        return len({job.id for job in self.jobs()}) if self.parts else len(self.seeds) * len(list(self._possible()))
+        return len({job.id for job in self.jobs()}) if self.parts else len(self.seeds) * len(self._sorted_out[0])
 
     def jobs(self) -> Iterator[Job]:
         """Every job once, protocols outermost, seeds innermost."""
         return (job for job, _ in self.entries())
 
     def entries(self) -> Iterator[tuple[Job, tuple[Task, ...]]]:
-        """Every job once, with the further tasks that it is tested on."""
+        """Every job once, with the further tasks that it is tested on. A grid is never in memory as a whole."""
         if not self.parts:
-            for protocol, task, solver in self._possible():
+            tests = tuple(self.tests)
+            for case in self._sorted_out[0]:
                 for seed in self.seeds:
-                    yield Job(task=task, solver=solver, protocol=protocol, seed=seed), tuple(self.tests)
+                    yield Job(case, seed), tests
             return
         found: dict[str, tuple[Job, dict[Task, None]]] = {}
         for part in self.parts:
@@ -160,13 +157,12 @@ def check_name(name: str) -> None:
         raise SpecError(f"name: got {name!r}; allowed: up to 100 letters, digits, '.', '_' and '-', no '.' in front")
 
 
-def possible(task: Task, solver: Solver, protocol: Protocol, tests: Sequence[Task] = ()) -> None:
-    """SpecError where these cannot make a job, or not be tested so."""
+def possible(task: Task, solver: Solver, protocol: Protocol, tests: Sequence[Task] = ()) -> Case:
+    """The case of these; SpecError where they cannot make one, or not be tested so."""
     try:
-        job = Job(task=task, solver=solver, protocol=protocol, seed=0)
-        for k in range(len(job.trials)):
-            tried = job.tried(k).solver
-            build(type(tried), plain(tried)).check(task.d, task.n)
+        case = Case(task=task, solver=solver, protocol=protocol)
+        for k in range(len(case.trials)):
+            case.tried(k)
     except (SpecError, ValueError) as error:
         raise SpecError(f"{title(solver)} on {label(task)}: {error}") from None
     for test in tests:
@@ -176,9 +172,10 @@ def possible(task: Task, solver: Solver, protocol: Protocol, tests: Sequence[Tas
                 f"{label(test)}, which has n = {test.n}"
             )
         try:
-            Job(task=test, solver=solver, protocol=protocol, seed=0)
+            Case(task=test, solver=solver, protocol=protocol)
         except (SpecError, ValueError) as error:
             raise SpecError(f"{title(solver)} on {label(test)}: {error}") from None
+    return case
 
 
 def title(part: Any) -> str:

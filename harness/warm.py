@@ -23,7 +23,7 @@ def closed_form(pack: Pack, device: torch.device) -> Tensors | None:
     solver = pack.first.solver
     if not isinstance(solver, LinearTransformer) or solver.bound is None:
         return None
-    best = [replace(job, solver=solver.bound, protocol=replace(job.protocol, tune=())) for job in pack.jobs]
+    best = [job.having(solver=solver.bound, protocol=replace(job.protocol, tune=())) for job in pack.jobs]
     q = fit(replace(pack, jobs=tuple(best)), device).params["q"][:, -1].cpu().numpy()  # p(x) = 1 - x q(x)
     roots = np.array([np.sort_complex(np.roots([*-row[::-1], 1.0])) for row in q])
     if np.abs(roots.imag).max() > 1e-6:

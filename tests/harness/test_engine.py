@@ -32,7 +32,7 @@ PUBLISHED = replace(PROTOCOLS["published"], steps=30, batch=100, test_prompts=51
 
 
 def jobs(solver, protocol=QUICK, seeds=range(3), task=TASK) -> tuple[Job, ...]:
-    return tuple(Job(task=task, solver=solver, protocol=protocol, seed=seed) for seed in seeds)
+    return tuple(Job.of(task=task, solver=solver, protocol=protocol, seed=seed) for seed in seeds)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_packing_changes_no_number(solver, protocol):
 def test_jobs_with_other_floats_share_a_pack_and_keep_their_numbers():
     noisy = [replace(TASK, noise=noise) for noise in (0.0, 0.5)]
     mixed = tuple(
-        Job(task=task, solver=GradientDescent(depth=2, step=step), protocol=QUICK, seed=0)
+        Job.of(task=task, solver=GradientDescent(depth=2, step=step), protocol=QUICK, seed=0)
         for task in noisy
         for step in (0.1, 0.5)
     )

@@ -21,7 +21,7 @@ QUICK = replace(PROTOCOLS["rigorous"], test_prompts=256)
 
 
 def pack(solver, seeds) -> Pack:
-    return Pack(tuple(Job(task=TASK, solver=solver, protocol=QUICK, seed=seed) for seed in seeds))
+    return Pack(tuple(Job.of(task=TASK, solver=solver, protocol=QUICK, seed=seed) for seed in seeds))
 
 
 def test_the_excess_of_a_fit_is_what_the_closed_form_says(monkeypatch):

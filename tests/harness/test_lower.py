@@ -45,7 +45,7 @@ TASK = LinearRegression(d=3, n=6, spectrum=(1.0, 0.5, 2.0), noise=0.1)
 def pack(solver, jobs=2, task=TASK, **protocol) -> Pack:
     options = {"steps": 12, "batch": 20, "test_prompts": 70, "validation_prompts": 33, "learning_rates": (0.01, 0.1)}
     chosen = replace(PROTOCOLS["rigorous"], **(options | protocol))
-    return Pack(tuple(Job(task=task, solver=solver, protocol=chosen, seed=seed) for seed in range(jobs)))
+    return Pack(tuple(Job.of(task=task, solver=solver, protocol=chosen, seed=seed) for seed in range(jobs)))
 
 
 def both(given: Pack, first: int, count: int):

@@ -81,16 +81,16 @@ def test_equal_meanings_are_equal_jobs(tmp_path, written, as_well):
 
 
 def test_an_id_depends_on_everything_that_decides_the_numbers():
-    base = Job(
+    base = Job.of(
         task=LinearRegression(d=2, n=3), solver=ConjugateGradient(depth=2), protocol=PROTOCOLS["rigorous"], seed=0
     )
     others = [
         replace(base, seed=1),
-        replace(base, solver=ConjugateGradient(depth=3)),
-        replace(base, solver=GradientDescent(depth=2, step="per_layer")),
-        replace(base, task=LinearRegression(d=2, n=4)),
-        replace(base, task=LinearRegression(d=2, n=3, noise=0.1)),
-        replace(base, protocol=replace(PROTOCOLS["rigorous"], steps=7)),
+        base.having(solver=ConjugateGradient(depth=3)),
+        base.having(solver=GradientDescent(depth=2, step="per_layer")),
+        base.having(task=LinearRegression(d=2, n=4)),
+        base.having(task=LinearRegression(d=2, n=3, noise=0.1)),
+        base.having(protocol=replace(PROTOCOLS["rigorous"], steps=7)),
     ]
     assert len({job.id for job in [base, *others]}) == 7
     assert base.id == "7fe7108effb18bd453d1"  # pinned: stores on disk depend on it
@@ -286,7 +286,7 @@ def test_no_such_sweep():
 
 def test_python_callers_get_the_same_strictness():
     with pytest.raises(SpecError, match="depth: got 0"):
-        Job(task=LinearRegression(d=2, n=3), solver=ConjugateGradient(depth=0), protocol=PROTOCOLS["rigorous"], seed=0)
+        Job.of(task=LinearRegression(d=2, n=3), solver=ConjugateGradient(depth=0), protocol=PROTOCOLS["rigorous"], seed=0)
 
 
 @pytest.mark.parametrize(
@@ -331,7 +331,7 @@ def test_floats_are_data_and_the_rest_is_structure():
             "protocol": PROTOCOLS["rigorous"],
             "seed": 0,
         }
-        return Job(**(parts | changes)).structure
+        return Job.of(**(parts | changes)).structure
 
     same = [
         {"seed": 5},
@@ -364,7 +364,7 @@ def test_packs_hold_every_job_once_and_one_structure_each(tmp_path):
 
 
 def wide(**protocol) -> list[Job]:
-    given = Job(
+    given = Job.of(
         task=LinearRegression(d=50, n=60),
         solver=LinearTransformer(depth=4, preconditioner="full"),
         protocol=replace(PROTOCOLS["published"], **protocol),
@@ -391,9 +391,9 @@ def test_a_width_that_was_too_much_is_not_tried_again():
 
 
 def test_a_lone_structure_is_spread_over_the_workers():
-    long = [replace(job, protocol=replace(PROTOCOLS["rigorous"], steps=100)) for job in wide()]
+    long = [job.having(protocol=replace(PROTOCOLS["rigorous"], steps=100)) for job in wide()]
     assert len(packs([(job, ()) for job in long[:4]], workers=4)) == 4
-    quick = [replace(job, task=LinearRegression(d=5, n=6)) for job in long]
+    quick = [job.having(task=LinearRegression(d=5, n=6)) for job in long]
     assert len(packs([(job, ()) for job in quick[:4]], workers=4)) == 1  # compiling four times would cost more
 
 
@@ -573,7 +573,7 @@ def test_trials_are_learning_rates_times_what_is_tuned_of_what_a_solver_has():
     protocol = replace(PROTOCOLS["rigorous"], learning_rates=(0.1, 0.2), tune={"step": [0.3, 0.4, 0.5], "beta1": [0.8]})
     [task] = [LinearRegression(d=2, n=3)]
     jobs = {
-        solver: Job(task=task, solver=solver, protocol=protocol, seed=0)
+        solver: Job.of(task=task, solver=solver, protocol=protocol, seed=0)
         for solver in (
             ConjugateGradient(depth=1),
             GradientDescent(depth=1, step=0.1),
@@ -596,14 +596,14 @@ def test_a_cycle_takes_as_many_steps_as_all_before(steps, cycle, looks):
 
 
 def test_a_part_is_looked_at_once_and_a_copy_of_it_again():
-    built = Job(
+    built = Job.of(
         task=LinearRegression(d=2, n=3), solver=ConjugateGradient(depth=2), protocol=PROTOCOLS["rigorous"], seed=0
     )
-    again = Job(task=built.task, solver=built.solver, protocol=built.protocol, seed=1)
+    again = Job.of(task=built.task, solver=built.solver, protocol=built.protocol, seed=1)
     assert again.task is built.task
     loose = LinearRegression(d=2, n=3, spectrum=(1, 2))  # whole numbers where floats are meant
-    made = Job(task=loose, solver=built.solver, protocol=built.protocol, seed=0)
+    made = Job.of(task=loose, solver=built.solver, protocol=built.protocol, seed=0)
     assert made.task.spectrum == (1.0, 2.0)
     assert all(type(x) is float for x in made.task.spectrum)
     with pytest.raises(SpecError, match="depth: got 0"):
-        Job(task=built.task, solver=replace(built.solver, depth=0), protocol=built.protocol, seed=0)
+        Job.of(task=built.task, solver=replace(built.solver, depth=0), protocol=built.protocol, seed=0)

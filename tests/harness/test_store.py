@@ -27,7 +27,7 @@ TASK = LinearRegression(d=2, n=3)
 
 def pack(seeds=range(3), solver=None) -> Pack:
     solver = solver or LinearTransformer(depth=1, preconditioner="full")
-    return Pack(tuple(Job(task=TASK, solver=solver, protocol=QUICK, seed=seed) for seed in seeds))
+    return Pack(tuple(Job.of(task=TASK, solver=solver, protocol=QUICK, seed=seed) for seed in seeds))
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ LT = LinearTransformer(depth=2, preconditioner="full")
 
 def pack(solver=LT, jobs=3, **protocol) -> Pack:
     chosen = replace(QUICK, **protocol)
-    return Pack(tuple(Job(task=TASK, solver=solver, protocol=chosen, seed=seed) for seed in range(jobs)))
+    return Pack(tuple(Job.of(task=TASK, solver=solver, protocol=chosen, seed=seed) for seed in range(jobs)))
 
 
 def test_the_schedule_falls_to_zero_in_every_cycle_and_starts_anew():
@@ -74,7 +74,7 @@ def test_a_job_stops_where_a_cycle_no_longer_helps_and_its_neighbours_go_on():
     still = engine.train(pack(learning_rates=(1e-9,), plateau=0.01), CPU)
     assert still.budget == [64 * 20] * 3
     given = pack(learning_rates=(0.03,), plateau=0.01)
-    slow = Job(task=TASK, solver=LT, protocol=replace(QUICK, learning_rates=(1e-9,), plateau=0.01), seed=9)
+    slow = Job.of(task=TASK, solver=LT, protocol=replace(QUICK, learning_rates=(1e-9,), plateau=0.01), seed=9)
     mixed = engine.train(Pack((*given.jobs, slow)), CPU)
     alone = engine.train(given, CPU)
     assert mixed.budget[3] == 64 * 20
@@ -105,7 +105,7 @@ def test_any_float_can_be_tuned_on_validation_prompts():
         assert row["trials"] == 5
         assert row["solver"] == "gradient_descent(step=0.1)"
         [other] = [r for r in tables["results"].to_pylist() if r["job"] == job.id and r["step"] == 2]
-        fixed = Job(task=TASK, solver=GradientDescent(depth=2, step=chosen), protocol=job.protocol, seed=job.seed)
+        fixed = Job.of(task=TASK, solver=GradientDescent(depth=2, step=chosen), protocol=job.protocol, seed=job.seed)
         direct = evaluate.test(Pack((fixed,)), {}, None, CPU)[0, 2].mean().item()
         assert other["mse"] == pytest.approx(direct)
 
@@ -136,7 +136,7 @@ def test_momentum_and_betas_are_tuned_together_with_the_learning_rate():
 def test_a_tuned_step_is_the_closed_form(solver):
     """E |w* - a G w*|_Sigma^2 is least at a = n / (n + d + 1) where Sigma = I."""
     protocol = replace(QUICK, steps=600, cycle=None, halving=None, batch=512, learning_rates=(0.02,))
-    job = Job(task=LinearRegression(d=3, n=8), solver=solver, protocol=protocol, seed=0)
+    job = Job.of(task=LinearRegression(d=3, n=8), solver=solver, protocol=protocol, seed=0)
     params = engine.train(Pack((job,)), CPU).params
     [step] = [p for name, p in params.items() if name in ("step", "eta")]
     assert step.item() == pytest.approx(8 / 12, rel=0.05)
@@ -146,7 +146,7 @@ def test_testing_on_the_training_prompts_is_the_training_loss():
     """Memorised: the loss at the last step, on the same prompts, whatever the number of prompts."""
     for batch in (10, 3000):
         published = replace(PROTOCOLS["published"], test_on="training", batch=batch, steps=30)
-        given = Pack((Job(task=TASK, solver=LT, protocol=published, seed=0),))
+        given = Pack((Job.of(task=TASK, solver=LT, protocol=published, seed=0),))
         step, job, state, key = engine.training(given, CPU)
         trained = engine.train(given, CPU)
         tested = evaluate.test(given, trained.params, None, CPU)[0, -1]

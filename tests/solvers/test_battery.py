@@ -238,7 +238,7 @@ def test_a_pack_runs_from_training_to_rows(solver):
     """Nothing on the way asks a solver for what it has not."""
     protocol = replace(PROTOCOLS["rigorous"], steps=2, batch=8, learning_rates=(0.01,), test_prompts=64)
     task = LinearRegression(d=D, n=N, noise=0.1)
-    pack = Pack(tuple(Job(task=task, solver=solver, protocol=protocol, seed=seed) for seed in (0, 1)))
+    pack = Pack(tuple(Job.of(task=task, solver=solver, protocol=protocol, seed=seed) for seed in (0, 1)))
     tables = execute(pack, CPU).tables
     assert tables["jobs"]["status"].to_pylist() == ["done"] * 2
     assert len(tables["results"]) == 2 * (DEPTH + 1)

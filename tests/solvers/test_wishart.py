@@ -94,7 +94,7 @@ def test_the_fitted_bound_is_the_exact_one_but_for_the_excess_that_it_states(mon
     monkeypatch.setattr(fitted, "PROMPTS", 100_000)
     bound = BestLfom(depth=4, preconditioner="identity")
     protocol = PROTOCOLS["rigorous"]
-    found = fit(Pack(tuple(Job(task=ISOTROPIC, solver=bound, protocol=protocol, seed=s) for s in range(12))), CPU)
+    found = fit(Pack(tuple(Job.of(task=ISOTROPIC, solver=bound, protocol=protocol, seed=s) for s in range(12))), CPU)
     for k in range(1, 5):
         least = math.exp(EXACT[k - 1])
         excess = np.array([error(q[k - 1, :k].numpy()) - best(k)[1] for q in found.params["q"]])
@@ -108,7 +108,7 @@ def test_the_fitted_bound_is_the_exact_one_but_for_the_excess_that_it_states(mon
 def test_gradient_descent_is_what_the_moments_say(step):
     """p(x) = (1 - step x)^k."""
     method = GradientDescent(depth=3, step=step)
-    job = Job(task=ISOTROPIC, solver=method, protocol=replace(PROTOCOLS["rigorous"], tune=()), seed=0)
+    job = Job.of(task=ISOTROPIC, solver=method, protocol=replace(PROTOCOLS["rigorous"], tune=()), seed=0)
     drawing = prompts(Pack((job,)), [ISOTROPIC], "test", torch.float64, CPU)
     batch = drawing.draw(drawing.job, Streams(drawing.key, torch.float64), 100_000)
     for k, w in enumerate(method.iterates({}, batch.problem)):
