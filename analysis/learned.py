@@ -12,10 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 from numpy.polynomial import Polynomial
-from pyarrow import fs
-from safetensors.numpy import load
-
-from lfombench.harness.place import locate
 
 from .published import undrawn
 from .results import Tables, Wanted
@@ -51,11 +47,12 @@ def portraits(tables: Tables, sweep: Wanted, task: str, protocol: str) -> list[P
             pl.col("job").is_in(sweep.jobs) & (pl.col("task") == task) & pl.col("polynomial").is_not_null()
         )
         .filter(pl.col("status") == "done")
-        .select("job", "solver", "depth", "protocol", "seed", "polynomial", "floors", "pack")
+        .select("job", "solver", "depth", "protocol", "seed", "polynomial", "floors")
         .sort("solver", "depth", "seed")
         .collect()
     )
     jobs = jobs.filter(pl.col("protocol").map_elements(undrawn, return_dtype=pl.String) == protocol)
+    weights = tables.weights.filter(pl.col("job").is_in(jobs["job"].to_list())).collect()
     results = tables.results.filter(pl.col("job").is_in(jobs["job"].to_list())).drop("blocks").collect()
     depths = jobs.group_by("solver").agg(pl.col("depth").max())["depth"]
     if depths.is_empty():
@@ -77,7 +74,7 @@ def portraits(tables: Tables, sweep: Wanted, task: str, protocol: str) -> list[P
                 first["depth"],
                 p.tolist(),
                 sorted(Polynomial(p).roots(), key=abs),
-                _numbers(tables.out, first["pack"], first["job"]) if competes else {},
+                _numbers(weights, first["job"]) if competes else {},
                 means.to_list(),
                 None,
             )
@@ -100,13 +97,7 @@ def _placed(one: Portrait, others: list[Portrait]) -> Portrait:
     return Portrait(**(vars(one) | {"nearest": (name, distance)}))
 
 
-def _numbers(out: str, pack: str, job: str) -> dict[str, list[float]]:
+def _numbers(weights: pl.DataFrame, job: str) -> dict[str, list[float]]:
     """A job's parameters, flat, where they are few enough to read."""
-    files, root = locate(out)
-    path = f"{root}/weights/{pack}.safetensors"
-    if files.get_file_info(path).type != fs.FileType.File:
-        return {}
-    with files.open_input_stream(path) as stream:
-        held = load(stream.read())
-    mine = {name.partition("/")[2]: p for name, p in held.items() if name.startswith(f"{job}/")}
-    return {name: p.ravel().tolist() for name, p in sorted(mine.items()) if 0 < p.size <= 12}
+    mine = weights.filter((pl.col("job") == job) & pl.col("values").list.len().is_between(1, 12)).sort("name")
+    return dict(zip(mine["name"], mine["values"].to_list(), strict=True))

@@ -9,11 +9,10 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 import polars as pl
-import pyarrow.dataset as ds
 from pyarrow import fs
 
-from lfombench.harness import schema
-from lfombench.harness.place import locate
+from lfombench.harness import ledger
+from lfombench.harness.place import place
 
 
 class NoStore(Exception):
@@ -36,17 +35,17 @@ class Wanted:
 
 
 def table(out: str, name: str) -> pl.LazyFrame:
-    """One of results, jobs and curves. Columns that older files lack are null; of a job tried twice, the last row."""
-    files, root = locate(out)
-    found = files.get_file_info(fs.FileSelector(f"{root}/{name}", allow_not_found=True))
-    paths = sorted(i.path for i in found if i.base_name.endswith(".parquet") and not i.base_name.startswith("."))
-    data = ds.dataset(paths, schema=schema.arrow(name), format="parquet", filesystem=files)
-    frame = pl.scan_pyarrow_dataset(data) if paths else pl.LazyFrame(pl.DataFrame(schema.arrow(name).empty_table()))
-    if name == "jobs":
-        return frame.sort("finished").unique("job", keep="last", maintain_order=True)
-    if name == "curves":  # a pack that was cut short before its results may have left some
-        return frame.unique(["job", "step"])
-    return frame
+    """One of results, jobs, curves and weights, read when it is collected. Columns that older files lack are null; of a
+    job that was tried twice the last row counts.
+    """
+    here = place(out)
+    data = ledger.dataset(here, name, ledger.latest(here).paths(name))
+    frame = pl.scan_pyarrow_dataset(data) if data.files else pl.LazyFrame(pl.DataFrame(data.schema.empty_table()))
+    return _last(frame) if name == "jobs" else frame
+
+
+def _last(jobs: pl.LazyFrame) -> pl.LazyFrame:
+    return jobs.unique("job", keep="last", maintain_order=True)
 
 
 class Tables:
@@ -58,35 +57,42 @@ class Tables:
     @functools.cached_property
     def results(self) -> pl.LazyFrame:
         """A row per job, test and iterate."""
-        return table(self.out, "results").collect().lazy()
+        return self._read("results")
 
     @functools.cached_property
     def jobs(self) -> pl.LazyFrame:
         """A row per job."""
-        return table(self.out, "jobs").collect().lazy()
+        return _last(self._read("jobs")).collect().lazy()
 
     @functools.cached_property
     def curves(self) -> pl.LazyFrame:
         """A row per job and point of its training curve."""
-        return table(self.out, "curves").collect().lazy()
+        return self._read("curves")
+
+    @functools.cached_property
+    def weights(self) -> pl.LazyFrame:
+        """A row per job and parameter."""
+        return self._read("weights")
+
+    def _read(self, name: str) -> pl.LazyFrame:
+        return pl.LazyFrame(pl.DataFrame(ledger.read(place(self.out), name, lambda data: data.to_table())))
 
 
 def sweeps(out: str, name: str = "*") -> list[Wanted]:
     """The sweeps that ran into a store, by name; or the one of that name."""
-    files, root = locate(out)
-    if files.get_file_info(f"{root}/store.json").type != fs.FileType.File:
+    here = place(out)
+    if here.kind("store.json") != fs.FileType.File:
         raise NoStore(f"--out {out} holds no results yet; make some with `lfombench run SWEEP --out {out}`")
     known: list[Wanted] = []
-    for info in sorted(
-        files.get_file_info(fs.FileSelector(f"{root}/sweeps", allow_not_found=True)), key=lambda i: i.path
-    ):
-        if fnmatchcase(info.base_name, f"{name}.json") and not info.base_name.startswith("."):
-            with files.open_input_stream(info.path) as stream:
-                try:
-                    found: dict[str, Any] = json.loads(stream.read())
-                    known.append(Wanted(**{key: found[key] for key in Wanted.__dataclass_fields__}))
-                except (ValueError, TypeError, KeyError) as error:
-                    raise NoStore(f"{info.path} is damaged: delete it, and run its sweep again") from error
+    for base in here.names("sweeps"):
+        if fnmatchcase(base, f"{name}.json"):
+            try:
+                found: dict[str, Any] = json.loads(here.read(f"sweeps/{base}") or b"null")
+                known.append(Wanted(**{key: found[key] for key in Wanted.__dataclass_fields__}))
+            except (ValueError, TypeError, KeyError) as error:
+                raise NoStore(
+                    f"{here.path(f'sweeps/{base}')} is damaged: delete it, and run its sweep again"
+                ) from error
     return known
 
 
@@ -104,10 +110,6 @@ def leaves(out: str, wanted: list[Wanted]) -> list[Wanted]:
 
 def audit(out: str, sweep: str) -> dict[str, Any] | None:
     """What the last audit of a sweep found; None where there was none."""
-    files, root = locate(out)
-    path = f"{root}/audits/{sweep}.json"
-    if files.get_file_info(path).type != fs.FileType.File:
-        return None
-    with files.open_input_stream(path) as stream:
-        found: dict[str, Any] = json.loads(stream.read())
+    content = place(out).read(f"audits/{sweep}.json")
+    found: dict[str, Any] | None = json.loads(content) if content is not None else None
     return found

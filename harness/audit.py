@@ -9,7 +9,7 @@ from typing import Any
 
 from .job import Job, digest
 from .pack import Pack
-from .plan import Entry
+from .todo import Entry
 
 TOLERANCE = 1e-3  # in the logarithm of the mean squared error, after full training
 NUDGES = (-2e-7, 2e-7, -5e-7, 5e-7)  # relative

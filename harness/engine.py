@@ -55,10 +55,26 @@ class Trained:
 
 
 def run(pack: Pack, device: torch.device) -> tuple[Trained, Iterator[tuple[Task | None, Tensor]]]:
-    """Train a pack, then test it on each job's own task (None) and on the pack's further tasks, in that order."""
-    trained = train(pack, device) if pack.first.solver.family == "learned" else given(pack, device)
+    """Train a pack, then test it on each job's own task (None) and on the pack's further tasks, in that order.
+
+    One that is trained already is tested on those alone.
+    """
+    if pack.trained:
+        trained = restored(pack, device)
+    else:
+        trained = train(pack, device) if pack.first.solver.family == "learned" else given(pack, device)
+    tests = pack.tests if pack.trained else (None, *pack.tests)
     settled = replace(pack, jobs=tuple(trained.jobs))
-    return trained, ((task, test(settled, trained.params, task, device)) for task in (None, *pack.tests))
+    return trained, ((task, test(settled, trained.params, task, device)) for task in tests)
+
+
+def restored(pack: Pack, device: torch.device) -> Trained:
+    """What training left, from what was kept of it."""
+    count, settled = len(pack.jobs), pack.settled
+    params = {name: torch.stack([one.params[name] for one in settled]).to(device) for name in settled[0].params}
+    jobs = [Job(job.case.having(one.chosen), job.seed) for job, one in zip(pack.jobs, settled, strict=True)]
+    chosen, diverged = [dict(one.chosen) for one in settled], [one.diverged for one in settled]
+    return Trained(params, jobs, chosen, diverged, [0] * count, [0] * count)
 
 
 def given(pack: Pack, device: torch.device) -> Trained:

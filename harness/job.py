@@ -68,7 +68,7 @@ class Case:
         before, after = self._around
         hasher = before.copy()
         hasher.update(f"{seed}{after}".encode())
-        return hasher.hexdigest()
+        return str(hasher.hexdigest())
 
     @functools.cached_property
     def _around(self) -> tuple[Any, str]:
@@ -108,17 +108,21 @@ class Case:
         """What shapes the program. Jobs of one structure run as one pack: their floats and seeds are data."""
         return json.dumps([shape_of(self.task), shape_of(self.solver), shape_of(self.protocol)], sort_keys=True)
 
-    @functools.cached_property
-    def _tried(self) -> dict[int, Case]:
-        return {}
-
     def tried(self, trial: int) -> Case:
         """The case with the solver's floats of a trial."""
-        if trial not in self._tried:
-            chosen: dict[str, Any] = {n: x for n, x in self.trials[trial].items() if n in tunable(self.solver)}
-            solver = replace(self.solver, **chosen)
-            self._tried[trial] = replace(self, solver=solver) if chosen else self
-        return self._tried[trial]
+        return self.having(self.trials[trial])
+
+    def having(self, floats: Mapping[str, float]) -> Case:
+        """The case with those of these floats that its solver has."""
+        mine: dict[str, Any] = {name: x for name, x in floats.items() if name in tunable(self.solver)}
+        key = tuple(sorted(mine.items()))
+        if key not in self._having:
+            self._having[key] = replace(self, solver=replace(self.solver, **mine)) if mine else self
+        return self._having[key]
+
+    @functools.cached_property
+    def _having(self) -> dict[Any, Case]:
+        return {}
 
 
 @dataclass(frozen=True, slots=True)

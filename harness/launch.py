@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import logging
 import time
 from collections import deque
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-from . import plan, schedule, track
+from . import plan, schedule, tidy, track
 from .audit import TOLERANCE, Audit, again_as_written
 from .cost import structure
-from .job import Job
 from .pack import Pack
-from .profile import Span, chrome, shares, span, taken
+from .profile import Span, chrome, shares
 from .record import Outcome
-from .store import Done, Store
+from .store import Store
 from .sweep import Sweep
+from .todo import Entry, Todo, pending
+from .wanted import want
+from .weights import settle
+from .writer import Writer
+
+log = logging.getLogger("lfombench")
 
 
 class Observer(Protocol):
@@ -26,7 +34,7 @@ class Observer(Protocol):
     def planned(self, store: Store, plan: Plan) -> None:
         """Before the first pack."""
 
-    def committed(self, outcome: Outcome, work: float) -> None:
+    def committed(self, pack: Pack, outcome: Outcome) -> None:
         """After a pack is safe in the store."""
 
     def tracking(self, tracker: track.Tracker) -> None:
@@ -38,20 +46,16 @@ class Plan:
     """A sweep against a store."""
 
     sweep: Sweep
-    entries: list[plan.Entry]
+    jobs: int
     done: int
     packs: list[Pack]
     estimate: plan.Estimate
-
-    @property
-    def jobs(self) -> list[Job]:
-        """Every job once."""
-        return [job for job, _ in self.entries]
+    stale: list[Todo]  # jobs with results from code that has changed since
 
     @property
     def to_run(self) -> int:
-        """Jobs without results."""
-        return len(self.entries) - self.done
+        """Jobs that lack results."""
+        return self.jobs - self.done
 
 
 @dataclass(frozen=True)
@@ -75,14 +79,21 @@ class Summary:
         return 0 if audited and not self.failed and not self.diverged and self.done == self.jobs else 3
 
 
-def make_plan(sweep: Sweep, store: Store, workers: int, done: Done | None = None) -> Plan:
-    """What is done, and what is left as packs."""
-    entries = list(sweep.entries())
-    todo = list(plan.pending(entries, store.done() if done is None else done))
+def make_plan(sweep: Sweep, store: Store, workers: int, keep: bool = False) -> Plan:
+    """What is done, and what is left as packs. keep: results of code that has changed since are good enough."""
+    jobs = 0
+
+    def counted() -> Iterator[Entry]:
+        nonlocal jobs
+        for entry in sweep.entries():
+            jobs += 1
+            yield entry
+
+    todo = list(pending(counted(), store.done(), store.failed(), functools.cache(store.explain), keep))
     history = store.history(schedule.device_name())
     packs = plan.packs(todo, history, workers, schedule.memory() / max(workers, 1))
     estimate = plan.estimate([pack.expected for pack in packs if pack.expected], workers)
-    return Plan(sweep, entries, len(entries) - len(todo), packs, estimate)
+    return Plan(sweep, jobs, jobs - len(todo), packs, estimate, [one for one in todo if one.stale])
 
 
 class Silent:
@@ -91,7 +102,7 @@ class Silent:
     def planned(self, store: Store, plan: Plan) -> None:
         """Nothing."""
 
-    def committed(self, outcome: Outcome, work: float) -> None:
+    def committed(self, pack: Pack, outcome: Outcome) -> None:
         """Nothing."""
 
     def tracking(self, tracker: track.Tracker) -> None:
@@ -107,6 +118,7 @@ def run(
     mlflow: str | None = None,
     audit: float = 0.0,
     profile: bool = False,
+    keep_stale: bool = False,
     observer: Observer | None = None,
 ) -> Summary:
     """Run what a sweep still lacks in the store at `out`.
@@ -115,81 +127,112 @@ def run(
     workers: how many; 0 runs in this process, without Ray.
     mlflow: a tracking URI; left out, SQLite in `out`; "off" for none.
     audit: a share of the sweep's jobs to run again, alone and as written, and to compare.
+    keep_stale: count results of code that has changed since as done, instead of making them again.
     profile: note where time goes, in profile/NAME.json; measures the parts of each structure's training step as well.
     """
     begin = time.monotonic()
     observer = observer or Silent()
     store = Store(out)
     store.create()
-    done = store.done()
-    ready = make_plan(sweep, store, schedule.lanes() if workers is None else max(1, workers), done)
-    ids = {job.id for job in ready.jobs}
-    store.want(sweep)
+    for name in tidy.repair(store):
+        log.warning("%s is damaged: its jobs run again", name)
+    ready = make_plan(sweep, store, schedule.lanes() if workers is None else max(1, workers), keep_stale)
+    tidy.set_aside(store, ready.stale)
+    want(store, sweep)
     observer.planned(store, ready)
     executor: schedule.Executor | None = None
     if ready.packs or audit:
         executor = schedule.InProcess() if workers == 0 else schedule.OnRay(address, workers)
     tracker = _tracker(out, sweep, mlflow)
-    if tracker and ready.done:
-        known = ids & {job for job, _ in done}
-        tracker.add({name: store.rows(name, known) for name in ("jobs", "results", "curves")})
-    failed: list[tuple[str, str]] = []
-    ran = 0
-    spans: list[Span] = []
+    first = {pack.first.structure: pack for pack in reversed(ready.packs)}
+    queue = deque(replace(p, profiled=profile and first[p.first.structure] is p) for p in ready.packs)
+    finished = Finished(observer, tracker)
     audited: Audit | None = None
     elapsed = 0.0
-
-    def too_wide(pack: Pack) -> None:
-        store.too_wide(schedule.device_name(), structure(pack.first), len(pack.jobs))
-
     try:
         if executor:
-            cost = {j.id: p.expected.seconds / len(p.jobs) for p in ready.packs if p.expected for j in p.jobs}
-            first = {pack.first.structure: pack for pack in reversed(ready.packs)}
-            queue = deque(replace(p, profiled=profile and first[p.first.structure] is p) for p in ready.packs)
-            for outcome in schedule.outcomes(queue, executor, too_wide):
-                with span("commit"):
-                    store.commit(outcome, done)
-                spans += [*outcome.spans, *taken(outcome.pack, "")]
-                rows = outcome.tables["jobs"].to_pylist()
-                failed += [
-                    (f"{row['solver']} depth {row['depth']} seed {row['seed']}, job {row['job']}", row["reason"])
-                    for row in rows
-                    if row["status"] == "failed"
-                ]
-                ran += sum(row["status"] != "failed" for row in rows)
-                observer.committed(outcome, sum(cost[row["job"]] for row in rows))
-                if tracker:
-                    tracker.add(outcome.tables)
+            with Writer(store) as writer:
+                for pack, outcome in schedule.outcomes(queue, executor, Desk(store)):
+                    writer.put(pack, outcome)
+                    finished.take(writer.done())
+            finished.take(writer.done())
             elapsed = time.monotonic() - begin
             if audit:
-                audited = _audit(ready, store, executor, audit)
+                audited = _audit(sweep, store, executor, audit)
     finally:
         if executor:
             executor.close()
     if tracker:
         observer.tracking(tracker)
-        tracker.close()
-    left = len(list(plan.pending(ready.entries, done)))
-    diverged = store.rows("jobs", ids)["status"].to_pylist().count("diverged")
-    error = tracker.error if tracker else None
+        tracker.close(store.rows, (job.id for job in sweep.jobs()))
     shared = None
     if profile and executor:
-        store.write(f"profile/{sweep.name}.json", chrome(spans))
-        shared = shares(spans, executor.workers, elapsed)
-    seconds = time.monotonic() - begin
-    return Summary(len(ready.jobs), len(ready.jobs) - left, ran, diverged, failed, seconds, error, audited, shared)
+        store.write(f"profile/{sweep.name}.json", chrome(finished.spans))
+        shared = shares(finished.spans, executor.workers, elapsed)
+    return Summary(
+        jobs=ready.jobs,
+        done=ready.done + finished.jobs,
+        ran=finished.jobs,
+        diverged=_diverged(store, sweep),
+        failed=finished.failed,
+        seconds=time.monotonic() - begin,
+        mlflow_error=tracker.error if tracker else None,
+        audit=audited,
+        profile=shared,
+    )
 
 
-def _audit(ready: Plan, store: Store, executor: schedule.Executor, share: float) -> Audit:
+def _diverged(store: Store, sweep: Sweep) -> int:
+    """How many jobs of a sweep did."""
+    known = store.diverged()
+    return sum(job.id in known for job in sweep.jobs()) if known else 0
+
+
+class Desk:
+    """What a scheduler asks of the store while it runs."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    def settle(self, pack: Pack) -> Pack:
+        """A pack as it is sent to a worker."""
+        return settle(self.store, pack)
+
+    def too_wide(self, pack: Pack) -> None:
+        """A pack ran out of memory."""
+        self.store.too_wide(schedule.device_name(), structure(pack.first), len(pack.jobs))
+
+
+class Finished:
+    """What came of a run so far."""
+
+    def __init__(self, observer: Observer, tracker: track.Tracker | None) -> None:
+        self.observer, self.tracker = observer, tracker
+        self.jobs = 0
+        self.failed: list[tuple[str, str]] = []
+        self.spans: list[Span] = []
+
+    def take(self, committed: Iterable[tuple[Pack, Outcome]]) -> None:
+        """Packs that are safe in the store."""
+        for pack, outcome in committed:
+            self.jobs += outcome.jobs
+            self.failed += outcome.failed
+            self.spans += outcome.spans
+            self.observer.committed(pack, outcome)
+            if self.tracker:
+                self.tracker.add(outcome.tables)
+
+
+def _audit(sweep: Sweep, store: Store, executor: schedule.Executor, share: float) -> Audit:
     """Run a share of the jobs again, and keep what came of it beside the sweep."""
 
     def again(packs: list[Pack]) -> list[dict[str, Any]]:
-        done = schedule.outcomes(deque(packs), executor, lambda pack: None)
-        return [row for outcome in done for row in outcome.tables["results"].to_pylist()]
+        done = schedule.outcomes(deque(packs), executor, Desk(store))
+        return [row for _, outcome in done for row in outcome.tables["results"].to_pylist()]
 
-    found = again_as_written(ready.entries, share, lambda ids: store.rows("results", ids).to_pylist(), again)
-    store.write(f"audits/{ready.sweep.name}.json", json.dumps(asdict(found) | {"tolerance": TOLERANCE}))
+    entries = list(sweep.entries())
+    found = again_as_written(entries, share, lambda ids: store.rows("results", ids).to_pylist(), again)
+    store.write(f"audits/{sweep.name}.json", json.dumps(asdict(found) | {"tolerance": TOLERANCE}))
     return found
 
 

@@ -33,19 +33,32 @@ class Cost:
 
 
 @dataclass(frozen=True)
+class Settled:
+    """What training left of a job: parameters by name, floats that were chosen, and why it diverged, if it did."""
+
+    params: Mapping[str, Tensor]
+    chosen: Mapping[str, float]
+    diverged: str | None = None
+
+
+@dataclass(frozen=True)
 class Pack:
     """Jobs of one structure, and the tasks they are tested on besides their own."""
 
     jobs: tuple[Job, ...]
     tests: tuple[Task, ...] = ()
     expected: Cost | None = None  # as planned
+    why: tuple[tuple[str, int], ...] = ()  # it is run, with how many jobs for each reason
+    trained: bool = False  # jobs whose own results stand: they are tested on the tests alone,
+    settled: tuple[Settled, ...] = ()  # from these
     as_written: bool = False  # never compiled: what an audit compares with
     profiled: bool = False  # measures the parts of its training step too
 
     @property
     def id(self) -> str:
         """Depends on the jobs and tests alone."""
-        return digest([[job.id for job in self.jobs], [spec_of(task) for task in self.tests]])
+        tests = [spec_of(task) for task in self.tests]
+        return digest([[job.id for job in self.jobs], tests, *(["trained"] if self.trained else [])])
 
     @property
     def first(self) -> Job:

@@ -2,40 +2,41 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lfombench.tasks import Task
 
 from .cost import History, structure
-from .job import Job, label
+from .job import Job
 from .pack import Cost, Pack
+from .todo import Todo
 
 MEMORY = 1 << 30  # bytes that a pack may take, where nothing says how much there is
 LONGEST = 20.0  # seconds of a pack: what is lost at most when a worker dies, and how often a board can move
 CHEAP = 5.0  # seconds: packs below this go first, so that a board soon has something to show
 
 
-Entry = tuple[Job, tuple[Task, ...]]  # a job, and the further tasks it is tested on
-
-
 def packs(
-    entries: Iterable[Entry],
+    todo: Iterable[Todo],
     history: History | None = None,
     workers: int = 1,
     memory: float = MEMORY,
 ) -> list[Pack]:
     """Jobs grouped by structure, in an order that shows results early and does not end on a long pack."""
     history = history or History()
-    groups: dict[tuple[str, tuple[Task, ...]], list[Job]] = {}
-    for job, tests in entries:
-        groups.setdefault((job.structure, tests), []).append(job)
+    groups: dict[tuple[str, tuple[Task, ...], bool], list[Todo]] = {}
+    for one in todo:
+        groups.setdefault((one.job.structure, one.tests, one.trained), []).append(one)
     made: list[tuple[Cost, Pack]] = []
-    for (_, tests), group in groups.items():
+    for (_, tests, trained), group in groups.items():
         share = -(-workers // len(groups))  # of the workers: a lone structure is spread over all of them
-        for part in _even(group, width(group, len(tests), history, share, memory)):
-            cost = history.cost(Pack(tuple(part), tests))
-            made.append((cost, Pack(tuple(part), tests, cost)))
+        for part in _even(group, width([one.job for one in group], len(tests), history, share, memory)):
+            why = tuple(Counter(one.why for one in part).items())
+            pack = Pack(tuple(one.job for one in part), tests, trained=trained, why=why)
+            cost = history.cost(pack)
+            made.append((cost, replace(pack, expected=cost)))
     made.sort(key=lambda one: (one[0].seconds > CHEAP, one[0].seconds * (1 if one[0].seconds <= CHEAP else -1)))
     return [pack for _, pack in made]
 
@@ -49,7 +50,7 @@ def width(group: Sequence[Job], tests: int, history: History, share: int = 1, me
     return max(1, min(int(most), history.widest.get(structure(group[0]), len(group))))
 
 
-def _even(group: list[Job], width: int) -> Iterator[list[Job]]:
+def _even(group: list[Todo], width: int) -> Iterator[list[Todo]]:
     """Parts of nearly one size, none wider."""
     parts = -(-len(group) // width)
     for i in range(parts):
@@ -75,10 +76,3 @@ def estimate(costs: Sequence[Cost], workers: int) -> Estimate:
 
     seconds, low, high = (time([getattr(cost, name) for cost in costs]) for name in ("seconds", "low", "high"))
     return Estimate(seconds, low, high, workers, any(cost.measured for cost in costs))
-
-
-def pending(entries: Iterable[Entry], done: set[tuple[str, str]]) -> Iterator[Entry]:
-    """Jobs that lack results on their own task or on one of their tests; `done` holds (job id, test) pairs."""
-    for job, tests in entries:
-        if any((job.id, label(task)) not in done for task in (job.task, *tests)):
-            yield job, tests

@@ -15,6 +15,8 @@ from .options import JSON, OUT, SWEEP
 from .signals import listen
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from lfombench.analysis.results import Wanted
 
 
@@ -76,19 +78,16 @@ def board(out: str, sweep: str | None, as_json: bool) -> None:
 @OUT
 @click.option("--format", "form", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
 def query(sql: str, out: str, form: str) -> None:
-    """Ask a store in SQL. Tables: results, jobs, curves."""
+    """Ask a store in SQL. Tables: results, jobs, curves, weights."""
     import polars as pl
-
-    from lfombench.analysis.results import table
 
     from .schema import TABLES
 
     wanted_sweeps(out, None)
     if not re.match(r"(\s|--.*\n)*(select|with|show|explain|\()", sql, re.IGNORECASE):
         raise UserError(f"query only reads: got {sql[:40]!r}, allowed: SELECT, WITH, SHOW, EXPLAIN")
-    context = pl.SQLContext({name: table(out, name) for name in TABLES})
     try:
-        answer = context.execute(sql, eager=True)
+        answer = _answer(sql, out)
     except pl.exceptions.PolarsError as error:
         tables = "; ".join(f"{name}({', '.join(c.name for c in columns)})" for name, columns in TABLES.items())
         said = str(error).partition("\n\nResolved plan")[0]
@@ -103,6 +102,23 @@ def query(sql: str, out: str, form: str) -> None:
             tbl_rows=1000, tbl_cols=100, fmt_str_lengths=200, tbl_hide_dataframe_shape=True, tbl_width_chars=250
         ):
             click.echo(answer)
+
+
+def _answer(sql: str, out: str) -> pl.DataFrame:
+    """Once more where a run merged files meanwhile."""
+    import polars as pl
+
+    from lfombench.analysis.results import table
+
+    from .schema import TABLES
+
+    for again in (True, True, False):
+        try:
+            return pl.SQLContext({name: table(out, name) for name in TABLES}).execute(sql, eager=True)
+        except (FileNotFoundError, pl.exceptions.ComputeError) as error:
+            if not ((again and isinstance(error, FileNotFoundError)) or "FileNotFound" in str(error)):
+                raise
+    raise AssertionError
 
 
 @click.command()
@@ -144,14 +160,11 @@ def write_report(out: str, wanted: list[Wanted]) -> str:
     """Write the report of these sweeps into their store; where it is."""
     from lfombench.analysis.report import render
 
-    from .place import locate, within
+    from .place import place, within
 
     html = render(out, wanted)
-    files, root = locate(out)
     try:
-        files.create_dir(f"{root}/report", recursive=True)
-        with files.open_output_stream(f"{root}/report/index.html") as stream:
-            stream.write(html.encode())
+        place(out).put("report/index.html", html.encode())
     except OSError as error:
         raise UserError(f"the report cannot be written to {out}: {error}") from error
     return within(out, "report/index.html")

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import platform
 import socket
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -16,13 +14,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import torch
 
 from . import engine, schema
 from .cost import prior, structure
+from .fingerprint import code, code_modules
 from .job import Job, label
+from .losses import losses_of, overflow
 from .pack import Pack
 from .portrait import portrait
 from .probe import parts
@@ -33,12 +32,19 @@ Rows = list[dict[str, Any]]
 
 @dataclass(frozen=True)
 class Outcome:
-    """A pack's rows by table, and its weights by `job/parameter`."""
+    """A pack's rows by table, and the modules behind each fingerprint in them."""
 
     pack: str
     tables: dict[str, pa.Table]
-    weights: dict[str, np.ndarray[Any, Any]] = field(default_factory=dict)
+    jobs: int
+    failed: tuple[tuple[str, str], ...] = ()  # what failed, and its traceback
+    code: dict[str, dict[str, str]] = field(default_factory=dict)
     spans: list[Span] = field(default_factory=list)
+
+    @property
+    def rows(self) -> int:
+        """Of results."""
+        return int(self.tables["results"].num_rows)
 
 
 def execute(pack: Pack, device: torch.device) -> Outcome:
@@ -49,49 +55,63 @@ def execute(pack: Pack, device: torch.device) -> Outcome:
     results: Rows = []
     settled = replace(pack, jobs=tuple(trained.jobs))
     with span("portrait"):
-        polynomials, directions = portrait(settled, trained.params, device)
+        polynomials, directions = ([], []) if pack.trained else portrait(settled, trained.params, device)
     for task, squared_error in tested:
         for j, job in enumerate(pack.jobs):
             if task == job.task:
                 continue  # named among the tests as well
-            reason = trained.diverged[j] or _overflow(squared_error[j])
+            reason = trained.diverged[j] or overflow(squared_error[j])
             if task is None:
                 trained.diverged[j] = reason  # a job fares as it does on its own task; another test speaks for itself
             row = _names(job) | _fate(trained, j, reason)
-            row |= {"family": job.solver.family, "test": label(task or job.task)}
+            row |= {"family": job.solver.family, "test": label(task or job.task), "code": code(job.case, task)}
             with span("rows"):
-                losses = _losses(squared_error[j].cpu().numpy(), reason is not None)
+                losses = losses_of(squared_error[j].cpu().numpy(), reason is not None)
                 own = _own(trained, j, directions[j]) if task is None else [{}] * len(losses)
                 results.extend(row | loss | more for loss, more in zip(losses, own, strict=True))
-    cost = _cost(pack, device, time.perf_counter() - begin, peak.bytes()) | {"engine": trained.engine}
-    jobs = [
+    modules = {code(pack.first.case, task): code_modules(pack.first.case, task) for task in (None, *pack.tests)}
+    kept: tuple[Rows, Rows, Rows] = ([], [], [])
+    if not pack.trained:
+        cost = _cost(pack, device, time.perf_counter() - begin, peak.bytes())
+        kept = _jobs(pack, trained, cost, polynomials), _curves(pack, trained), _weights(pack, trained)
+    with span("rows"):
+        tables = _tables(results, *kept)
+    spans = taken(pack.id)
+    if pack.profiled and trained.engine:
+        with span("probe"):
+            found = parts(pack, device)
+        spans = split(spans, found) + [s for s in taken(pack.id) if s.name == "probe"]
+    return Outcome(pack.id, tables, len(pack.jobs), code=modules, spans=spans)
+
+
+def _jobs(pack: Pack, trained: engine.Trained, cost: dict[str, Any], polynomials: Sequence[Any]) -> Rows:
+    return [
         _names(job)
         | _fate(trained, j, trained.diverged[j])
         | cost
-        | {"spec": spec(job), "floors": job.case.floors, "polynomial": polynomials[j], **_tuned(job, trained, j)}
+        | {"engine": trained.engine, "spec": spec(job), "floors": job.case.floors, "polynomial": polynomials[j]}
+        | _tuned(job, trained, j)
         for j, job in enumerate(pack.jobs)
     ]
+
+
+def _curves(pack: Pack, trained: engine.Trained) -> Rows:
     losses, norms = trained.losses.T.tolist(), trained.gradient_norms.T.tolist()
-    curves = [
+    return [
         {"job": job.id, "step": step, "loss": loss, "gradient_norm": norm}
         for j, job in enumerate(pack.jobs)
         if trained.curve_steps
         for step, loss, norm in zip(trained.curve_steps, losses[j], norms[j], strict=True)
         if step <= trained.steps[j]
     ]
-    weights = {
-        f"{job.id}/{name}": p[j].cpu().numpy().copy()
+
+
+def _weights(pack: Pack, trained: engine.Trained) -> Rows:
+    return [
+        {"job": job.id, "name": name, "dtype": str(p.dtype).removeprefix("torch."), "shape": p.shape[1:], "values": v}
         for name, p in trained.params.items()
-        for j, job in enumerate(pack.jobs)
-    }
-    with span("rows"):
-        tables = _tables(results, jobs, curves)
-    spans = taken(pack.id)
-    if pack.profiled and trained.engine:
-        with span("probe"):
-            found = parts(pack, device)
-        spans = split(spans, found) + [s for s in taken(pack.id) if s.name == "probe"]
-    return Outcome(pack.id, tables, weights, spans)
+        for job, v in zip(pack.jobs, p.flatten(1).double().cpu().numpy(), strict=True)
+    ]
 
 
 class Peak:
@@ -127,7 +147,9 @@ def _status(name: str) -> int:
 def failure(pack: Pack, reason: str) -> Outcome:
     """A pack that raised: its jobs have no results, so the next run tries them again."""
     fate = _cost(pack, torch.device("cpu"), None, None) | {"status": "failed", "reason": reason}
-    return Outcome(pack.id, _tables([], [_names(job) | fate | {"spec": spec(job)} for job in pack.jobs], []))
+    rows = [] if pack.trained else [_names(job) | fate | {"spec": spec(job)} for job in pack.jobs]
+    names = (f"{label(job.solver)} depth {job.solver.depth} seed {job.seed}, job {job.id}" for job in pack.jobs)
+    return Outcome(pack.id, _tables([], rows, [], []), 0, tuple((name, reason) for name in names))
 
 
 def spec(job: Job) -> str:
@@ -143,6 +165,7 @@ def _names(job: Job) -> dict[str, Any]:
         "depth": job.solver.depth,
         "seed": job.seed,
         "protocol": label(job.protocol),
+        "code": code(job.case),
     }
 
 
@@ -164,38 +187,10 @@ def _tuned(job: Job, trained: engine.Trained, j: int) -> dict[str, Any]:
     }
 
 
-def _overflow(squared_error: torch.Tensor) -> str | None:
-    """Why a job counts as diverged on a test though training did not: an iterate has no finite mean error."""
-    finite = squared_error.mean(-1).isfinite().tolist()
-    return None if all(finite) else f"the test error is not finite from step {finite.index(False)} on"
-
-
 def _own(trained: engine.Trained, j: int, directions: Sequence[float | None]) -> Rows:
     """What is known of the iterates on a job's own task alone."""
     excess = [None] * len(directions) if trained.excess is None else [0.0, *trained.excess[j].tolist()]
     return [{"conjugacy": cosine, "fit_error": e} for cosine, e in zip(directions, excess, strict=True)]
-
-
-def _losses(squared_error: np.ndarray[Any, Any], diverged: bool) -> Rows:
-    """A row per iterate, from squared errors `steps prompts`; without numbers where training diverged."""
-    zero, prompts = squared_error[0], squared_error.shape[1]
-    rows: Rows = [{"step": step, "prompts": prompts} for step in range(len(squared_error))]
-    if diverged:
-        return rows
-    for row, error in zip(rows, squared_error, strict=True):
-        median, q90, q99 = np.quantile(error, [0.5, 0.9, 0.99])
-        mse = float(error.mean())
-        row |= {
-            "mse": mse,
-            "log_mse": math.log(max(mse, sys.float_info.min)),
-            "mse_normalised": mse / float(zero.mean()),
-            "median": median,
-            "q90": q90,
-            "q99": q99,
-            "failure_rate": float(1 - (error <= zero).mean()),
-            "blocks": [float(block.mean()) for block in np.array_split(error, min(schema.BLOCKS, prompts))],
-        }
-    return rows
 
 
 def _cost(pack: Pack, device: torch.device, seconds: float | None, memory: float | None) -> dict[str, Any]:
@@ -219,6 +214,7 @@ def _cost(pack: Pack, device: torch.device, seconds: float | None, memory: float
     }
 
 
-def _tables(results: Rows, jobs: Rows, curves: Rows) -> dict[str, pa.Table]:
-    rows = {"results": results, "jobs": jobs, "curves": curves}
-    return {name: pa.Table.from_pylist(rows[name], schema=schema.arrow(name)) for name in schema.TABLES}
+def _tables(*rows: Rows) -> dict[str, pa.Table]:
+    """Results, jobs, curves and weights."""
+    named = zip(schema.TABLES, rows, strict=True)
+    return {name: pa.Table.from_pylist(found, schema=schema.arrow(name)) for name, found in named}

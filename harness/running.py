@@ -125,7 +125,7 @@ def plan(sweep: str, out: str, workers: int | None, as_json: bool) -> None:
         if pack.expected
     ]
     if as_json:
-        head = {"sweep": made.sweep.name, "jobs": len(made.jobs), "done": made.done, "to_run": made.to_run}
+        head = {"sweep": made.sweep.name, "jobs": made.jobs, "done": made.done, "to_run": made.to_run}
         times = {name: round(getattr(made.estimate, name), 1) for name in ("seconds", "low", "high")}
         click.echo(json.dumps(head | times | {"packs": packs}, indent=1))
         return
@@ -139,9 +139,7 @@ def plan(sweep: str, out: str, workers: int | None, as_json: bool) -> None:
             table.add_row(*shown, f"{pack['low']:g} to {pack['high']:g}", str(pack["megabytes"]))
         screen.print(table)
     rest = f" in {counted(len(packs), 'pack')}, {expected(made.estimate)}" if packs else ""
-    screen.print(
-        f"{made.sweep.name}: {len(made.jobs)} jobs, {made.done} done, {made.to_run} to run{rest}", highlight=False
-    )
+    screen.print(f"{made.sweep.name}: {made.jobs} jobs, {made.done} done, {made.to_run} to run{rest}", highlight=False)
 
 
 @click.command()

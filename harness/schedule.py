@@ -8,6 +8,7 @@ import socket
 import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator
+from dataclasses import replace
 from statistics import median
 from typing import Any, Protocol
 
@@ -15,7 +16,7 @@ import torch
 
 from . import plan
 from .errors import UserError
-from .pack import Pack
+from .pack import Cost, Pack
 from .record import Outcome, execute, failure
 
 ATTEMPTS = 3  # for a pack whose worker dies under it
@@ -23,12 +24,15 @@ ABREAST = 4  # packs on one GPU at most
 BUSY = 1 << 20  # numbers in a vector of a step (members x prompts x d) from which one pack keeps a GPU busy
 
 
+Settle = Callable[[Pack], Pack]
+
+
 class Executor(Protocol):
     """Runs packs from a queue that may grow meanwhile; gives each back with its outcome or a traceback."""
 
     workers: int
 
-    def run(self, queue: deque[Pack]) -> Iterator[tuple[Pack, Outcome | str]]:
+    def run(self, queue: deque[Pack], settle: Settle) -> Iterator[tuple[Pack, Outcome | str]]:
         """Finished packs, in the order they finish."""
 
     def close(self) -> None:
@@ -39,19 +43,29 @@ class OutOfMemory(str):
     """The traceback of a pack that was too wide for its device."""
 
 
-def outcomes(queue: deque[Pack], executor: Executor, too_wide: Callable[[Pack], None]) -> Iterator[Outcome]:
+class Desk(Protocol):
+    """What a scheduler asks of whoever keeps the record."""
+
+    def settle(self, pack: Pack) -> Pack:
+        """A pack as it is sent to a worker."""
+
+    def too_wide(self, pack: Pack) -> None:
+        """A pack ran out of memory."""
+
+
+def outcomes(queue: deque[Pack], executor: Executor, desk: Desk) -> Iterator[tuple[Pack, Outcome]]:
     """Every pack's outcome. A pack that raises is split, until the job that is to blame stands alone and fails.
 
     One that runs out of memory is halved, and so are those of its structure that still wait.
     """
-    for pack, result in executor.run(queue):
+    for pack, result in executor.run(queue, desk.settle):
         if isinstance(result, Outcome):
-            yield result
+            yield pack, result
         elif len(pack.jobs) == 1:
-            yield failure(pack, result)
+            yield pack, failure(pack, result)
         else:
             if isinstance(result, OutOfMemory):
-                too_wide(pack)
+                desk.too_wide(pack)
                 alike = [p for p in queue if p.first.structure == pack.first.structure and len(p.jobs) > 1]
                 for waiting in alike:
                     queue.remove(waiting)
@@ -62,7 +76,16 @@ def outcomes(queue: deque[Pack], executor: Executor, too_wide: Callable[[Pack], 
 def halves(pack: Pack) -> list[Pack]:
     """Two packs of half the jobs each."""
     half = len(pack.jobs) // 2
-    return [Pack(pack.jobs[:half], pack.tests), Pack(pack.jobs[half:], pack.tests)]
+    return [
+        replace(pack, jobs=part, expected=_scaled(pack, len(part))) for part in (pack.jobs[:half], pack.jobs[half:])
+    ]
+
+
+def _scaled(pack: Pack, jobs: int) -> Cost | None:
+    """What a part of a pack should cost."""
+    share = jobs / len(pack.jobs)
+    was = pack.expected
+    return was and replace(was, seconds=was.seconds * share, low=was.low * share, high=was.high * share)
 
 
 def attempt(pack: Pack) -> Outcome | str:
@@ -85,11 +108,11 @@ class InProcess:
 
     workers = 1
 
-    def run(self, queue: deque[Pack]) -> Iterator[tuple[Pack, Outcome | str]]:
+    def run(self, queue: deque[Pack], settle: Settle) -> Iterator[tuple[Pack, Outcome | str]]:
         """Finished packs, in the queue's order."""
         while queue:
             pack = queue.popleft()
-            yield pack, attempt(pack)
+            yield pack, attempt(settle(pack))
 
     def close(self) -> None:
         """Nothing to let go of."""
@@ -125,7 +148,7 @@ class OnRay:
         self.asked = workers
         self.workers = workers or self.gpus or self.cpus
 
-    def run(self, queue: deque[Pack]) -> Iterator[tuple[Pack, Outcome | str]]:
+    def run(self, queue: deque[Pack], settle: Settle) -> Iterator[tuple[Pack, Outcome | str]]:
         """Finished packs, as they come. A worker gets a pack once it is up: none waits for room on the cluster."""
         ray = self.ray
         if self.gpus and not self.asked:
@@ -145,7 +168,7 @@ class OnRay:
         while queue or any(pack for _, pack in awaited.values()):
             while queue and idle:
                 actor, pack = idle.pop(), queue.popleft()
-                awaited[actor.run.remote(pack)] = (actor, pack)
+                awaited[actor.run.remote(settle(pack))] = (actor, pack)
             ready, _ = ray.wait(list(awaited), num_returns=1, timeout=1.0)
             for reference in ready:
                 actor, done = awaited.pop(reference)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-VERSION = 1  # of the store's layout; a store of a newer version is refused
+VERSION = 2  # of the store's layout; a store of another version is refused
 BLOCKS = 64  # of test prompts, whose mean errors are kept, so that any two solvers can be compared prompt for prompt
 
 
@@ -49,6 +49,7 @@ RESULTS = (
     Column("params", pa.int32(), "trained or fitted numbers of the solver"),
     Column("status", pa.string(), "done or diverged"),
     Column("reason", pa.string(), "why, where it is not done"),
+    Column("code", pa.string(), "fingerprint of the solver's, the task's and the engine's code that gave the numbers"),
 )
 
 JOBS = (
@@ -74,6 +75,7 @@ JOBS = (
         pa.list_(pa.float64()),
         "residual polynomial in G or Sigma^{-1} G, constant first; to depth 12",
     ),
+    Column("code", pa.string(), "fingerprint of the solver's, the task's and the engine's code"),
     Column("pack", pa.string(), "id of the pack it ran in"),
     Column("pack_jobs", pa.int32(), "jobs in that pack"),
     Column("structure", pa.string(), "short name of what jobs of one pack share: classes, depth, dimensions"),
@@ -99,7 +101,15 @@ CURVES = (
     Column("gradient_norm", pa.float64(), "Euclidean norm of its gradient"),
 )
 
-TABLES = {"results": RESULTS, "jobs": JOBS, "curves": CURVES}
+WEIGHTS = (
+    Column("job", pa.string(), "id"),
+    Column("name", pa.string(), "of the parameter, in the solver's own words"),
+    Column("dtype", pa.string(), "of the numbers as they were trained or fitted"),
+    Column("shape", pa.list_(pa.int32()), "of the parameter"),
+    Column("values", pa.list_(pa.float64()), "its numbers, last axis fastest; of the parameters that were tested"),
+)
+
+TABLES = {"results": RESULTS, "jobs": JOBS, "curves": CURVES, "weights": WEIGHTS}
 
 
 def arrow(table: str) -> pa.Schema:

@@ -19,6 +19,7 @@ from .signals import interrupted
 
 if TYPE_CHECKING:
     from .launch import Plan
+    from .pack import Pack
     from .plan import Estimate
     from .record import Outcome
     from .store import Store
@@ -138,7 +139,7 @@ class Terminal:
         self.total = self._total()
         self.worked, self.jobs, self.failed = 0.0, 0, 0
         self.first: tuple[float, float] | None = None  # when the first pack was there, and its work
-        head = f"{plan.sweep.name}: {len(plan.jobs)} jobs, {plan.done} done, {plan.to_run} to run"
+        head = f"{plan.sweep.name}: {plan.jobs} jobs, {plan.done} done, {plan.to_run} to run"
         tail = f" in {counted(len(plan.packs), 'pack')}, {expected(plan.estimate)}" if plan.packs else ""
         self.console.print(head + tail, highlight=False)
         if plan.packs and self.console.is_terminal:
@@ -147,13 +148,12 @@ class Terminal:
             self.task = self.bar.add_task(f"0/{plan.to_run} jobs", total=self.total, rest="starting workers")
             self.bar.start()
 
-    def committed(self, outcome: Outcome, work: float) -> None:
+    def committed(self, pack: Pack, outcome: Outcome) -> None:
         """Advance."""
         interrupted()
-        rows = outcome.tables["jobs"]["status"].to_pylist()
-        self.worked += work
-        self.jobs += len(rows)
-        self.failed += rows.count("failed")
+        self.worked += pack.expected.seconds if pack.expected else 0.0
+        self.jobs += outcome.jobs + len(outcome.failed)
+        self.failed += len(outcome.failed)
         elapsed = time.monotonic() - self.begin
         self.first = self.first or (elapsed, self.worked)
         left = self._left(elapsed)
@@ -175,7 +175,7 @@ class Terminal:
     def tracking(self, tracker: Tracker) -> None:
         """Wait for MLflow in sight."""
         self.stop()
-        if tracker.waiting.qsize() > 2:
+        if tracker.behind or tracker.waiting.qsize() > 2:
             self.console.print("writing the last runs to MLflow", highlight=False)
 
     def stop(self) -> None:

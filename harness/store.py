@@ -1,38 +1,35 @@
-"""The ledger: Parquet files under one folder or object-store prefix, written by one process.
+"""The ledger: Parquet files under one folder or S3 prefix, a driver's own while it runs.
 
-    jobs/PACK.parquet  curves/PACK.parquet  weights/PACK.safetensors  sweeps/NAME.json
-    results/ROWS.parquet, where ROWS hashes the pack and the (job, test) pairs in the file
+    results/*.parquet  jobs/*.parquet  curves/*.parquet  weights/*.parquet  sweeps/NAME.json  code/FINGERPRINT.json
+    log/NUMBER.json, the snapshot that says which of those files count
 
-A pack's results are written last, under a temporary name, and then renamed: a job is done when its results are there.
-Writing the same pack again replaces the same files.
+A job is done when its results are there, and they are there with its record, curve and weights or not at all.
 """
 
 from __future__ import annotations
 
-import contextlib
+import itertools
 import json
-import os
-import posixpath
-from datetime import UTC, datetime
+import re
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from pyarrow import fs
-from safetensors.numpy import save
 
-from . import schema
+from . import fingerprint, ledger, schema
 from .cost import History
 from .errors import UserError
-from .job import digest, label
-from .place import locate
+from .ledger import File, Snapshot
+from .place import place
 from .record import Outcome
-from .sweep import Sweep
+from .todo import Record
 
-TEMPORARY = ".writing-"  # begins the name of a file that is not whole yet
-Done = set[tuple[str, str]]  # (job id, test)
+OURS = re.compile(r"\d{8}-[0-9a-f]+\.parquet")  # data files' names: the commit, the driver and a count
 
 
 class Store:
@@ -41,157 +38,176 @@ class Store:
     def __init__(self, out: str) -> None:
         """Open for reading; `UserError` where it is a file or of a newer version."""
         self.out = out
-        self.files, self.root = locate(out)
-        if self._info().type == fs.FileType.File:
+        self.place = place(out)
+        self.token = secrets.token_hex(3)
+        self.count = itertools.count()
+        self.snapshot = Snapshot()
+        if self.place.kind() == fs.FileType.File:
             raise UserError(f"--out {out} is a file; it must be a folder, or one that can be made")
-        if self._info("store.json").type == fs.FileType.File:
-            found = self._read_schema()
-            if found > schema.VERSION:
+        content = self.place.read("store.json") if self.place.kind() == fs.FileType.Directory else None
+        if content is not None:
+            found = self._schema(content)
+            if found != schema.VERSION:
+                age = "a newer" if found > schema.VERSION else "an older"
                 raise UserError(
-                    f"{out} was written by a newer lfombench: its schema is {found}, "
-                    f"this one knows up to {schema.VERSION}"
+                    f"{out} was written by {age} lfombench: its schema is {found}, this one reads {schema.VERSION}"
                 )
+            self.snapshot = ledger.latest(self.place)
 
     def create(self) -> None:
-        """Make the folders, and sweep up what a killed writer left half-written."""
+        """Make it, and sweep up what a killed writer left: half-written files, and those that were never committed."""
         try:
-            for name in ("results", "jobs", "curves", "weights", "sweeps"):
-                self.files.create_dir(f"{self.root}/{name}", recursive=True)
-            for info in self.files.get_file_info(fs.FileSelector(self.root, recursive=True, allow_not_found=True)):
-                if info.base_name.startswith(TEMPORARY):
-                    self.files.delete_file(info.path)
-            self._write("store.json", json.dumps({"schema": schema.VERSION}).encode())
+            self.place.put("store.json", json.dumps({"schema": schema.VERSION}).encode())
+            self.snapshot = ledger.latest(self.place)
+            self.place.sweep()
+            for table in schema.TABLES:
+                known = {file.name for file in self.snapshot.files.get(table, ())}
+                for name in self.place.names(table):
+                    if name not in known and OURS.fullmatch(name):
+                        self.place.delete(f"{table}/{name}")
         except OSError as error:
             raise self._unwritable(error) from error
 
-    def done(self) -> Done:
-        """Every (job id, test) with results."""
-        table = self._table("results", ["job", "test"])
-        return set(zip(table["job"].to_pylist(), table["test"].to_pylist(), strict=True))
+    # ---- reading ----------------------------------------------------------------------------------------------------
+
+    def done(self) -> dict[str, Record]:
+        """What there is of every job with results."""
+        table = self._table("results", ["job", "test", "code"], pc.field("step") == 0)
+        pairs = pl.DataFrame(pl.from_arrow(table)).with_columns(
+            pair=pl.concat_str(pl.col("code").fill_null(""), pl.lit(" "), "test")
+        )
+        records: dict[str, Record] = {}
+        found: dict[str, Record] = {}
+        for job, joined in pairs.group_by("job").agg(pl.col("pair").sort().str.join("\n")).iter_rows():
+            if joined not in records:
+                split = (pair.split(" ", 1) for pair in joined.split("\n"))
+                records[joined] = frozenset((test, code) for code, test in split)
+            found[job] = records[joined]
+        return found
+
+    def failed(self) -> dict[str, str]:
+        """Why a job failed when it was last tried, by id."""
+        table = self._table("jobs", ["job", "status", "reason"])
+        last = pl.DataFrame(pl.from_arrow(table)).unique("job", keep="last", maintain_order=True)
+        found = last.filter(pl.col("status") == "failed")
+        return dict(zip(found["job"], found["reason"], strict=True))
+
+    def diverged(self) -> set[str]:
+        """Jobs that did."""
+        return set(self.column("jobs", "job", pc.field("status") == "diverged"))
+
+    def explain(self, old: str, new: str) -> str:
+        """What changed between two fingerprints: files."""
+        before, now = (json.loads(self.place.read(f"code/{code}.json") or "{}") for code in (old, new))
+        return ", ".join(fingerprint.changed(before, now)) + " changed" if before and now else "other code"
 
     def history(self, device: str) -> History:
         """What packs have cost on a device, and the widths that were too much for it."""
         columns = ["structure", "pack_seconds", "prior_seconds", "pack_memory", "prior_memory"]
         table = self._table("jobs", ["pack", *columns], pc.field("device") == device)
-        packs = {row["pack"]: row for row in table.to_pylist()}
-        return History.of(packs.values(), self._widths().get(device, {}))
+        packs = pl.DataFrame(pl.from_arrow(table)).unique("pack", keep="last", maintain_order=True)
+        return History.of(packs.iter_rows(named=True), self._widths().get(device, {}))
+
+    def rows(self, table: str, ids: set[str]) -> pa.Table:
+        """The rows of these jobs; of the jobs table, each job's latest."""
+        found = self._table(table, None, pc.field("job").isin(list(ids)))
+        if table == "jobs":
+            last = {job: i for i, job in enumerate(found["job"].to_pylist())}
+            found = found.take(pa.array(sorted(last.values()), pa.int64()))
+        return found
+
+    def column(self, table: str, name: str, where: pc.Expression | None = None) -> list[Any]:
+        """A column of all rows, or of some."""
+        found: list[Any] = self._table(table, [name], where)[name].to_pylist()
+        return found
+
+    def _table(self, table: str, columns: list[str] | None, where: pc.Expression | None = None) -> pa.Table:
+        return ledger.read(self.place, table, lambda data: data.to_table(columns=columns, filter=where))
+
+    # ---- writing ----------------------------------------------------------------------------------------------------
+
+    def commit(self, outcomes: Sequence[Outcome]) -> None:
+        """Add packs, all their tables in one step."""
+        codes = {code: modules for outcome in outcomes for code, modules in outcome.code.items()}
+        try:
+            self.know(codes)
+            self.add({name: pa.concat_tables([each.tables[name] for each in outcomes]) for name in schema.TABLES})
+        except OSError as error:
+            raise self._interrupted(error) from error
+
+    def add(self, tables: Mapping[str, pa.Table]) -> None:
+        """Add rows to tables, in one step. What another driver committed meanwhile is left out."""
+        while True:
+            add = {name: self.written(name, [rows]) for name, rows in tables.items() if rows.num_rows}
+            if self.swap({name: [file] for name, file in add.items()}, {}):
+                return
+            for name, file in add.items():
+                self.discard(name, file)
+            new = self._theirs()
+            tables = {name: _without(rows, new) for name, rows in tables.items()}
+
+    def written(self, table: str, parts: Iterable[pa.Table]) -> File:
+        """A new file of a table, not yet in any snapshot."""
+        content, rows = parquet(table, parts)
+        name = f"{self.snapshot.number + 1:08d}-{self.token}{next(self.count):x}.parquet"
+        self.place.put(f"{table}/{name}", content)
+        return File(name, rows, len(content))
+
+    def discard(self, table: str, file: File) -> None:
+        """Remove a file that is in no snapshot."""
+        self.place.delete(f"{table}/{file.name}")
+
+    def swap(self, add: Mapping[str, Sequence[File]], remove: Mapping[str, Sequence[File]]) -> bool:
+        """The next snapshot, and the removed files gone; False where another driver made one, which is then ours."""
+        made = self.snapshot.changed(add, remove)
+        if not ledger.follow(self.place, made):
+            return False
+        self.snapshot = made
+        for table, files in remove.items():
+            for file in files:
+                self.discard(table, file)
+        return True
+
+    def write(self, name: str, text: str) -> None:
+        """A file beside the tables."""
+        try:
+            self.place.put(name, text.encode())
+        except OSError as error:
+            raise self._unwritable(error) from error
 
     def too_wide(self, device: str, structure: str, jobs: int) -> None:
         """Remember that packs of a structure run out of memory on a device from so many jobs on."""
         known = self._widths()
         mine = known.setdefault(device, {})
         mine[structure] = max(1, min(jobs // 2, mine.get(structure, jobs)))
-        self._write("widths.json", json.dumps(known, indent=1, sort_keys=True).encode())
+        self.write("widths.json", json.dumps(known, indent=1, sort_keys=True))
 
     def _widths(self) -> dict[str, dict[str, int]]:
-        if self._info("widths.json").type != fs.FileType.File:
-            return {}
-        with self.files.open_input_stream(f"{self.root}/widths.json") as stream:
-            found: dict[str, dict[str, int]] = json.loads(stream.read())
+        found: dict[str, dict[str, int]] = json.loads(self.place.read("widths.json") or "{}")
         return found
 
-    def want(self, sweep: Sweep) -> None:
-        """Record which jobs a sweep wants, what it skips, and each sweep that is a part of it."""
-        wanted = _wanted(sweep)
-        left_out = wanted["skipped"]
+    def know(self, codes: Mapping[str, Mapping[str, str]]) -> None:
+        """Keep what modules a fingerprint was made of, to say later which has changed."""
+        for code, modules in codes.items():
+            if self.place.kind(f"code/{code}.json") != fs.FileType.File:
+                self.place.put(f"code/{code}.json", json.dumps(modules, indent=1, sort_keys=True).encode())
+
+    def _theirs(self) -> set[tuple[str, str]]:
+        """(job, test) of results that another driver has added; its snapshot becomes ours."""
+        before = set(self.snapshot.paths("results"))
+        self.snapshot = ledger.latest(self.place)
+        new = [path for path in self.snapshot.paths("results") if path not in before]
+        found = ledger.dataset(self.place, "results", new).to_table(columns=["job", "test"])
+        return set(zip(found["job"].to_pylist(), found["test"].to_pylist(), strict=True))
+
+    def _schema(self, content: bytes) -> int:
         try:
-            self._write(f"sweeps/{sweep.name}.json", json.dumps(wanted, indent=1).encode())
-            if left_out:
-                rows = [
-                    {name: row[name] for name in ("task", "solver", "protocol", "reason")}
-                    | {"job": digest(row), "status": "skipped", "depth": row["depth"], "finished": datetime.now(UTC)}
-                    for row in left_out
-                ]
-                table = pa.Table.from_pylist(rows, schema=schema.arrow("jobs"))
-                self._write(f"jobs/skipped-{sweep.name}.parquet", _parquet(table))
-        except OSError as error:
-            raise self._unwritable(error) from error
-        for part in sweep.parts:
-            if part.name != sweep.name:
-                self.want(part)
-
-    def commit(self, outcome: Outcome, done: Done) -> None:
-        """Add a pack: the rows that are not there yet, results last. `done` grows by what was added.
-
-        A job that was done before, and was run once more for a further test, keeps its weights, curve and record.
-        """
-        jobs = outcome.tables["jobs"].select(["job", "task"]).to_pylist()
-        known = {row["job"] for row in jobs if (row["job"], row["task"]) in done}
-        old = pa.array(sorted(known), pa.string())
-        tables = {name: rows.filter(pc.invert(pc.is_in(rows["job"], old))) for name, rows in outcome.tables.items()}
-        weights = {name: value for name, value in outcome.weights.items() if name.partition("/")[0] not in known}
-        results = outcome.tables["results"]
-        keys = list(zip(results["job"].to_pylist(), results["test"].to_pylist(), strict=True))
-        results = results.filter(pa.array([key not in done for key in keys], pa.bool_()))
-        added = sorted(set(keys) - done)
-        try:
-            if weights:
-                self._write(f"weights/{outcome.pack}.safetensors", save(weights))
-            for name in ("curves", "jobs"):
-                if tables[name].num_rows:
-                    self._write(f"{name}/{outcome.pack}.parquet", _parquet(tables[name]))
-            if added:
-                self._write(f"results/{digest([outcome.pack, added])}.parquet", _parquet(results))
-        except OSError as error:
-            raise self._interrupted(error) from error
-        done.update(added)
-
-    def write(self, name: str, text: str) -> None:
-        """A file beside the tables."""
-        try:
-            self.files.create_dir(f"{self.root}/{posixpath.dirname(name)}", recursive=True)
-            self._write(name, text.encode())
-        except OSError as error:
-            raise self._unwritable(error) from error
-
-    def rows(self, table: str, ids: set[str]) -> pa.Table:
-        """The rows of these jobs; of the jobs table, each job's latest."""
-        found = self._table(table, None, pc.field("job").isin(list(ids)))
-        if table == "jobs":
-            latest = {
-                job: i
-                for i, job in sorted(enumerate(found["job"].to_pylist()), key=lambda x: found["finished"][x[0]].as_py())
-            }
-            found = found.take(pa.array(sorted(latest.values()), pa.int64()))
-        return found
-
-    def _table(self, table: str, columns: list[str] | None, where: pc.Expression | None = None) -> pa.Table:
-        selector = fs.FileSelector(f"{self.root}/{table}", allow_not_found=True)
-        paths = [
-            i.path
-            for i in self.files.get_file_info(selector)
-            if i.base_name.endswith(".parquet") and i.base_name[0] != "."
-        ]
-        data = ds.dataset(sorted(paths), schema=schema.arrow(table), format="parquet", filesystem=self.files)
-        return data.to_table(columns=columns, filter=where)
-
-    def _info(self, name: str = "") -> fs.FileInfo:
-        return self.files.get_file_info(f"{self.root}/{name}".rstrip("/"))
-
-    def _read_schema(self) -> int:
-        with self.files.open_input_stream(f"{self.root}/store.json") as stream:
-            try:
-                found = json.loads(stream.read())["schema"]
-            except (ValueError, TypeError, KeyError, IndexError):
-                found = None
+            found = json.loads(content)["schema"]
+        except (ValueError, TypeError, KeyError, IndexError):
+            found = None
         if type(found) is not int or found < 1:
             raise UserError(f"{self.out}/store.json is damaged: it must read {json.dumps({'schema': schema.VERSION})}")
         return found
-
-    def _write(self, name: str, content: bytes | pa.Buffer) -> None:
-        folder, base = posixpath.split(f"{self.root}/{name}")
-        temporary = f"{folder}/{TEMPORARY}{os.getpid()}-{base}"
-        try:
-            with self.files.open_output_stream(temporary) as stream:
-                stream.write(content)
-            if isinstance(self.files, fs.LocalFileSystem):  # on disk before it has its name, whatever the power does
-                with open(temporary, "rb") as written:
-                    os.fsync(written.fileno())
-            self.files.move(temporary, f"{self.root}/{name}")
-        except OSError:
-            with contextlib.suppress(OSError):
-                self.files.delete_file(temporary)
-            raise
 
     def _unwritable(self, error: OSError) -> UserError:
         return UserError(f"--out {self.out} cannot be written: {error.strerror or error}")
@@ -202,34 +218,20 @@ class Store:
         )
 
 
-def _wanted(sweep: Sweep) -> dict[str, Any]:
-    """A sweep as the store remembers it: its own jobs, and the names of the sweeps that are parts of it."""
-    own = [part for part in sweep.parts if part.name == sweep.name] or ([] if sweep.parts else [sweep])
-    entries = [entry for part in own for entry in part.entries()]
-    return {
-        "name": sweep.name,
-        "about": sweep.about.strip(),
-        "protocols": list(dict.fromkeys(label(protocol) for part in own for protocol in part.protocols)),
-        "jobs": list(dict.fromkeys(job.id for job, _ in entries)),
-        "tests": list(dict.fromkeys(label(task) for part in own for task in part.tests)),
-        "skipped": [
-            {
-                "task": label(skipped.task),
-                "solver": label(skipped.solver),
-                "depth": skipped.solver.depth,
-                "protocol": label(skipped.protocol),
-                "reason": skipped.reason,
-            }
-            for part in own
-            for skipped in part.skipped
-        ],
-        "axis": next((part.axis for part in own if part.axis), None),
-        "split": next((list(part.split) for part in own if part.split), []),
-        "parts": [part.name for part in sweep.parts if part.name != sweep.name],
-    }
+def _without(rows: pa.Table, known: set[tuple[str, str]]) -> pa.Table:
+    """Rows that are not of these (job, test) pairs; in tables without tests, not of these jobs."""
+    jobs = {job for job, _ in known}
+    if "test" in rows.column_names:
+        keys = zip(rows["job"].to_pylist(), rows["test"].to_pylist(), strict=True)
+        return rows.filter(pa.array([key not in known for key in keys], pa.bool_()))
+    return rows.filter(pa.array([job not in jobs for job in rows["job"].to_pylist()], pa.bool_()))
 
 
-def _parquet(table: pa.Table) -> pa.Buffer:
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
-    return sink.getvalue()
+def parquet(table: str, parts: Iterable[pa.Table]) -> tuple[pa.Buffer, int]:
+    """Rows of a table as the content of a file, and how many they are."""
+    sink, rows = pa.BufferOutputStream(), 0
+    with pq.ParquetWriter(sink, schema.arrow(table), compression="zstd") as writer:
+        for part in parts:
+            writer.write_table(part)
+            rows += part.num_rows
+    return sink.getvalue(), rows

@@ -6,6 +6,8 @@ asking which jobs the experiment already shows, and writes only the others.
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import logging
 import os
@@ -13,13 +15,18 @@ import queue
 import re
 import sqlite3
 import threading
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 FINAL = ("mse", "log_mse", "median", "q90", "q99", "failure_rate")
+WAITING = 256  # packs at most
+AT_ONCE = 1000  # jobs that are read from the store
 Row = dict[str, Any]
+Tables = dict[str, pa.Table]
 
 
 def default_uri(out: str) -> str:
@@ -28,38 +35,69 @@ def default_uri(out: str) -> str:
 
 
 class Tracker:
-    """Writes jobs to MLflow, off the critical path. Its failures are kept in `error`; they never stop a sweep."""
+    """Writes jobs to MLflow, off the critical path. Its failures are kept in `error`; they never stop a sweep.
+
+    It holds few packs at a time: what finishes faster than MLflow takes it is read from the store at the end.
+    """
 
     def __init__(self, uri: str, sweep: str, artifacts: str | None) -> None:
         self.uri, self.sweep, self.artifacts = uri, sweep, artifacts
         self.error: str | None = None
-        self.waiting: queue.Queue[dict[str, pa.Table] | None] = queue.Queue()
+        self.waiting: queue.Queue[Tables | None] = queue.Queue(WAITING)
+        self.behind = False
         self.thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
         self.thread.start()
 
-    def add(self, tables: dict[str, pa.Table]) -> None:
-        """Show these jobs, given with their results and curves."""
-        self.waiting.put(tables)
+    def add(self, tables: Tables) -> None:
+        """Show what is new in these tables, soon."""
+        try:
+            self.waiting.put_nowait(tables)
+        except queue.Full:
+            self.behind = True
 
-    def close(self) -> None:
-        """Wait until all is written."""
-        self.waiting.put(None)
+    def close(self, read: Callable[[str, set[str]], pa.Table], ids: Iterable[str]) -> None:
+        """Wait until all these jobs are shown. read: (table, jobs) -> rows, for those that are not yet."""
+        self.rest = (read, ids)
+        while self.thread.is_alive():
+            with contextlib.suppress(queue.Full):
+                self.waiting.put(None, timeout=0.2)
+                break
         self.thread.join()
 
     def _work(self) -> None:
         try:
-            client, experiment = _open(self.uri, self.sweep, self.artifacts)
-            shown = _shown(client, experiment)
+            view = View(self.uri, self.sweep, self.artifacts)
             while (tables := self.waiting.get()) is not None:
-                losses, curves = _by_job(tables["results"]), _by_job(tables["curves"])
-                for job in tables["jobs"].to_pylist():
-                    if job["job"] not in shown:
-                        _log(
-                            client, experiment, self.sweep, job, losses.get(job["job"], []), curves.get(job["job"], [])
-                        )
-                        shown.add(job["job"])
+                view.show(tables)
+            read, ids = self.rest
+            left = (job for job in ids if job not in view.shown)
+            while some := set(itertools.islice(left, AT_ONCE)):
+                view.show({name: read(name, some) for name in ("jobs", "results", "curves")})
         except Exception as error:
             self.error = f"{type(error).__name__}: {error}"
+
+
+class View:
+    """An experiment, and which jobs it shows."""
+
+    def __init__(self, uri: str, sweep: str, artifacts: str | None) -> None:
+        self.sweep = sweep
+        self.client, self.experiment = _open(uri, sweep, artifacts)
+        self.shown = _shown(self.client, self.experiment)  # the run of each job
+
+    def show(self, tables: Tables) -> None:
+        """Jobs as runs; of those that have one, what came of further tests."""
+        losses, curves = _by_job(tables["results"]), _by_job(tables["curves"])
+        jobs = tables["jobs"].to_pylist()
+        for job in jobs:
+            if job["job"] not in self.shown and job["status"] != "skipped":
+                mine = losses.get(job["job"], []), curves.get(job["job"], [])
+                run = _log(self.client, self.experiment, self.sweep, job, *mine)
+                if job["status"] != "failed":
+                    self.shown[job["job"]] = run
+        for name in losses.keys() - {job["job"] for job in jobs}:
+            if name in self.shown:
+                _batch(self.client, self.shown[name], _metrics(losses[name], int(1000 * time.time())), [])
 
 
 def prepare(uri: str) -> None:
@@ -87,13 +125,14 @@ def _open(uri: str, sweep: str, artifacts: str | None) -> tuple[Any, str]:
     return client, str(client.create_experiment(sweep, artifact_location=artifacts))
 
 
-def _shown(client: Any, experiment: str) -> set[str]:
-    """Jobs whose run is complete. One that failed is shown again when it is tried again."""
-    shown: set[str] = set()
+def _shown(client: Any, experiment: str) -> dict[str, str]:
+    """Jobs whose run is complete, and that run. One that failed is shown again when it is tried again."""
+    shown: dict[str, str] = {}
     token = None
     while True:
         page = client.search_runs([experiment], "attributes.status != 'RUNNING'", max_results=1000, page_token=token)
-        shown |= {run.data.tags["job"] for run in page if run.data.tags.get("status") in ("done", "diverged")}
+        complete = (run for run in page if run.data.tags.get("status") in ("done", "diverged"))
+        shown |= {run.data.tags["job"]: run.info.run_id for run in complete}
         token = page.token
         if not token:
             return shown
@@ -106,8 +145,8 @@ def _by_job(table: pa.Table) -> dict[str, list[Row]]:
     return rows
 
 
-def _log(client: Any, experiment: str, sweep: str, job: Row, losses: list[Row], curve: list[Row]) -> None:
-    """One run: three calls, whatever the number of points."""
+def _log(client: Any, experiment: str, sweep: str, job: Row, losses: list[Row], curve: list[Row]) -> str:
+    """One run: three calls, whatever the number of points. Its id."""
     from mlflow.entities import Metric, Param
 
     end = int(job["finished"].timestamp() * 1000)
@@ -121,20 +160,34 @@ def _log(client: Any, experiment: str, sweep: str, job: Row, losses: list[Row], 
     if job["reason"]:
         tags["reason"] = job["reason"][-5000:]
     metrics = [Metric(key, row[key], end, row["step"]) for row in curve for key in ("loss", "gradient_norm")]
-    for row in losses:
-        suffix = "" if row["test"] == job["task"] else "/" + re.sub(r"[^\w.-]+", "_", row["test"]).strip("_")
-        if row["mse"] is not None:
-            metrics.append(Metric(f"log_mse_by_step{suffix}", row["log_mse"], end, row["step"]))
-            if row["step"] == row["depth"]:
-                metrics += [Metric(f"{key}{suffix}", row[key], end, 0) for key in FINAL]
+    metrics += _metrics(losses, end)
     params = [Param(key, str(value)[:500]) for key, value in _flat(json.loads(job["spec"])).items()]
     for key in ("learning_rate", "trials", "steps", "train_prompts", "budget", "params", "device"):
         if job[key] is not None:
             params.append(Param(f"used.{key}", str(job[key])))
     run = client.create_run(experiment, start_time=begin, tags=tags)
-    for at in range(0, max(len(metrics), 1), 800):
-        client.log_batch(run.info.run_id, metrics=metrics[at : at + 800], params=params if at == 0 else [])
+    _batch(client, run.info.run_id, metrics, params)
     client.set_terminated(run.info.run_id, "FINISHED" if job["status"] == "done" else "FAILED", end)
+    return str(run.info.run_id)
+
+
+def _metrics(losses: list[Row], end: int) -> list[Any]:
+    """Losses by step, and those of the last one."""
+    from mlflow.entities import Metric
+
+    metrics = []
+    for row in losses:
+        suffix = "" if row["test"] == row["task"] else "/" + re.sub(r"[^\w.-]+", "_", row["test"]).strip("_")
+        if row["mse"] is not None:
+            metrics.append(Metric(f"log_mse_by_step{suffix}", row["log_mse"], end, row["step"]))
+            if row["step"] == row["depth"]:
+                metrics += [Metric(f"{key}{suffix}", row[key], end, 0) for key in FINAL]
+    return metrics
+
+
+def _batch(client: Any, run: str, metrics: list[Any], params: list[Any]) -> None:
+    for at in range(0, max(len(metrics), 1), 800):
+        client.log_batch(run, metrics=metrics[at : at + 800], params=params if at == 0 else [])
 
 
 def _flat(spec: Row) -> Row:

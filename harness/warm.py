@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from lfombench.solvers import LinearTransformer
+from lfombench.solvers import Method
 
 from .fitted import fit
 from .pack import Pack, having, prompts
@@ -21,7 +21,7 @@ def closed_form(pack: Pack, device: torch.device) -> Tensors | None:
     The residual polynomial of the best method is a product of l factors 1 - x / r_l, each of them a layer.
     """
     solver = pack.first.solver
-    if not isinstance(solver, LinearTransformer) or solver.bound is None:
+    if not isinstance(solver, Method) or solver.bound is None:
         return None
     best = [job.having(solver=solver.bound, protocol=replace(job.protocol, tune=())) for job in pack.jobs]
     q = fit(replace(pack, jobs=tuple(best)), device).params["q"][:, -1].cpu().numpy()  # p(x) = 1 - x q(x)
@@ -31,7 +31,7 @@ def closed_form(pack: Pack, device: torch.device) -> Tensors | None:
     drawing = prompts(pack, [job.task for job in pack.jobs], "init", torch.float64, device)
     task = having(drawing.task, under("task", drawing.job))
     dual = task.examples(Streams(drawing.key, torch.float64), drawing.job.get("frame"), 2).law.dual
-    if solver.preconditioner == "full" and (dual is None or dual.shape[-1] != 1):
+    if "covariance" in solver.bound.needs and (dual is None or dual.shape[-1] != 1):
         raise ValueError("start: there is no one Sigma^{-1} for all prompts to start from")
     r = torch.tensor(roots.real[:, ::-1].copy(), device=device)
     inverse = None if dual is None else dual[..., 0] @ dual[..., 0].mT

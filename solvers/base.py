@@ -108,6 +108,15 @@ class Method(Solver):
     def iterates(self, params: Params, problem: Problem) -> Iterator[Float[Tensor, "*jobs d prompts"]]:
         """w_0, w_1, ..., w_depth."""
 
+    @property
+    def bound(self) -> FittedBound | None:
+        """The method in closed form that training starts from; None: it starts from random numbers."""
+        return None
+
+    def layers(self, r: Float[Tensor, "jobs depth"], inverse: Float[Tensor, "jobs d d"] | None) -> Params:
+        """Where there is one: the parameters of w_{l+1} = w_l - M (G w_l - b) / r_l; inverse: Sigma^{-1}."""
+        raise NotImplementedError
+
 
 @dataclass(frozen=True, kw_only=True)
 class FittedBound(Method):

@@ -8,7 +8,6 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from scipy import stats
 
@@ -20,6 +19,7 @@ from lfombench.analysis.results import NoStore, Tables, sweeps, table
 from lfombench.analysis.statistics import mean_interval
 from lfombench.harness import load, schema
 from lfombench.harness.job import label
+from lfombench.harness.store import Store
 
 
 @pytest.mark.parametrize("values", [[1.0, 2.0], [0.3, 0.1, 0.7, 0.2], [5.0] * 3])
@@ -46,10 +46,8 @@ def test_the_interval_covers_as_often_as_it_says():
 
 def store(tmp_path, rows, jobs=None) -> str:
     """A store by hand: rows of (solver, family, depth, step, seed, log_mse)."""
-    out = tmp_path / "made"
-    for folder in ("results", "jobs", "curves", "sweeps"):
-        (out / folder).mkdir(parents=True)
-    (out / "store.json").write_text('{"schema": 1}')
+    out = Store(str(tmp_path / "made"))
+    out.create()
     filled = [
         {
             "job": f"{solver}-{depth}-{seed}",
@@ -67,12 +65,17 @@ def store(tmp_path, rows, jobs=None) -> str:
         }
         for solver, family, depth, step, seed, loss in rows
     ]
-    pq.write_table(pa.Table.from_pylist(filled, schema=schema.arrow("results")), out / "results" / "a.parquet")
+    add(out, results=filled)
     ids = jobs or sorted({row["job"] for row in filled})
     wanted = {"name": "made", "about": "", "jobs": ids, "protocols": ["p"], "tests": [], "skipped": []}
     wanted |= {"axis": None, "split": [], "parts": []}
-    (out / "sweeps" / "made.json").write_text(json.dumps(wanted))
-    return str(out)
+    out.write("sweeps/made.json", json.dumps(wanted))
+    return out.out
+
+
+def add(store: Store, **tables) -> None:
+    """Rows, as a driver would commit them."""
+    store.add({name: pa.Table.from_pylist(rows, schema=schema.arrow(name)) for name, rows in tables.items()})
 
 
 def test_a_board_ranks_by_the_deepest_shared_depth_and_takes_models_at_their_own(tmp_path):
@@ -192,8 +195,7 @@ def by_hand(tmp_path, rows, floors=None) -> str:
         {"job": row["job"], "status": "done", "floors": (floors or {}).get(row["solver"], []), "solver": row["solver"]}
         for row in {row["job"]: row for row in rows}.values()
     ]
-    pq.write_table(pa.Table.from_pylist(rows, schema=schema.arrow("results")), f"{out}/results/b.parquet")
-    pq.write_table(pa.Table.from_pylist(jobs, schema=schema.arrow("jobs")), f"{out}/jobs/b.parquet")
+    add(Store(out), results=rows, jobs=jobs)
     wanted = {"name": "made", "about": "", "jobs": [job["job"] for job in jobs], "protocols": [], "tests": []}
     with open(f"{out}/sweeps/made.json", "w") as file:
         json.dump(wanted | {"skipped": [], "axis": None, "split": [], "parts": []}, file)
@@ -268,7 +270,7 @@ def test_the_bound_beside_a_number_is_that_of_its_kind_on_fresh_prompts(tmp_path
         }
         for row in rows
     ]
-    pq.write_table(pa.Table.from_pylist(jobs, schema=schema.arrow("jobs")), f"{out}/jobs/b.parquet")
+    add(Store(out), jobs=jobs)
     found = [one for one in compare(Tables(out), sweeps(out)) if one.row.figure == "4b" and one.depth == 1 and one.ours]
     assert [one.bound for one in found] == [("best_lfom(preconditioner=identity)", 0.81)]
 

@@ -8,15 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
 from click.testing import CliRunner
 
-from lfombench.harness import PROTOCOLS, Sweep, audit, engine, program, run
+from lfombench.harness import PROTOCOLS, Sweep, audit, engine, program, run, tidy
 from lfombench.harness.cli import cli
 from lfombench.harness.pack import Pack
 from lfombench.harness.profile import PARTS, Span, chrome, shares, span, split, taken
+from lfombench.harness.store import Store
 from lfombench.solvers import ConjugateGradient, GdPlusPlus, LinearTransformer, Memformer
 from lfombench.tasks import LinearRegression
 
@@ -67,10 +67,13 @@ def test_an_audit_finds_what_was_changed(tmp_path):
     """Results that do not come from these equations: exit code 3, and the row named."""
     small = replace(SWEEP, solvers=SWEEP.solvers[:1], seeds=range(1))
     assert run(small, str(tmp_path), workers=0, mlflow="off").exit_code == 0
-    [path] = (tmp_path / "results").glob("*.parquet")
-    kept = pq.read_table(path)
-    other = [row | {"mse": row["mse"] * (2 if row["step"] == 2 else 1)} for row in kept.to_pylist()]
-    pq.write_table(pa.Table.from_pylist(other, schema=kept.schema), path)
+    store = Store(str(tmp_path))
+
+    def tampered(rows):
+        other = [row | {"mse": row["mse"] * (2 if row["step"] == 2 else 1)} for row in rows.to_pylist()]
+        return pa.Table.from_pylist(other, schema=rows.schema)
+
+    tidy.rewrite(store, "results", store.snapshot.files["results"], tampered)
     summary = run(small, str(tmp_path), workers=0, mlflow="off", audit=1.0)
     assert summary.exit_code == 3
     assert summary.audit.largest == pytest.approx(0.693, abs=1e-3)

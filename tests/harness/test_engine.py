@@ -208,10 +208,10 @@ def test_statistics_of_a_row():
 
 
 def test_no_failures_are_counted_at_step_zero_and_a_nan_is_one():
-    from lfombench.harness.record import _losses
+    from lfombench.harness.losses import losses_of
 
     errors = torch.tensor([[1.0, 2.0, 3.0, 4.0] * 16, [0.5, float("nan"), 3.5, 4.0] * 16]).double().numpy()
-    rows = _losses(errors, diverged=False)
+    rows = losses_of(errors, diverged=False)
     assert [row["failure_rate"] for row in rows] == [0.0, 0.5]
 
 

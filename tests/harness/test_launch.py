@@ -19,15 +19,25 @@ import torch
 
 from lfombench.analysis.report import render
 from lfombench.analysis.results import leaves, sweeps, table
-from lfombench.harness import PROTOCOLS, Sweep, load, record, run, schedule
+from lfombench.harness import PROTOCOLS, Sweep, engine, load, record, run, schedule
 from lfombench.harness.errors import UserError
 from lfombench.harness.launch import Silent, make_plan
 from lfombench.harness.pack import Pack
 from lfombench.harness.store import Store
-from lfombench.solvers import ConjugateGradient, LinearTransformer, Memformer
+from lfombench.solvers import BestLfom, ConjugateGradient, GradientDescent, LinearTransformer, Memformer
 from lfombench.tasks import LinearRegression
 
 QUICK = replace(PROTOCOLS["rigorous"], steps=2, batch=4, learning_rates=(0.1,), test_prompts=64)
+
+
+class Paper:
+    """A desk that keeps nothing."""
+
+    def settle(self, pack: Pack) -> Pack:
+        return pack
+
+    def too_wide(self, pack: Pack) -> None:
+        pass
 
 
 def results(out: str) -> pl.DataFrame:
@@ -79,7 +89,9 @@ def test_a_killed_worker_loses_nothing(tmp_path):
         killer.start()
         packs = deque(Pack(tuple(list(sweep.jobs())[i : i + 2])) for i in (0, 2, 4))
         found = [
-            row for outcome in schedule.outcomes(packs, executor, print) for row in outcome.tables["jobs"].to_pylist()
+            row
+            for _, outcome in schedule.outcomes(packs, executor, Paper())
+            for row in outcome.tables["jobs"].to_pylist()
         ]
     finally:
         finished.set()
@@ -165,23 +177,32 @@ def test_an_extended_sweep_runs_only_the_difference(tmp_path):
     assert after.filter(pl.col("test").str.contains("n=3")).equals(before)
 
 
-def test_growing_by_a_test_loses_nothing_even_if_files_were_lost(tmp_path):
-    """Results of one pack at different times lie in different files; a job run once more keeps its first record."""
+def test_a_further_test_trains_nothing(tmp_path, monkeypatch):
+    """It is run from the weights that the store has, to the same bits as if it had been asked for at once."""
     task, shifted = LinearRegression(d=2, n=3), LinearRegression(d=2, n=9)
-    solver = LinearTransformer(depth=1, preconditioner="full")
-    plain = Sweep(name="plain", tasks=[task], solvers=[solver], protocols=[QUICK])
-    more = Sweep(name="more", tasks=[task], solvers=[solver], protocols=[QUICK], tests=[shifted, task])
-    out = str(tmp_path / "out")
-    assert run(plain, out, workers=0, mlflow="off").done == 1
-    [first] = list((tmp_path / "out" / "results").iterdir())
-    assert run(more, out, workers=0, mlflow="off").done == 1
-    rows, curves = results(out), pl.read_parquet(tmp_path / "out" / "curves" / "*.parquet")
-    assert len(rows) == len(rows.unique(["job", "test", "step"])) == 4
-    assert len(curves) == len(curves.unique(["job", "step"]))
-    first.unlink()
-    assert run(plain, out, workers=0, mlflow="off").done == 1
+    solvers = [
+        LinearTransformer(depth=1, preconditioner="full"),
+        GradientDescent(depth=2, step=0.3),
+        BestLfom(depth=2, preconditioner="identity"),
+        ConjugateGradient(depth=1),
+    ]
+    tuned = replace(QUICK, learning_rates=(0.1, 0.3), tune=(("step", (0.1, 0.2)),), validation_prompts=32)
+    plain = Sweep(name="plain", tasks=[task], solvers=solvers, protocols=[QUICK, tuned], seeds=range(2))
+    more = replace(plain, tests=[shifted, task])
+    jobs = len(plain)
+    out, at_once = str(tmp_path / "out"), str(tmp_path / "at_once")
+    assert run(more, at_once, workers=0, mlflow="off").done == jobs
+    assert run(plain, out, workers=0, mlflow="off").done == jobs
+    kept = {name: table(out, name).collect() for name in ("jobs", "curves", "weights")}
+    monkeypatch.setattr(engine, "train", None)
+    monkeypatch.setattr(engine, "given", None)
+    summary = run(more, out, workers=0, mlflow="off")
+    assert (summary.done, summary.ran, summary.exit_code) == (jobs, jobs, 0)
+    assert results(out).equals(results(at_once))
+    assert len(results(out)) == len(results(out).unique(["job", "test", "step"]))
+    for name, rows in kept.items():
+        assert table(out, name).collect().equals(rows)
     assert run(more, out, workers=0, mlflow="off").ran == 0
-    assert results(out).equals(rows)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -240,7 +261,7 @@ def test_stopping_keeps_what_is_committed(tmp_path, small):
     class Stop(Silent):
         packs = 0
 
-        def committed(self, outcome, work):
+        def committed(self, pack, outcome):
             self.packs += 1
             if self.packs == 3:
                 raise KeyboardInterrupt
@@ -322,11 +343,11 @@ def test_two_workers_share_one_gpu(monkeypatch):
     executor = schedule.OnRay()
     try:
         assert (executor.gpus, executor.workers) == (1, 1)
-        finished = list(schedule.outcomes(deque(packs_of(2)), executor, print))
+        finished = list(schedule.outcomes(deque(packs_of(2)), executor, Paper()))
         assert executor.workers == 2
     finally:
         executor.close()
-    assert [row["status"] for outcome in finished for row in outcome.tables["jobs"].to_pylist()] == ["done"] * 4
+    assert [row["status"] for _, outcome in finished for row in outcome.tables["jobs"].to_pylist()] == ["done"] * 4
 
 
 def test_what_is_skipped_is_a_row_with_its_reason_and_no_failure(tmp_path):

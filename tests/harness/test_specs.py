@@ -12,9 +12,11 @@ import pytest
 from lfombench.harness import PROTOCOLS, Job, Sweep, load
 from lfombench.harness.cost import History, prior, structure
 from lfombench.harness.errors import SpecError
+from lfombench.harness.fingerprint import code
 from lfombench.harness.job import label
 from lfombench.harness.pack import Cost, Pack
-from lfombench.harness.plan import estimate, packs, pending
+from lfombench.harness.plan import estimate, packs
+from lfombench.harness.todo import Todo, pending
 from lfombench.solvers import ConjugateGradient, GradientDescent, LinearTransformer, Memformer
 from lfombench.tasks import LinearRegression
 
@@ -286,7 +288,9 @@ def test_no_such_sweep():
 
 def test_python_callers_get_the_same_strictness():
     with pytest.raises(SpecError, match="depth: got 0"):
-        Job.of(task=LinearRegression(d=2, n=3), solver=ConjugateGradient(depth=0), protocol=PROTOCOLS["rigorous"], seed=0)
+        Job.of(
+            task=LinearRegression(d=2, n=3), solver=ConjugateGradient(depth=0), protocol=PROTOCOLS["rigorous"], seed=0
+        )
 
 
 @pytest.mark.parametrize(
@@ -357,7 +361,7 @@ def test_floats_are_data_and_the_rest_is_structure():
 
 def test_packs_hold_every_job_once_and_one_structure_each(tmp_path):
     jobs = list(parse(tmp_path, GOOD).jobs())
-    made = packs([(job, ()) for job in jobs])
+    made = packs([Todo(job, (), "new") for job in jobs])
     assert sorted(job.id for pack in made for job in pack.jobs) == sorted(job.id for job in jobs)
     assert all(len({job.structure for job in pack.jobs}) == 1 for pack in made)
     assert len(made) == 5
@@ -375,9 +379,9 @@ def wide(**protocol) -> list[Job]:
 
 def test_a_pack_is_as_wide_as_time_and_memory_allow():
     quick = {"steps": 1, "batch": 8, "test_prompts": 64}
-    assert [len(pack.jobs) for pack in packs([(job, ()) for job in wide(**quick)])] == [100]
-    assert max(len(pack.jobs) for pack in packs([(job, ()) for job in wide(steps=5000)])) < 10  # seconds
-    narrow = packs([(job, ()) for job in wide(**quick)], memory=40e6)
+    assert [len(pack.jobs) for pack in packs([Todo(job, (), "new") for job in wide(**quick)])] == [100]
+    assert max(len(pack.jobs) for pack in packs([Todo(job, (), "new") for job in wide(steps=5000)])) < 10  # seconds
+    narrow = packs([Todo(job, (), "new") for job in wide(**quick)], memory=40e6)
     assert 1 < max(len(pack.jobs) for pack in narrow) < 100
     assert max(pack.expected.memory for pack in narrow) < 40e6
     sizes = [len(pack.jobs) for pack in narrow]
@@ -387,23 +391,47 @@ def test_a_pack_is_as_wide_as_time_and_memory_allow():
 def test_a_width_that_was_too_much_is_not_tried_again():
     jobs = wide(steps=1, batch=8, test_prompts=64)
     history = History(widest={structure(jobs[0]): 30})
-    assert [len(pack.jobs) for pack in packs([(job, ()) for job in jobs], history)] == [25] * 4
+    assert [len(pack.jobs) for pack in packs([Todo(job, (), "new") for job in jobs], history)] == [25] * 4
 
 
 def test_a_lone_structure_is_spread_over_the_workers():
     long = [job.having(protocol=replace(PROTOCOLS["rigorous"], steps=100)) for job in wide()]
-    assert len(packs([(job, ()) for job in long[:4]], workers=4)) == 4
+    assert len(packs([Todo(job, (), "new") for job in long[:4]], workers=4)) == 4
     quick = [job.having(task=LinearRegression(d=5, n=6)) for job in long]
-    assert len(packs([(job, ()) for job in quick[:4]], workers=4)) == 1  # compiling four times would cost more
+    assert (
+        len(packs([Todo(job, (), "new") for job in quick[:4]], workers=4)) == 1
+    )  # compiling four times would cost more
 
 
 def test_pending_are_the_jobs_that_lack_a_test(tmp_path):
     jobs = list(parse(tmp_path, GOOD).jobs())
-    task = label(jobs[0].task)
-    shifted = LinearRegression(d=2, n=9)
-    done = {(job.id, task) for job in jobs[:4]} | {(jobs[0].id, label(shifted))}
-    assert [job for job, _ in pending([(job, ()) for job in jobs], done)] == jobs[4:]
-    assert [job for job, _ in pending([(job, (shifted,)) for job in jobs], done)] == jobs[1:]
+    own, shifted = jobs[0].task, LinearRegression(d=2, n=9)
+    done = {job.id: frozenset({(label(own), code(job.case))}) for job in jobs[:4]}
+    done[jobs[0].id] |= {(label(shifted), code(jobs[0].case, shifted))}
+    assert [one.job for one in pending([(job, ()) for job in jobs], done)] == jobs[4:]
+    left = list(pending([(job, (shifted,)) for job in jobs], done, failed={jobs[4].id: "it broke"}))
+    assert [one.job for one in left] == jobs[1:]
+    assert [(one.why, one.trained) for one in left[:5]] == [
+        *[("further test", True)] * 3,
+        ("failed before", False),
+        ("new", False),
+    ]
+
+
+def test_what_other_code_gave_is_pending_again_unless_it_may_be_kept(tmp_path):
+    job = next(iter(parse(tmp_path, GOOD).jobs()))
+    own, shifted = label(job.task), LinearRegression(d=2, n=9)
+    entries = [(job, (shifted,))]
+    new = (code(job.case), code(job.case, shifted))
+    for old, (trained, stale) in {
+        ("x", new[1]): (False, {own, label(shifted)}),
+        (new[0], "x"): (True, {label(shifted)}),
+    }.items():
+        done = {job.id: frozenset(zip((own, label(shifted)), old, strict=True))}
+        [one] = pending(entries, done, explain=lambda old, new: f"{old} is not now")
+        assert (one.why, one.trained, set(one.stale)) == ("stale: x is not now", trained, stale)
+        assert not list(pending(entries, done, keep=True))
+    assert not list(pending(entries, {job.id: frozenset(zip((own, label(shifted)), new, strict=True))}))
 
 
 def seen(job: Job, *factors: float) -> History:

@@ -1,4 +1,4 @@
-"""The ledger: results last, never twice, nothing half-written, nothing from the future."""
+"""The ledger: all of a pack or nothing, never twice, nothing half-written, nothing of another version."""
 
 from __future__ import annotations
 
@@ -7,17 +7,22 @@ import resource
 import signal
 from dataclasses import replace
 
+import polars as pl
 import pyarrow.parquet as pq
 import pytest
 import torch
 from pyarrow import fs
 
-from lfombench.harness import PROTOCOLS, Job, load
+from lfombench.analysis.results import sweeps, table
+from lfombench.harness import PROTOCOLS, Job, load, tidy
 from lfombench.harness.errors import UserError
 from lfombench.harness.pack import Pack
+from lfombench.harness.place import TEMPORARY
 from lfombench.harness.record import execute, failure
 from lfombench.harness.schema import RESULTS, TABLES, VERSION
 from lfombench.harness.store import Store
+from lfombench.harness.wanted import want
+from lfombench.harness.weights import settle
 from lfombench.solvers import ConjugateGradient, LinearTransformer
 from lfombench.tasks import LinearRegression
 
@@ -41,118 +46,222 @@ def run(given: Pack):
     return execute(given, torch.device("cpu"))
 
 
+def ids(given: Pack) -> set[str]:
+    return {job.id for job in given.jobs}
+
+
+def rows(store: Store, name: str = "results") -> pl.DataFrame:
+    return (
+        table(store.out, name)
+        .collect()
+        .sort(pl.all().exclude(pl.List(pl.Float64), pl.List(pl.Int32), pl.List(pl.String)))
+    )
+
+
 def test_what_is_committed_is_done(store):
-    done = store.done()
-    assert done == set()
-    store.commit(run(pack()), done)
-    assert store.done() == done
-    assert {job for job, _ in done} == {job.id for job in pack().jobs}
+    assert store.done() == {}
+    store.commit([run(pack())])
+    assert store.done().keys() == ids(pack())
+    assert Store(store.out).done() == store.done()
+    assert len({record for record in store.done().values()}) == 1
 
 
-def test_a_job_is_never_there_twice(store):
-    """Not by committing a pack again, nor by another pack that holds some of the same jobs."""
-    done = store.done()
-    store.commit(run(pack()), done)
-    store.commit(run(pack()), done)
-    store.commit(run(pack(range(1, 5))), done)
-    rows = store.rows("results", {job for job, _ in done}).to_pylist()
-    assert len(rows) == 5 * 2
-    assert len({(row["job"], row["test"], row["step"]) for row in rows}) == 10
-    assert len(store.rows("jobs", {job for job, _ in done})) == 5
+def test_packs_that_wait_together_are_one_file_of_each_table(store):
+    store.commit([run(pack([0])), run(pack([1])), run(pack([2]))])
+    assert [len(store.place.names(name)) for name in TABLES] == [1] * 4
+    assert store.done().keys() == ids(pack())
 
 
-def test_results_are_written_last(store, monkeypatch):
-    """A writer that dies before the end leaves a job that is not done."""
-    written: list[str] = []
-    write = Store._write
+def test_two_drivers_never_commit_a_job_twice(store):
+    """The second finds that a snapshot was made since it looked: what is there already, it leaves out."""
+    other = Store(store.out)
+    store.commit([run(pack())])
+    other.commit([run(pack(range(1, 5)))])
+    assert other.snapshot.number == 2
+    store.commit([run(pack([6]))])
+    assert len(rows(store)) == 6 * 2
+    for name, key in (("results", ["job", "test", "step"]), ("curves", ["job", "step"]), ("weights", ["job", "name"])):
+        found = rows(store, name)
+        assert len(found) == len(found.unique(key)), name
+        assert found["job"].n_unique() == 6
+    assert {f"{name}/{base}" for name in TABLES for base in store.place.names(name)} == {
+        path for name in TABLES for path in store.snapshot.paths(name)
+    }
 
-    def dies(self, name, content):
-        written.append(name.partition("/")[0])
-        if name.startswith("results"):
+
+def test_a_late_writer_cannot_take_a_number_that_was_given_away_long_ago(store):
+    late = Store(store.out)
+    for seed in range(12):
+        store.commit([run(pack([seed], ConjugateGradient(depth=1)))])
+    assert len(store.place.names("log")) < 12
+    late.commit([run(pack([20], ConjugateGradient(depth=1)))])
+    assert late.snapshot.number == 13
+    assert len(store.done()) == 13
+
+
+@pytest.mark.parametrize("when", ["jobs", "curves", "weights", "results", "log"])
+def test_a_writer_that_dies_in_a_commit_leaves_all_or_nothing(store, monkeypatch, when):
+    """Whichever file it dies in: the job is not done, and the next driver sweeps up what was written."""
+    store.commit([run(pack([5]))])
+    before = {name: rows(store, name) for name in TABLES}
+    put, create = type(store.place).put, type(store.place).create
+
+    def dies(self, name, content, real=put):
+        if name.startswith(when):
             raise OSError(28, "No space left on device")
-        write(self, name, content)
+        return real(self, name, content)
 
-    monkeypatch.setattr(Store, "_write", dies)
-    done = store.done()
+    monkeypatch.setattr(type(store.place), "put", dies)
+    monkeypatch.setattr(type(store.place), "create", lambda self, name, content: dies(self, name, content, create))
     with pytest.raises(UserError, match=r"No space left on device.*committed before is safe"):
-        store.commit(run(pack()), done)
-    assert written == ["weights", "curves", "jobs", "results"]
-    assert done == set()
+        store.commit([run(pack())])
     monkeypatch.undo()
-    assert store.done() == set()
-    store.commit(run(pack()), done)
-    assert len(store.done()) == 3
+    again = Store(store.out)
+    again.create()
+    assert again.done().keys() == ids(pack([5]))
+    for name in TABLES:
+        assert rows(again, name).equals(before[name])
+        assert len(again.place.names(name)) == 1
+    again.commit([run(pack())])
+    assert len(again.done()) == 4
 
 
-def test_half_written_files_are_swept_up_and_never_read(store):
+def test_half_written_files_are_swept_up_and_other_peoples_are_not(store):
+    store.commit([run(pack())])
     done = store.done()
-    store.commit(run(pack()), done)
-    leftover = [f"{store.root}/results/.writing-1-x.parquet", f"{store.root}/weights/.writing-1-x.safetensors"]
-    for path in leftover:
+    leftover = [f"{store.out}/results/{TEMPORARY}1-x.parquet", f"{store.out}/results/00000009-abcdef0.parquet"]
+    for path in [*leftover, f"{store.out}/results/mine.parquet"]:
         with open(path, "wb") as file:
             file.write(b"PAR1 and then the power went")
     assert store.done() == done
-    store.create()
-    assert Store(store.out).done() == done
-    assert not any(store.files.get_file_info(path).is_file for path in leftover)
+    again = Store(store.out)
+    again.create()
+    assert again.done() == done
+    assert not any(again.place.kind(path.removeprefix(f"{store.out}/")) == fs.FileType.File for path in leftover)
+    assert again.place.kind("results/mine.parquet") == fs.FileType.File
+
+
+def test_many_files_become_few_and_no_row_changes(store):
+    for seed in range(20):
+        store.commit([run(pack([seed]))])
+        tidy.compact(store)
+    assert max(len(store.place.names(name)) for name in TABLES) < 12
+    before = {name: rows(store, name) for name in TABLES}
+    while tidy.compact(store, 2):
+        pass
+    assert max(len(store.place.names(name)) for name in TABLES) <= 5
+    for name in TABLES:
+        assert rows(store, name).equals(before[name])
+    assert store.done().keys() == ids(pack(range(20)))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "at"),
+    [([], 0), ([5], 0), ([1] * 8, 0), ([100, 1, 1, 1], 1), ([3, 1, 1, 1], 0), ([tidy.LARGE, 1, 1], 1), ([4, 1, 1], 1)],
+)
+def test_what_is_worth_merging(sizes, at):
+    assert tidy.mergeable(sizes) == at
+
+
+def test_a_reader_in_the_middle_of_a_merge_reads_again(store, monkeypatch):
+    """The files it was about to read are gone: it takes the ones that hold their rows now."""
+    from lfombench.harness import ledger
+
+    store.commit([run(pack([0]))])
+    store.commit([run(pack([1]))])
+    real, merged = ledger.dataset, []
+
+    def slow(place, name, paths):
+        found = real(place, name, paths)
+        if not merged:
+            merged.append(True)
+            monkeypatch.setattr(ledger, "dataset", real)
+            tidy.compact(store, 2)
+        return found
+
+    monkeypatch.setattr(ledger, "dataset", slow)
+    assert Store(store.out).done().keys() == ids(pack([0, 1]))
+    assert merged
+
+
+@pytest.mark.parametrize("name", list(TABLES))
+@pytest.mark.parametrize("damage", ["cut", "gone"])
+def test_damage_costs_the_jobs_in_that_file_and_no_others(store, name, damage):
+    store.commit([run(pack([0, 1]))])
+    store.commit([run(pack([2]))])
+    [_, path] = store.snapshot.paths(name)
+    if damage == "cut":
+        with open(f"{store.out}/{path}", "r+b") as file:
+            file.truncate(100)
+    else:
+        store.place.delete(path)
+    again = Store(store.out)
+    again.create()
+    assert tidy.repair(again) == [path]
+    assert tidy.repair(again) == []
+    left = ids(pack([0, 1])) if name != "curves" else ids(pack())  # a curve is a picture, not a result
+    assert again.done().keys() == left
+    for each in TABLES:
+        assert set(rows(again, each)["job"]) == (left if each != name else ids(pack([0, 1])))
 
 
 def test_failed_jobs_are_on_record_but_not_done_and_a_success_replaces_them(store):
-    done = store.done()
-    store.commit(failure(pack(), "Traceback: it broke"), done)
-    assert store.done() == set()
-    ids = {job.id for job in pack().jobs}
-    assert store.rows("jobs", ids)["status"].to_pylist() == ["failed"] * 3
-    assert store.rows("jobs", ids)["reason"].to_pylist() == ["Traceback: it broke"] * 3
+    store.commit([failure(pack(), "Traceback: it broke")])
+    assert store.done() == {}
+    assert store.failed() == dict.fromkeys(ids(pack()), "Traceback: it broke")
+    assert store.rows("jobs", ids(pack()))["status"].to_pylist() == ["failed"] * 3
     for each in (pack([0]), pack([1, 2])):
-        store.commit(run(each), done)
-    assert store.rows("jobs", ids)["status"].to_pylist() == ["done"] * 3
+        store.commit([run(each)])
+    assert store.failed() == {}
+    assert store.rows("jobs", ids(pack()))["status"].to_pylist() == ["done"] * 3
 
 
 def test_columns_are_as_declared(store):
-    store.commit(run(pack()), store.done())
+    store.commit([run(pack())])
     for name, columns in TABLES.items():
-        [path] = [info.path for info in store.files.get_file_info(fs.FileSelector(f"{store.root}/{name}"))]
-        found = pq.read_schema(path)
+        [path] = store.snapshot.paths(name)
+        found = pq.read_schema(f"{store.out}/{path}")
         assert found.names == [column.name for column in columns]
         assert found.types == [column.type for column in columns]
     promised = (
         "job task test solver family depth step seed protocol mse log_mse mse_normalised "
-        "median q90 q99 failure_rate prompts blocks fit_error conjugacy params status reason"
+        "median q90 q99 failure_rate prompts blocks fit_error conjugacy params status reason code"
     )
     assert [column.name for column in RESULTS] == promised.split()
 
 
 def test_files_with_fewer_columns_can_be_read(store):
     """A store written before a column was added."""
-    from lfombench.analysis.results import table
-
-    store.commit(run(pack()), store.done())
-    [path] = [info.path for info in store.files.get_file_info(fs.FileSelector(f"{store.root}/results"))]
-    pq.write_table(pq.read_table(path).drop_columns(["q99"]), path)
+    store.commit([run(pack())])
+    [path] = store.snapshot.paths("results")
+    pq.write_table(pq.read_table(f"{store.out}/{path}").drop_columns(["q99"]), f"{store.out}/{path}")
     assert len(store.done()) == 3
     assert table(store.out, "results").collect()["q99"].null_count() == 6
 
 
-def test_weights_load_and_belong_to_their_jobs(store):
-    from safetensors.numpy import load_file
-
+def test_weights_are_kept_to_the_last_bit(store):
     given = pack()
-    store.commit(run(given), store.done())
-    found = load_file(f"{store.root}/weights/{given.id}.safetensors")
-    assert set(found) == {f"{job.id}/A" for job in given.jobs}
-    assert found[f"{given.jobs[0].id}/A"].shape == (1, 2, 2)
+    outcome = run(given)
+    store.commit([outcome])
+    settled = settle(store, replace(given, trained=True)).settled
+    from lfombench.harness import engine
+
+    trained, _ = engine.run(given, torch.device("cpu"))
+    for j, one in enumerate(settled):
+        assert one.params.keys() == {"A"}
+        assert torch.equal(one.params["A"], trained.params["A"][j])
+        assert one.params["A"].dtype == torch.float32
 
 
 def test_untrained_jobs_leave_neither_weights_nor_curves(store):
-    store.commit(run(pack(solver=ConjugateGradient(depth=1))), store.done())
-    assert len(store.files.get_file_info(fs.FileSelector(f"{store.root}/weights"))) == 0
-    assert len(store.files.get_file_info(fs.FileSelector(f"{store.root}/curves"))) == 0
+    store.commit([run(pack(solver=ConjugateGradient(depth=1)))])
+    assert store.place.names("weights") == []
+    assert store.place.names("curves") == []
 
 
 def test_history_is_what_packs_have_cost(store):
     assert not store.history("cpu").cost(pack()).measured
-    store.commit(run(pack()), store.done())
+    store.commit([run(pack())])
     assert store.history("cpu").cost(pack()).measured
     assert not store.history("another device").cost(pack()).measured
 
@@ -165,12 +274,11 @@ def test_a_width_that_was_too_much_is_remembered_for_its_device(store):
     assert store.history("another device").widest == {}
 
 
-def test_a_store_of_a_newer_schema_is_refused(store):
-    with open(f"{store.root}/store.json", "w") as file:
-        json.dump({"schema": VERSION + 1}, file)
-    with pytest.raises(
-        UserError, match=f"newer lfombench: its schema is {VERSION + 1}, this one knows up to {VERSION}"
-    ):
+@pytest.mark.parametrize(("version", "age"), [(VERSION + 1, "a newer"), (VERSION - 1, "an older")])
+def test_a_store_of_another_schema_is_refused(store, version, age):
+    with open(f"{store.out}/store.json", "w") as file:
+        json.dump({"schema": version}, file)
+    with pytest.raises(UserError, match=f"{age} lfombench: its schema is {version}, this one reads {VERSION}"):
         Store(store.out)
 
 
@@ -188,31 +296,27 @@ def test_a_place_that_cannot_be_written(tmp_path):
 
 def test_a_full_disk_is_told_and_loses_nothing(store):
     """A real failing write: the kernel refuses to let files grow."""
-    done = store.done()
-    store.commit(run(pack([0])), done)
+    store.commit([run(pack([0]))])
+    outcome = run(pack([1]))
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
     try:
         with pytest.raises(UserError, match=r"cannot be written: .*the same command goes on"):
-            store.commit(run(pack([1])), done)
+            store.commit([outcome])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, handler)
-    assert store.done() == done
-    assert len(done) == 1
-    assert not any(
-        info.base_name[0] == "." for info in store.files.get_file_info(fs.FileSelector(store.root, recursive=True))
-    )
-    store.commit(run(pack([1])), done)
+    assert store.done().keys() == ids(pack([0]))
+    everything = store.place.files.get_file_info(fs.FileSelector(store.out, recursive=True))
+    assert not any(info.base_name[0] == "." for info in everything)
+    store.commit([outcome])
     assert len(store.done()) == 2
 
 
 def test_a_sweep_is_remembered(store, small):
     sweep = load(str(small))
-    store.want(sweep)
-    from lfombench.analysis.results import sweeps
-
+    want(store, sweep)
     [wanted] = sweeps(store.out)
     assert wanted.name == "small"
     assert len(wanted.jobs) == len(sweep) == 20

@@ -1,0 +1,143 @@
+"""A fingerprint of the code behind a job's numbers: of its solver, its task, the engine, and all that these import from
+lfombench or from beside the user's own module. Comments, docstrings and layout do not count; it is taken from
+sources, so nothing is imported for it.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+
+from lfombench.tasks import Task
+
+from .job import Case, digest
+
+PACKAGE = "lfombench"
+ENGINE = ("harness.engine", "harness.losses", "harness.portrait")
+ASIDE = {f"{PACKAGE}.harness.{name}" for name in ("job", "schema", "errors", "profile")}  # no numbers
+PRELUDE = "prelude.h"  # what compiled steps stand on
+
+
+@functools.cache
+def modules(*roots: str) -> dict[str, str]:
+    """A hash of each module that these stand on, themselves included, by name."""
+    found: dict[str, str] = {}
+    waiting = list(roots)
+    while waiting:
+        name = waiting.pop()
+        path = source(name)
+        if name in found or name in ASIDE or path is None:
+            continue
+        tree = _tree(path)
+        found[name] = _hash(ast.dump(_bare(tree)).encode())
+        beside = None if name.partition(".")[0] == PACKAGE else _folder(name, path)
+        package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+        waiting += [one for one in _imported(tree, package) if _ours(one, beside)]
+    found[PRELUDE] = _hash((Path(__file__).parent / PRELUDE).read_bytes())
+    return dict(sorted(found.items()))
+
+
+def code(case: Case, test: Task | None = None) -> str:
+    """The fingerprint of a job's solver, task and engine; and of a further task that it is tested on."""
+    return _code(*_roots(case, test))
+
+
+def code_modules(case: Case, test: Task | None = None) -> dict[str, str]:
+    """What it is made of."""
+    return modules(*_roots(case, test))
+
+
+def _roots(case: Case, test: Task | None) -> list[str]:
+    parts = [case.solver, case.task, *([test] if test else [])]
+    return [*(type(part).__module__ for part in parts), *(f"{PACKAGE}.{name}" for name in ENGINE)]
+
+
+@functools.cache
+def _code(*roots: str) -> str:
+    return digest(modules(*roots))
+
+
+def changed(before: dict[str, str], now: dict[str, str]) -> list[str]:
+    """Files that differ between two fingerprints, as people name them."""
+    names = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+    return [f"{name.removeprefix(f'{PACKAGE}.').replace('.', '/')}.py" if name != PRELUDE else name for name in names]
+
+
+@functools.cache
+def source(name: str) -> Path | None:
+    """A module's file; None where it has none, or is no module."""
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError, AttributeError):
+        return None
+    return Path(spec.origin) if spec and spec.origin and spec.origin.endswith(".py") else None
+
+
+@functools.cache
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_bytes())
+
+
+def _bare(tree: ast.Module) -> ast.Module:
+    """Without docstrings."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            first = node.body[0] if node.body else None
+            if (
+                isinstance(first, ast.Expr)
+                and isinstance(first.value, ast.Constant)
+                and isinstance(first.value.value, str)
+            ):
+                node.body = node.body[1:]
+    return tree
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=8).hexdigest()
+
+
+def _folder(name: str, path: Path) -> Path:
+    """What a user's module and those beside it lie in."""
+    up = name.count(".") + (path.name == "__init__.py")
+    return path.resolve().parents[up]
+
+
+def _ours(name: str, beside: Path | None) -> bool:
+    if name.partition(".")[0] == PACKAGE:
+        return True
+    path = source(name) if beside else None
+    return path is not None and beside in path.resolve().parents and "site-packages" not in path.parts
+
+
+def _imported(tree: ast.Module, package: str) -> Iterator[str]:
+    """Modules that a module imports, wherever it does; of a package those where the names come from."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            parents = package.split(".")
+            base = (
+                ".".join([*parents[: len(parents) - node.level + 1], *filter(None, [node.module])])
+                if node.level
+                else node.module
+            )
+            yield from (_home(str(base), alias.name) for alias in node.names)
+
+
+def _home(module: str, name: str) -> str:
+    """The module where a name that is imported from another is defined."""
+    if source(f"{module}.{name}"):
+        return f"{module}.{name}"
+    path = source(module)
+    if path is None or path.name != "__init__.py":
+        return module
+    for node in _tree(path).body:
+        if isinstance(node, ast.ImportFrom) and node.level == 1 and node.module:
+            for alias in node.names:
+                if (alias.asname or alias.name) == name:
+                    return _home(f"{module}.{node.module}", alias.name)
+    return module

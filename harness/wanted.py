@@ -1,0 +1,58 @@
+"""What a store remembers of the sweeps that ran into it: which jobs each wants, and what it skips."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+
+from . import schema
+from .job import digest, label
+from .store import Store
+from .sweep import Sweep
+
+
+def want(store: Store, sweep: Sweep) -> None:
+    """Record a sweep, and each sweep that is a part of it."""
+    wanted = _wanted(sweep)
+    store.write(f"sweeps/{sweep.name}.json", json.dumps(wanted, indent=1))
+    rows = [
+        {name: row[name] for name in ("task", "solver", "protocol", "reason")}
+        | {"job": digest(row), "status": "skipped", "depth": row["depth"], "finished": datetime.now(UTC)}
+        for row in wanted["skipped"]
+    ]
+    known = set(store.rows("jobs", {row["job"] for row in rows})["job"].to_pylist()) if rows else set()
+    rows = [row for row in rows if row["job"] not in known]
+    if rows:
+        store.add({"jobs": pa.Table.from_pylist(rows, schema=schema.arrow("jobs"))})
+    for part in sweep.parts:
+        if part.name != sweep.name:
+            want(store, part)
+
+
+def _wanted(sweep: Sweep) -> dict[str, Any]:
+    """A sweep as the store remembers it: its own jobs, and the names of the sweeps that are parts of it."""
+    own = [part for part in sweep.parts if part.name == sweep.name] or ([] if sweep.parts else [sweep])
+    return {
+        "name": sweep.name,
+        "about": sweep.about.strip(),
+        "protocols": list(dict.fromkeys(label(protocol) for part in own for protocol in part.protocols)),
+        "jobs": list(dict.fromkeys(job.id for part in own for job in part.jobs())),
+        "tests": list(dict.fromkeys(label(task) for part in own for task in part.tests)),
+        "skipped": [
+            {
+                "task": label(skipped.task),
+                "solver": label(skipped.solver),
+                "depth": skipped.solver.depth,
+                "protocol": label(skipped.protocol),
+                "reason": skipped.reason,
+            }
+            for part in own
+            for skipped in part.skipped
+        ],
+        "axis": next((part.axis for part in own if part.axis), None),
+        "split": next((list(part.split) for part in own if part.split), []),
+        "parts": [part.name for part in sweep.parts if part.name != sweep.name],
+    }
