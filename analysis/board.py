@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from .published import published, undrawn
-from .results import Tables, Wanted
+from .results import Tables, Wanted, mixed
 from .statistics import mean_interval, tenth
 from .suspect import suspects
 
@@ -128,6 +128,7 @@ class Boards:
     done: int
     boards: list[Board]
     skipped: list[dict[str, Any]]
+    mixed: list[str]  # files of which its results come from different versions
 
     @property
     def partial(self) -> bool:
@@ -172,7 +173,8 @@ def boards(tables: Tables, sweep: Wanted) -> Boards:
     order = {undrawn(name): i for i, name in reversed(list(enumerate(sweep.protocols)))}
     ordered = sorted(groups, key=lambda key: (key[0], key[1] != key[0], key[1], order.get(key[2], len(order)), key[2]))
     made = [_board(*key, groups[key], floors) for key in ordered]
-    return Boards(sweep.name, sweep.about, len(sweep.jobs), complete, made, sweep.skipped)
+    versions = mixed(tables.out, frame["code"].unique().to_list())
+    return Boards(sweep.name, sweep.about, len(sweep.jobs), complete, made, sweep.skipped, versions)
 
 
 def without_draws(frame: pl.DataFrame) -> pl.DataFrame:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -94,6 +95,15 @@ def sweeps(out: str, name: str = "*") -> list[Wanted]:
                     f"{here.path(f'sweeps/{base}')} is damaged: delete it, and run its sweep again"
                 ) from error
     return known
+
+
+def mixed(out: str, codes: Iterable[str | None]) -> list[str]:
+    """Files of which results with these fingerprints come from different versions."""
+    here, versions = place(out), dict[str, set[str]]()
+    for code in sorted({code for code in codes if code}):
+        for module, found in json.loads(here.read(f"code/{code}.json") or b"{}").items():
+            versions.setdefault(module, set()).add(found)
+    return sorted(name for name, found in versions.items() if len(found) > 1)
 
 
 def leaves(out: str, wanted: list[Wanted]) -> list[Wanted]:

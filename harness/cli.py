@@ -8,6 +8,7 @@ import traceback
 import click
 
 from .errors import UserError, nearest
+from .keeping import merge, prune, why
 from .reading import board, query, report, status, ui
 from .remote import logs, stop, submit
 from .running import plan, protocols, run, solvers, sweeps, tasks
@@ -37,7 +38,11 @@ def cli(debug: bool) -> None:
     """
 
 
-for command in (run, plan, status, board, query, report, ui, submit, logs, stop, sweeps, tasks, solvers, protocols):
+ALL = (
+    *(run, plan, status, board, query, report, ui, why, merge, prune),
+    *(submit, logs, stop, sweeps, tasks, solvers, protocols),
+)
+for command in ALL:
     cli.add_command(command)
 
 

@@ -24,16 +24,19 @@ PRELUDE = "prelude.h"  # what compiled steps stand on
 
 @functools.cache
 def modules(*roots: str) -> dict[str, str]:
-    """A hash of each module that these stand on, themselves included, by name."""
+    """A hash of each module that these stand on, themselves included, by file."""
     found: dict[str, str] = {}
+    seen: set[str] = set()
     waiting = list(roots)
     while waiting:
         name = waiting.pop()
         path = source(name)
-        if name in found or name in ASIDE or path is None:
+        if name in seen or name in ASIDE or path is None:
             continue
+        seen.add(name)
         tree = _tree(path)
-        found[name] = _hash(ast.dump(_bare(tree)).encode())
+        shown = name.removeprefix(f"{PACKAGE}.").replace(".", "/")
+        found[f"{shown}.py"] = _hash(ast.dump(_bare(tree)).encode())
         beside = None if name.partition(".")[0] == PACKAGE else _folder(name, path)
         package = name if path.name == "__init__.py" else name.rpartition(".")[0]
         waiting += [one for one in _imported(tree, package) if _ours(one, beside)]
@@ -62,9 +65,8 @@ def _code(*roots: str) -> str:
 
 
 def changed(before: dict[str, str], now: dict[str, str]) -> list[str]:
-    """Files that differ between two fingerprints, as people name them."""
-    names = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
-    return [f"{name.removeprefix(f'{PACKAGE}.').replace('.', '/')}.py" if name != PRELUDE else name for name in names]
+    """Files that differ between two fingerprints."""
+    return sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
 
 
 @functools.cache

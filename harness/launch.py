@@ -6,7 +6,7 @@ import functools
 import json
 import logging
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -56,6 +56,14 @@ class Plan:
     def to_run(self) -> int:
         """Jobs that lack results."""
         return self.jobs - self.done
+
+    @property
+    def why(self) -> dict[str, int]:
+        """How many jobs are to run for each reason."""
+        found: Counter[str] = Counter()
+        for pack in self.packs:
+            found.update(dict(pack.why))
+        return dict(found.most_common())
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,21 @@ from __future__ import annotations
 import json
 import signal
 import sys
+from typing import Any
 
 import click
 
 from .options import JSON, OUT
 from .reading import wanted_sweeps, write_report
 from .signals import listen
+
+STALE = click.option(
+    "--stale",
+    type=click.Choice(["rerun", "keep"]),
+    default="rerun",
+    show_default=True,
+    help="What to do with results of code that has changed since.",
+)
 
 
 @click.command()
@@ -31,6 +40,7 @@ from .signals import listen
     metavar="SHARE",
     help="Run this share of the jobs again, alone and as written, and compare; 0.01 is one in a hundred.",
 )
+@STALE
 @click.option("--profile", is_flag=True, help="Say where the time goes; a trace for chrome://tracing in the store.")
 def run(
     sweep: str,
@@ -39,6 +49,7 @@ def run(
     workers: int | None,
     mlflow: str | None,
     audit: float | None,
+    stale: str,
     profile: bool,
 ) -> None:
     """Run what SWEEP still lacks, then show its boards."""
@@ -61,6 +72,7 @@ def run(
             mlflow=mlflow,
             audit=audit or 0.0,
             profile=profile,
+            keep_stale=stale == "keep",
             observer=terminal,
         )
     finally:
@@ -94,21 +106,22 @@ def run(
 @click.option(
     "--workers", type=click.IntRange(min=1), help="For the estimate. [default: one per core, or some per GPU]"
 )
+@STALE
 @JSON
-def plan(sweep: str, out: str, workers: int | None, as_json: bool) -> None:
-    """Show what SWEEP would run: its jobs, as packs, what is done already, and how long the rest takes."""
+def plan(sweep: str, out: str, workers: int | None, stale: str, as_json: bool) -> None:
+    """Show what SWEEP would run and why: its jobs, as packs, what is done already, and how long the rest takes."""
     from rich.table import Table
 
     from .job import label
     from .launch import make_plan
     from .parse import load
     from .schedule import lanes
-    from .show import console, counted, expected
+    from .show import console, counted, expected, state
     from .store import Store
 
     store = Store(out)
-    made = make_plan(load(sweep), store, workers or lanes())
-    packs = [
+    made = make_plan(load(sweep), store, workers or lanes(), stale == "keep")
+    packs: list[dict[str, Any]] = [
         {
             "pack": pack.id,
             "solver": " + ".join(dict.fromkeys(label(job.solver) for job in pack.jobs)),
@@ -119,6 +132,7 @@ def plan(sweep: str, out: str, workers: int | None, as_json: bool) -> None:
             "seconds": round(pack.expected.seconds, 1),
             "low": round(pack.expected.low, 1),
             "high": round(pack.expected.high, 1),
+            "why": dict(pack.why),
             "megabytes": round(pack.expected.memory / 1e6),
         }
         for pack in made.packs
@@ -126,20 +140,22 @@ def plan(sweep: str, out: str, workers: int | None, as_json: bool) -> None:
     ]
     if as_json:
         head = {"sweep": made.sweep.name, "jobs": made.jobs, "done": made.done, "to_run": made.to_run}
+        head |= {"stale": len(made.stale), "why": made.why}
         times = {name: round(getattr(made.estimate, name), 1) for name in ("seconds", "low", "high")}
         click.echo(json.dumps(head | times | {"packs": packs}, indent=1))
         return
     screen = console()
     if packs:
-        table = Table("solver", "depth", "protocol", "jobs", "models", "seconds", "80 %", "MB")
-        for column in table.columns[1:2] + table.columns[3:]:
+        table = Table("solver", "depth", "protocol", "jobs", "models", "seconds", "80 %", "MB", "why")
+        for column in table.columns[1:2] + table.columns[3:-1]:
             column.justify = "right"
         for pack in packs:
             shown = [str(pack[key]) for key in ("solver", "depth", "protocol", "jobs", "models", "seconds")]
-            table.add_row(*shown, f"{pack['low']:g} to {pack['high']:g}", str(pack["megabytes"]))
+            reasons = ", ".join(f"{jobs} {why}" for why, jobs in pack["why"].items())
+            table.add_row(*shown, f"{pack['low']:g} to {pack['high']:g}", str(pack["megabytes"]), reasons)
         screen.print(table)
     rest = f" in {counted(len(packs), 'pack')}, {expected(made.estimate)}" if packs else ""
-    screen.print(f"{made.sweep.name}: {made.jobs} jobs, {made.done} done, {made.to_run} to run{rest}", highlight=False)
+    screen.print(f"{state(made)}{rest}", highlight=False)
 
 
 @click.command()
@@ -173,11 +189,45 @@ def protocols(as_json: bool) -> None:
     show_protocols(as_json)
 
 
-@click.command()
-def sweeps() -> None:
-    """List the sweeps that come with lfombench."""
+@click.group(invoke_without_command=True)
+@click.pass_context
+def sweeps(context: click.Context) -> None:
+    """List the sweeps that come with lfombench, or compare two."""
+    if context.invoked_subcommand:
+        return
     from .parse import load, shipped
 
     for name in shipped():
         sweep = load(name)
         click.echo(f"{click.style(name, bold=True)}: {len(sweep)} jobs. {' '.join(sweep.about.split())}\n")
+
+
+@sweeps.command()
+@click.argument("first")
+@click.argument("second")
+@JSON
+def diff(first: str, second: str, as_json: bool) -> None:
+    """Say which jobs of two sweeps are the same, and what the others are."""
+    from rich.table import Table
+
+    from .parse import load
+    from .show import console
+    from .sweep import compared
+
+    rows = compared(load(first), load(second))
+    if as_json:
+        click.echo(json.dumps(rows, indent=1))
+        return
+    several = len({row["task"] for row in rows}) > 1
+    table = Table(*(["task"] if several else []), "solver", "depths", "protocol", "first", "both", "second")
+    for column in table.columns[-3:]:
+        column.justify = "right"
+    for row in rows:
+        if row["first"] or row["second"]:
+            row["depths"] = ", ".join(map(str, row["depths"]))
+            table.add_row(*(str(row[str(column.header)]) for column in table.columns))
+    screen = console()
+    if table.rows:
+        screen.print(table)
+    alone, both, other = (sum(row[key] for row in rows) for key in ("first", "both", "second"))
+    screen.print(f"{alone} jobs only in {first}, {both} in both, {other} only in {second}", highlight=False)

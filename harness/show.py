@@ -50,6 +50,12 @@ def expected(estimate: Estimate) -> str:
     return f"about {duration(estimate.seconds)} on {counted(estimate.workers, 'worker')} ({bounds}, {source})"
 
 
+def state(plan: Plan) -> str:
+    """`fig1: 320 jobs, 300 done, 20 to run (15 new, 5 stale: solvers/memformer.py changed)`."""
+    why = ", ".join(f"{jobs} {reason}" for reason, jobs in plan.why.items() if reason != "new" or len(plan.why) > 1)
+    return f"{plan.sweep.name}: {plan.jobs} jobs, {plan.done} done, {plan.to_run} to run{f' ({why})' if why else ''}"
+
+
 def show_boards(console: Console, found: Boards) -> None:
     """Every board of a sweep."""
     console.print(Text(found.sweep, style="bold"))
@@ -68,6 +74,9 @@ def show_boards(console: Console, found: Boards) -> None:
         console.print(Text(f"suspect: {text}", style="bold red"))
     if found.skipped:
         console.print(f"{counted(len(found.skipped), 'combination')} skipped, as the sweep asks", style="dim")
+    if found.mixed:
+        text = f"mixed: results come from different versions of {', '.join(found.mixed)}"
+        console.print(Text(text, style="bold red"))
     if found.partial:
         console.print(
             Text(f"partial: {found.done} of {found.wanted} jobs of {found.sweep} are done", style="bold yellow")
@@ -139,7 +148,7 @@ class Terminal:
         self.total = self._total()
         self.worked, self.jobs, self.failed = 0.0, 0, 0
         self.first: tuple[float, float] | None = None  # when the first pack was there, and its work
-        head = f"{plan.sweep.name}: {plan.jobs} jobs, {plan.done} done, {plan.to_run} to run"
+        head = state(plan)
         tail = f" in {counted(len(plan.packs), 'pack')}, {expected(plan.estimate)}" if plan.packs else ""
         self.console.print(head + tail, highlight=False)
         if plan.packs and self.console.is_terminal:

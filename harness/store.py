@@ -96,9 +96,24 @@ class Store:
         """Jobs that did."""
         return set(self.column("jobs", "job", pc.field("status") == "diverged"))
 
+    def all(self, table: str, columns: list[str] | None = None) -> pa.Table:
+        """Every row."""
+        return self._table(table, columns)
+
+    def wanting(self) -> dict[str, list[str]]:
+        """The jobs that each sweep wants, by its name."""
+        names = self.place.names("sweeps")
+        read = {name.removesuffix(".json"): self.place.read(f"sweeps/{name}") or b"{}" for name in names}
+        return {name: json.loads(content).get("jobs", []) for name, content in read.items()}
+
+    def modules(self, code: str) -> dict[str, str]:
+        """What a fingerprint was made of; nothing where that is not known."""
+        found: dict[str, str] = json.loads(self.place.read(f"code/{code}.json") or b"{}")
+        return found
+
     def explain(self, old: str, new: str) -> str:
         """What changed between two fingerprints: files."""
-        before, now = (json.loads(self.place.read(f"code/{code}.json") or "{}") for code in (old, new))
+        before, now = self.modules(old), self.modules(new)
         return ", ".join(fingerprint.changed(before, now)) + " changed" if before and now else "other code"
 
     def history(self, device: str) -> History:

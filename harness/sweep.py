@@ -181,3 +181,20 @@ def possible(task: Task, solver: Solver, protocol: Protocol, tests: Sequence[Tas
 def title(part: Any) -> str:
     """A label that tells depths apart."""
     return f"{label(part)} of depth {part.depth}" if isinstance(part, Solver) else label(part)
+
+
+def compared(first: Sweep, second: Sweep) -> list[dict[str, Any]]:
+    """For each task, solver and protocol, all depths together: how many jobs are in one sweep alone, and in both."""
+    found: dict[tuple[str, str, str], tuple[set[str], set[str], set[int]]] = {}
+    for i, sweep in enumerate((first, second)):
+        for job in sweep.jobs():
+            key = label(job.task), label(job.solver), label(job.protocol)
+            one, two, depths = found.setdefault(key, (set(), set(), set()))
+            (two if i else one).add(job.id)
+            depths.add(job.solver.depth)
+    names = ("task", "solver", "protocol")
+    return [
+        dict(zip(names, key, strict=True))
+        | {"depths": sorted(depths), "first": len(a - b), "both": len(a & b), "second": len(b - a)}
+        for key, (a, b, depths) in sorted(found.items())
+    ]

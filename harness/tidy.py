@@ -71,6 +71,21 @@ def of_jobs(ids: set[str]) -> Chosen:
     return lambda rows: pc.is_in(rows["job"], wanted)
 
 
+def unwanted(store: Store) -> set[str]:
+    """Jobs that no sweep of the store wants, or skips."""
+    wanted = {job for jobs in store.wanting().values() for job in jobs}
+    skipped = set(store.column("jobs", "job", pc.field("status") == "skipped"))
+    return set().union(*(store.column(table, "job") for table in schema.TABLES)) - wanted - skipped
+
+
+def forget(store: Store, jobs: set[str]) -> None:
+    """Remove jobs, and what was set aside."""
+    for table in schema.TABLES:
+        remove(store, table, of_jobs(jobs), ["job"])
+    for name in store.place.names("stale"):
+        store.place.delete(f"stale/{name}")
+
+
 def set_aside(store: Store, stale: Iterable[Todo]) -> None:
     """Move what code gave that has changed since to stale/, where nothing reads it."""
     pairs = {(one.job.id, test) for one in stale for test in one.stale}
