@@ -11,8 +11,9 @@ rounding.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -22,6 +23,7 @@ from lfombench.solvers import Solver
 from lfombench.tasks import Prompts, Task
 
 from . import adam
+from .checkpoint import PER_JOB, Checkpoint, Stage
 from .evaluate import errors, expect, last, test, validate
 from .fitted import Fit, fit
 from .job import Job, tunable
@@ -32,6 +34,9 @@ from .program import program
 from .step import Step, Tensors, named, under
 from .streams import Streams, keys
 from .warm import closed_form
+
+T = TypeVar("T")
+Tested = Iterator[tuple[Task | None, Tensor]]  # squared errors, jobs steps prompts
 
 CURVE_POINTS = 100  # of a training curve, about
 STEPS = 500  # training steps between two looks at what came of them
@@ -54,18 +59,35 @@ class Trained:
     excess: Float[Tensor, "jobs depth"] | None = None  # of the mean error: what fitting to finitely many prompts leaves
 
 
-def run(pack: Pack, device: torch.device) -> tuple[Trained, Iterator[tuple[Task | None, Tensor]]]:
+def run(pack: Pack, device: torch.device) -> tuple[Trained, Tested]:
     """Train a pack, then test it on each job's own task (None) and on the pack's further tasks, in that order.
 
     One that is trained already is tested on those alone.
     """
+    return finished(stages(pack, device))
+
+
+def stages(pack: Pack, device: torch.device) -> Generator[Stage, None, tuple[Trained, Tested]]:
+    """The same, which stops at every moment at which a checkpoint can be made."""
     if pack.trained:
         trained = restored(pack, device)
+    elif pack.first.solver.family == "learned":
+        trained = yield from train(pack, device)
     else:
-        trained = train(pack, device) if pack.first.solver.family == "learned" else given(pack, device)
+        trained = given(pack, device)
     tests = pack.tests if pack.trained else (None, *pack.tests)
     settled = replace(pack, jobs=tuple(trained.jobs))
     return trained, ((task, test(settled, trained.params, task, device)) for task in tests)
+
+
+def finished(stages: Generator[Any, None, T]) -> T:
+    """What comes of it without a stop."""
+    while True:
+        try:
+            next(stages)
+        except StopIteration as end:
+            found: T = end.value
+            return found
 
 
 def restored(pack: Pack, device: torch.device) -> Trained:
@@ -89,57 +111,112 @@ def given(pack: Pack, device: torch.device) -> Trained:
     return Trained(params, jobs, chosen, [None] * count, [0] * count, [0] * count, excess=excess)
 
 
-def train(pack: Pack, device: torch.device) -> Trained:
+def train(pack: Pack, device: torch.device) -> Generator[Stage, None, Trained]:
     """Adam on every trial of every job at once, cycle by cycle; after each the validation prompts say which go on."""
     protocol, count, trials = pack.first.protocol, len(pack.jobs), len(pack.first.trials)
     step, job, state, key = training(pack, device)
-    going = list(range(count))  # jobs that still train,
-    tried = trial_table(pack)  # and which of its trials each still has: trials jobs
-    kept = Kept.nothing(count)
+    at = _At(pack, state)
+    if len(at.going) < count:
+        job, key = _of(job, at.going, device), key[torch.tensor(at.going, device=device)].contiguous()
     blind = trials == len(protocol.looks) == 1  # nothing to choose
-    curve = Curve(trials, count)
-    budget, begin = [0] * count, 0
-    for look in protocol.looks:
-        advance = program(step, job, state, key, protocol.steps, as_written=pack.as_written)
-        every = max(1, (look - begin) * len(protocol.looks) // CURVE_POINTS)
-        for first in range(begin, look, STEPS):
+    for look in [look for look in protocol.looks if look > at.begin]:
+        advance = program(step, job, at.state, key, protocol.steps, as_written=pack.as_written)
+        every = max(1, (look - at.begin) * len(protocol.looks) // CURVE_POINTS)
+        for first in range(at.first, look, STEPS):
+            at.first = first
+            yield at.checkpoint
             with span("train"):
                 records = advance(first, min(STEPS, look - first))
             points = [t for t in range(first + 1, min(first + STEPS, look) + 1) if t % every == 0 or t == 1]
-            curve.add(points, first, records, tried, going)
-        part = replace(pack, jobs=tuple(pack.jobs[j] for j in going))
-        params, alive = under("p", state), state["alive"]
-        loss = torch.zeros_like(state["rate"]) if blind else validate(part, tried, params, device)
+            at.curve.add(points, first, records, at.tried, at.going)
+        part = replace(pack, jobs=tuple(pack.jobs[j] for j in at.going))
+        params, alive = under("p", at.state), at.state["alive"]
+        loss = torch.zeros_like(at.state["rate"]) if blind else validate(part, at.tried, params, device)
         loss = torch.where(alive, loss.nan_to_num(nan=math.inf), math.inf)
-        for j in going:
-            budget[j] += (look - begin) * protocol.batch * len(tried)
+        for j in at.going:
+            at.budget[j] += (look - at.begin) * protocol.batch * len(at.tried)
         best = loss.argmin(0).tolist()
-        reasons = [_reason(state, k, i) for i, k in enumerate(best)]
-        gains = kept.offer(going, best, tried, loss, params, reasons, look)
+        reasons = [_reason(at.state, k, i) for i, k in enumerate(best)]
+        gains = at.kept.offer(at.going, best, at.tried, loss, params, reasons, look)
         least = [-math.inf if p is None else p for p in (one.protocol.plateau for one in part.jobs)]
         stay = [i for i, gain in enumerate(gains) if gain >= least[i]]
         if not stay or look == protocol.looks[-1]:
             break
-        goes_on = -(-len(tried) // protocol.halving) if protocol.halving else len(tried)
+        goes_on = -(-len(at.tried) // protocol.halving) if protocol.halving else len(at.tried)
         order = loss.argsort(dim=0, stable=True)[:goes_on].sort(0).values[:, stay]  # trials jobs
-        tried = [[tried[k][i] for k, i in zip(row, stay, strict=True)] for row in order.tolist()]
+        at.tried = [[at.tried[k][i] for k, i in zip(row, stay, strict=True)] for row in order.tolist()]
         columns = torch.tensor(stay, device=device)
-        state = {name: x[order, columns].contiguous() for name, x in state.items()}
-        job, key = {name: x[columns].contiguous() for name, x in job.items()}, key[columns].contiguous()
-        going, begin = [going[i] for i in stay], look
-    losses, norms = curve.of(kept.trial)
+        at.state = {name: x[order, columns].contiguous() for name, x in at.state.items()}
+        job, key = _of(job, stay, device), key[columns].contiguous()
+        at.going, at.begin, at.first = [at.going[i] for i in stay], look, look
+    kept = at.kept
+    losses, norms = at.curve.of(kept.trial)
     return Trained(
         kept.params(),
         [one.tried(k) for one, k in zip(pack.jobs, kept.trial, strict=True)],
         [one.trials[k] for one, k in zip(pack.jobs, kept.trial, strict=True)],
         kept.reason,
         kept.until,
-        budget,
+        at.budget,
         advance.name,
-        curve.points,
+        at.curve.points,
         losses,
         norms,
     )
+
+
+def _of(job: Tensors, which: Sequence[int], device: torch.device) -> Tensors:
+    """What a step needs of these jobs."""
+    columns = torch.tensor(which, device=device)
+    return {name: x[columns].contiguous() for name, x in job.items()}
+
+
+class _At:
+    """How far the training of a pack is; from its beginning, or from a checkpoint."""
+
+    def __init__(self, pack: Pack, state: Tensors) -> None:
+        count = len(pack.jobs)
+        self.pack, self.state = pack, state
+        self.going = list(range(count))  # jobs that still train,
+        self.tried = trial_table(pack)  # and which of its trials each still has: trials jobs
+        self.kept = Kept.nothing(count)
+        self.curve = Curve(len(pack.first.trials), count)
+        self.budget = [0] * count
+        self.begin = self.first = 0
+        if pack.resume:
+            self._resume(pack.resume, next(iter(state.values())).device)
+
+    def _resume(self, found: Checkpoint, device: torch.device) -> None:
+        tensors = {name: x.to(device, copy=True) for name, x in found.tensors.items()}  # training changes them
+        self.state, best, curve = (under(kind, tensors) for kind in PER_JOB)
+        self.going, self.tried, self.begin, self.first = list(found.going), found.tried, found.begin, found.first
+        each = [{name: x[j].clone() for name, x in best.items()} for j in range(len(found.jobs))]
+        self.kept = Kept([*found.loss], [*found.trial], [*found.until], [*found.reason], each)
+        self.budget = [*found.budget]
+        self.curve.points = [*found.points]
+        self.curve.parts = [(curve["loss"].cpu(), curve["norm"].cpu())] if curve else []
+
+    def checkpoint(self) -> Checkpoint:
+        """Everything, in memory of its own."""
+        tensors = {f"state.{name}": x.cpu().clone() for name, x in self.state.items()}
+        tensors |= {f"best.{name}": x.cpu() for name, x in self.kept.params().items()}
+        if self.curve.parts:
+            tensors |= {f"curve.{name}": x for name, x in zip(("loss", "norm"), self.curve.whole(), strict=True)}
+        ids, kept = [job.id for job in self.pack.jobs], self.kept
+        return Checkpoint(
+            jobs=ids,
+            begin=self.begin,
+            first=self.first,
+            going=[*self.going],
+            tried=self.tried,
+            loss=[*kept.loss],
+            trial=[*kept.trial],
+            until=[*kept.until],
+            reason=[*kept.reason],
+            budget=[*self.budget],
+            points=[*self.curve.points],
+            tensors=tensors,
+        )
 
 
 def _reason(state: Tensors, k: int, i: int) -> str | None:

@@ -59,7 +59,7 @@ class Kept:
         return gains
 
     def params(self) -> Tensors:
-        """Of all jobs: jobs ..."""
+        """Of all jobs: jobs ...; nothing before the first look, which is at all of them."""
         return {name: torch.stack([one[name] for one in self.best]) for name in self.best[0]}
 
 
@@ -94,5 +94,10 @@ class Curve:
     def of(self, trial: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Losses and norms of one trial of each job: points jobs."""
         jobs = torch.arange(self.jobs)
-        losses, norms = (torch.cat([part[i] for part in self.parts])[:, torch.tensor(trial), jobs] for i in (0, 1))
+        losses, norms = (x[:, torch.tensor(trial), jobs] for x in self.whole())
+        return losses, norms
+
+    def whole(self) -> tuple[Tensor, Tensor]:
+        """Losses and norms: points trials jobs."""
+        losses, norms = (torch.cat([part[i] for part in self.parts]) for i in (0, 1))
         return losses, norms

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from lfombench.tasks import Prompts, Random, Task
 
+from .checkpoint import Checkpoint
 from .job import Job, digest, name_of, plain
 from .protocol import Protocol
 from .step import under
@@ -51,6 +52,7 @@ class Pack:
     why: tuple[tuple[str, int], ...] = ()  # it is run, with how many jobs for each reason
     trained: bool = False  # jobs whose own results stand: they are tested on the tests alone,
     settled: tuple[Settled, ...] = ()  # from these
+    resume: Checkpoint | None = None  # where training goes on
     as_written: bool = False  # never compiled: what an audit compares with
     profiled: bool = False  # measures the parts of its training step too
 

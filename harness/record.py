@@ -7,7 +7,7 @@ import json
 import platform
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -18,6 +18,7 @@ import pyarrow as pa
 import torch
 
 from . import engine, schema
+from .checkpoint import Stage
 from .cost import prior, structure
 from .fingerprint import code, code_modules
 from .job import Job, label
@@ -49,9 +50,14 @@ class Outcome:
 
 def execute(pack: Pack, device: torch.device) -> Outcome:
     """Run a pack and write down what came of it."""
+    return engine.finished(stages(pack, device))
+
+
+def stages(pack: Pack, device: torch.device) -> Generator[Stage, None, Outcome]:
+    """The same, which stops where a checkpoint can be made."""
     taken("")  # of what ran here before
     begin, peak = time.perf_counter(), Peak(device)
-    trained, tested = engine.run(pack, device)
+    trained, tested = yield from engine.stages(pack, device)
     results: Rows = []
     settled = replace(pack, jobs=tuple(trained.jobs))
     with span("portrait"):

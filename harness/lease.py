@@ -1,0 +1,163 @@
+"""Who works on a store: each driver keeps a file there that beats.
+
+    drivers/00000007.json   {"host": "node1", "pid": 4711, "sweep": "fig1", "beat": 12, "progress": {...}, ...}
+
+A driver on this machine is alive if its process is; one elsewhere if its beat changes while we watch. No clock is
+compared with another. A lease only spares work and says who is there: that no job is committed twice is the ledger's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from .errors import UserError
+from .place import Place
+
+FOLDER = "drivers"
+BEAT = 2.0  # seconds
+PATIENCE = 15.0  # seconds without a beat until a driver on another machine counts as dead
+
+Progress = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Driver:
+    """One that works on a store, or did."""
+
+    number: int
+    host: str
+    machine: str  # this boot of it, and the processes it sees
+    pid: int
+    started: str  # of the process: its number may be given away again
+    sweep: str
+    since: str
+    beat: int
+    progress: Progress
+
+    @property
+    def name(self) -> str:
+        """As people are told."""
+        return f"sweep {self.sweep} on {self.host}, process {self.pid}, since {self.since}"
+
+
+class Held(UserError):
+    """Another driver works on the store."""
+
+
+class Lease:
+    """A driver's place on a store; beats in a thread of its own."""
+
+    def __init__(self, place: Place, driver: Driver, progress: Callable[[], Progress]) -> None:
+        self.place, self.driver, self.progress = place, driver, progress
+        self.lost = False
+        self.over = threading.Event()
+        self.thread = threading.Thread(target=self._beat, name="lease", daemon=True)
+
+    def __enter__(self) -> Lease:
+        self.thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.over.set()
+        self.thread.join()
+        with contextlib.suppress(OSError):
+            self.place.delete(_name(self.driver.number))
+
+    def _beat(self) -> None:
+        beat = self.driver.beat
+        while not self.over.wait(BEAT):
+            beat += 1
+            with contextlib.suppress(OSError):  # a full disk stops commits, not this
+                if self.place.read(_name(self.driver.number)) is None:
+                    self.lost = True  # another took us for dead
+                    return
+                self.place.put(_name(self.driver.number), _content(self.driver, beat, self.progress()))
+
+
+def take(place: Place, sweep: str, progress: Callable[[], Progress], told: Callable[[str], None] = print) -> Lease:
+    """A lease on a store that no living driver holds; else `Held`. told: what takes time, for the user."""
+    while True:
+        others = drivers(place)
+        for other in others:
+            if alive(place, other, told):
+                raise Held(f"{place.root} is in use: {other.name}. Wait for it to end, or give another --out")
+            place.delete(_name(other.number))
+        number = max((other.number for other in others), default=0) + 1
+        since = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        mine = Driver(number, socket.gethostname(), _machine(), os.getpid(), _started(os.getpid()), sweep, since, 0, {})
+        if place.create(_name(number), _content(mine, 0, progress())):
+            return Lease(place, mine, progress)
+
+
+def drivers(place: Place) -> list[Driver]:
+    """Those with a file, alive or not."""
+    found = []
+    for name in place.names(FOLDER):
+        with contextlib.suppress(ValueError, TypeError, KeyError):
+            number = int(name.removesuffix(".json"))
+            found.append(Driver(number=number, **json.loads(place.read(f"{FOLDER}/{name}") or b"null")))
+    return found
+
+
+def alive(place: Place, driver: Driver, told: Callable[[str], None] = lambda text: None) -> bool:
+    """Whether it still works; takes PATIENCE where it is on another machine and dead."""
+    if driver.machine == _machine():
+        return _started(driver.pid) == driver.started
+    begin, said = time.monotonic(), False
+    while time.monotonic() - begin < PATIENCE:
+        now = {other.number: other for other in drivers(place)}.get(driver.number)
+        if now is None:
+            return False
+        if now.beat != driver.beat:
+            return True
+        if not said and time.monotonic() - begin > 2 * BEAT:
+            told(f"watching whether another driver is alive: {driver.name}")
+            said = True
+        time.sleep(BEAT / 4)
+    return False
+
+
+def _name(number: int) -> str:
+    return f"{FOLDER}/{number:08d}.json"
+
+
+def _content(driver: Driver, beat: int, progress: Progress) -> bytes:
+    given = vars(driver) | {"beat": beat, "progress": progress}
+    del given["number"]
+    return json.dumps(given, indent=1).encode()
+
+
+def _machine() -> str:
+    """This boot of this machine, and which processes can be seen from here: where process numbers mean something."""
+    parts = [socket.gethostname()]
+    with contextlib.suppress(OSError):
+        parts += [Path("/proc/sys/kernel/random/boot_id").read_text().strip(), os.readlink("/proc/self/ns/pid")]
+    return " ".join(parts)
+
+
+def _started(pid: int) -> str:
+    """When a process began, in ticks since the machine did; empty where there is none, or it is only not yet buried."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return "" if fields[0] == "Z" else fields[19]
+    except OSError:
+        if Path("/proc/self/stat").exists():
+            return ""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return ""
+    except OSError:
+        pass
+    return "running"
