@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from lfombench.harness.address import reachable
 from lfombench.harness.errors import UserError
-from lfombench.harness.schedule import reachable
 
 ENDED = {"SUCCEEDED": 0, "FAILED": 1, "STOPPED": 3}
 

@@ -7,7 +7,7 @@ never having stopped.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -35,6 +35,7 @@ class Checkpoint:
     reason: list[str | None]
     budget: list[int]
     points: list[int]
+    engine: str | None  # how it runs
     tensors: Tensors  # state.x: trials going ...; best.x: jobs ...; curve.x: points trials jobs
 
     @property
@@ -47,22 +48,14 @@ class Checkpoint:
         at = [self.jobs.index(job) for job in ids]
         going = [i for i, j in enumerate(at) if j in self.going]
         columns = [self.going.index(at[i]) for i in going]
-        picked = {"state": torch.tensor(columns), "best": torch.tensor(at), "curve": torch.tensor(at)}
+        which = {"state": columns, "best": at, "curve": at}
         tensors = {}
         for name, x in self.tensors.items():
             kind = name.partition(".")[0]
-            tensors[name] = x.index_select(PER_JOB[kind], picked[kind].to(x.device))
-        lists = {name: [getattr(self, name)[i] for i in at] for name in LISTS}
+            tensors[name] = x.index_select(PER_JOB[kind], torch.tensor(which[kind], dtype=torch.int64))
+        lists: dict[str, Any] = {name: [getattr(self, name)[i] for i in at] for name in LISTS}
         tried = [[row[c] for c in columns] for row in self.tried]
-        return Checkpoint(
-            **lists,
-            begin=self.begin,
-            first=self.first,
-            going=going,
-            tried=tried,
-            points=self.points,
-            tensors=tensors,
-        )
+        return replace(self, **lists, going=going, tried=tried, tensors=tensors)
 
     @staticmethod
     def join(parts: Sequence[Checkpoint]) -> Checkpoint:
@@ -79,17 +72,9 @@ class Checkpoint:
             name: torch.cat([part.tensors[name] for part in parts], PER_JOB[name.partition(".")[0]])
             for name in first.tensors
         }
-        lists = {name: [x for part in parts for x in getattr(part, name)] for name in LISTS}
+        lists: dict[str, Any] = {name: [x for part in parts for x in getattr(part, name)] for name in LISTS}
         tried = [[x for part in parts for x in part.tried[k]] for k in range(len(first.tried))]
-        return Checkpoint(
-            **lists,
-            begin=first.begin,
-            first=first.first,
-            going=going,
-            tried=tried,
-            points=first.points,
-            tensors=tensors,
-        )
+        return replace(first, **lists, going=going, tried=tried, tensors=tensors)
 
     def written(self) -> tuple[Tensors, dict[str, Any]]:
         """Tensors, and the rest as plain values."""

@@ -117,10 +117,12 @@ def train(pack: Pack, device: torch.device) -> Generator[Stage, None, Trained]:
     step, job, state, key = training(pack, device)
     at = _At(pack, state)
     if len(at.going) < count:
-        job, key = _of(job, at.going, device), key[torch.tensor(at.going, device=device)].contiguous()
+        narrowed = _of({**job, "key": key}, at.going, device)
+        key, job = narrowed.pop("key"), narrowed
     blind = trials == len(protocol.looks) == 1  # nothing to choose
-    for look in [look for look in protocol.looks if look > at.begin]:
+    for look in [look for look in protocol.looks if look > at.begin and at.going]:
         advance = program(step, job, at.state, key, protocol.steps, as_written=pack.as_written)
+        at.engine = advance.name
         every = max(1, (look - at.begin) * len(protocol.looks) // CURVE_POINTS)
         for first in range(at.first, look, STEPS):
             at.first = first
@@ -158,7 +160,7 @@ def train(pack: Pack, device: torch.device) -> Generator[Stage, None, Trained]:
         kept.reason,
         kept.until,
         at.budget,
-        advance.name,
+        at.engine,
         at.curve.points,
         losses,
         norms,
@@ -167,7 +169,7 @@ def train(pack: Pack, device: torch.device) -> Generator[Stage, None, Trained]:
 
 def _of(job: Tensors, which: Sequence[int], device: torch.device) -> Tensors:
     """What a step needs of these jobs."""
-    columns = torch.tensor(which, device=device)
+    columns = torch.tensor(which, dtype=torch.int64, device=device)
     return {name: x[columns].contiguous() for name, x in job.items()}
 
 
@@ -183,6 +185,7 @@ class _At:
         self.curve = Curve(len(pack.first.trials), count)
         self.budget = [0] * count
         self.begin = self.first = 0
+        self.engine: str | None = None
         if pack.resume:
             self._resume(pack.resume, next(iter(state.values())).device)
 
@@ -194,6 +197,7 @@ class _At:
         self.kept = Kept([*found.loss], [*found.trial], [*found.until], [*found.reason], each)
         self.budget = [*found.budget]
         self.curve.points = [*found.points]
+        self.engine = found.engine
         self.curve.parts = [(curve["loss"].cpu(), curve["norm"].cpu())] if curve else []
 
     def checkpoint(self) -> Checkpoint:
@@ -215,6 +219,7 @@ class _At:
             reason=[*kept.reason],
             budget=[*self.budget],
             points=[*self.curve.points],
+            engine=self.engine,
             tensors=tensors,
         )
 

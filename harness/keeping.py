@@ -43,7 +43,7 @@ def why(job: str, out: str, as_json: bool) -> None:
 def prune(out: str, yes: bool, as_json: bool) -> None:
     """Remove jobs that no sweep of the store wants, and what was set aside as stale."""
     from . import tidy
-    from .show import counted
+    from .words import counted
 
     store = _opened(out)
     found = tidy.unwanted(store)
@@ -63,8 +63,9 @@ def prune(out: str, yes: bool, as_json: bool) -> None:
 def merge(stores: tuple[str, ...], out: str) -> None:
     """Add the jobs and sweeps of STORES to the one at --out. Contradictions are shown, and then nothing is added."""
     from . import merge as merging
-    from .show import console, counted
+    from .show import console
     from .store import Store
+    from .words import counted
 
     into = Store(out)
     into.create()

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from lfombench.tasks import Task
 
 from .cost import History, structure
+from .fingerprint import code
 from .job import Job
 from .pack import Cost, Pack
 from .todo import Todo
+
+Point = tuple[int, ...]  # in training, at which jobs can go on together
 
 MEMORY = 1 << 30  # bytes that a pack may take, where nothing says how much there is
 LONGEST = 20.0  # seconds of a pack: what is lost at most when a worker dies, and how often a board can move
@@ -23,17 +26,23 @@ def packs(
     history: History | None = None,
     workers: int = 1,
     memory: float = MEMORY,
+    point: Callable[[str, str], Point | None] = lambda job, code: None,
 ) -> list[Pack]:
-    """Jobs grouped by structure, in an order that shows results early and does not end on a long pack."""
+    """Jobs grouped by structure, in an order that shows results early and does not end on a long pack.
+
+    point: (job, code) -> where training of a job goes on; those of one pack go on together.
+    """
     history = history or History()
-    groups: dict[tuple[str, tuple[Task, ...], bool], list[Todo]] = {}
+    groups: dict[tuple[str, tuple[Task, ...], bool, Point | None], list[Todo]] = {}
     for one in todo:
-        groups.setdefault((one.job.structure, one.tests, one.trained), []).append(one)
+        at = None if one.trained else point(one.job.id, code(one.job.case))
+        groups.setdefault((one.job.structure, one.tests, one.trained, at), []).append(one)
     made: list[tuple[Cost, Pack]] = []
-    for (_, tests, trained), group in groups.items():
+    for (_, tests, trained, at), group in groups.items():
         share = -(-workers // len(groups))  # of the workers: a lone structure is spread over all of them
         for part in _even(group, width([one.job for one in group], len(tests), history, share, memory)):
-            why = tuple(Counter(one.why for one in part).items())
+            from_there = f", goes on at step {at[1]}" if at else ""
+            why = tuple(Counter(one.why + from_there for one in part).items())
             pack = Pack(tuple(one.job for one in part), tests, trained=trained, why=why)
             cost = history.cost(pack)
             made.append((cost, replace(pack, expected=cost)))

@@ -6,6 +6,7 @@ import json
 import re
 import signal
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import click
@@ -13,6 +14,8 @@ import click
 from .errors import UserError, nearest
 from .options import JSON, OUT, SWEEP
 from .signals import listen
+
+EVERY = 2.0  # seconds between looks
 
 if TYPE_CHECKING:
     import polars as pl
@@ -23,33 +26,23 @@ if TYPE_CHECKING:
 @click.command()
 @OUT
 @SWEEP
+@click.option("--watch", is_flag=True, help="Again and again, until nobody works on the store or Ctrl-C.")
 @JSON
-def status(out: str, sweep: str | None, as_json: bool) -> None:
-    """Say how far the sweeps of a store are."""
-    import polars as pl
+def status(out: str, sweep: str | None, watch: bool, as_json: bool) -> None:
+    """Say how far the sweeps of a store are, and who works on it."""
+    from .standing import shown, standing
 
-    from lfombench.analysis.board import boards
-    from lfombench.analysis.results import Tables, leaves
-
-    tables = Tables(out)
-    rows = []
-    for wanted in leaves(out, wanted_sweeps(out, sweep)):
-        found = boards(tables, wanted)
-        failed = tables.jobs.filter(pl.col("job").is_in(wanted.jobs) & (pl.col("status") == "failed")).collect().height
-        rows.append(
-            {
-                "sweep": wanted.name,
-                "jobs": found.wanted,
-                "done": found.done,
-                "failed": failed,
-                "diverged": found.diverged,
-            }
-        )
-    if as_json:
-        click.echo(json.dumps(rows, indent=1))
-        return
-    for row in rows:
-        click.echo("{sweep}: {done} of {jobs} jobs done, {failed} failed, {diverged} diverged".format(**row))
+    while True:
+        found = standing(out, wanted_sweeps(out, sweep))
+        if as_json:
+            click.echo(json.dumps(found, indent=None if watch else 1))
+        else:
+            if watch and sys.stdout.isatty():
+                click.clear()
+            click.echo(shown(found))
+        if not watch or not found["drivers"]:
+            return
+        time.sleep(EVERY)
 
 
 @click.command()

@@ -11,7 +11,7 @@ import click
 
 from .options import JSON, OUT
 from .reading import wanted_sweeps, write_report
-from .signals import listen
+from .signals import Draining, listen
 
 STALE = click.option(
     "--stale",
@@ -41,6 +41,14 @@ STALE = click.option(
     help="Run this share of the jobs again, alone and as written, and compare; 0.01 is one in a hundred.",
 )
 @STALE
+@click.option("--fail-fast", is_flag=True, help="Stop at the first job that fails.")
+@click.option("--max-failures", type=click.IntRange(min=0), metavar="N", help="Stop when more than N jobs have failed.")
+@click.option(
+    "--deadline",
+    type=click.FloatRange(0, min_open=True),
+    metavar="SECONDS",
+    help="Cancel a pack that shows no sign of life for so long. [default: 10 times what it should take]",
+)
 @click.option("--profile", is_flag=True, help="Say where the time goes; a trace for chrome://tracing in the store.")
 def run(
     sweep: str,
@@ -50,19 +58,24 @@ def run(
     mlflow: str | None,
     audit: float | None,
     stale: str,
+    fail_fast: bool,
+    max_failures: int | None,
+    deadline: float | None,
     profile: bool,
 ) -> None:
     """Run what SWEEP still lacks, then show its boards."""
     from .launch import run as start
     from .parse import load
     from .place import within
-    from .show import Terminal, console, counted, duration, show_boards, show_profile
+    from .show import Terminal, console, show_boards, show_profile
+    from .words import counted, duration
 
     if address and workers == 0:
         raise click.UsageError("--workers 0 runs in this process; it cannot be on a cluster at --address")
     listen(signal.SIGINT, signal.SIGTERM)
     terminal = Terminal(console())
     wanted = load(sweep)
+    stop = Draining("stopping: what runs stops where it can go on, what is done is committed; once more stops at once")
     try:
         summary = start(
             wanted,
@@ -73,10 +86,16 @@ def run(
             audit=audit or 0.0,
             profile=profile,
             keep_stale=stale == "keep",
+            deadline=deadline,
+            max_failures=0 if fail_fast else max_failures,
+            stop=stop,
             observer=terminal,
         )
     finally:
         terminal.stop()
+        stop.over()
+    if stop():
+        raise KeyboardInterrupt
     found = terminal.boards()
     for each in found:
         show_boards(terminal.console, each)
@@ -115,9 +134,10 @@ def plan(sweep: str, out: str, workers: int | None, stale: str, as_json: bool) -
     from .job import label
     from .launch import make_plan
     from .parse import load
-    from .schedule import lanes
-    from .show import console, counted, expected, state
+    from .show import console, expected, state
     from .store import Store
+    from .words import counted
+    from .workers import lanes
 
     store = Store(out)
     made = make_plan(load(sweep), store, workers or lanes(), stale == "keep")

@@ -1,84 +1,192 @@
-"""Packs to finished packs: in this process, or on Ray. The only place that catches what a solver or task may raise."""
+"""Packs to outcomes, whatever befalls their workers: retries, splits, deadlines, second copies of stragglers."""
 
 from __future__ import annotations
 
-import math
-import os
-import socket
-import traceback
+import heapq
+import itertools
+import time
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import replace
-from statistics import median
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Protocol
 
-import torch
-
-from . import plan
-from .errors import UserError
+from .checkpoint import Checkpoint
+from .faults import POLICY, Event, Fault, Paused
 from .pack import Cost, Pack
-from .record import Outcome, execute, failure
+from .progress import Progress
+from .record import Outcome, failure
+from .workers import Executor
 
-ATTEMPTS = 3  # for a pack whose worker dies under it
-ABREAST = 4  # packs on one GPU at most
-BUSY = 1 << 20  # numbers in a vector of a step (members x prompts x d) from which one pack keeps a GPU busy
-
-
-Settle = Callable[[Pack], Pack]
-
-
-class Executor(Protocol):
-    """Runs packs from a queue that may grow meanwhile; gives each back with its outcome or a traceback."""
-
-    workers: int
-
-    def run(self, queue: deque[Pack], settle: Settle) -> Iterator[tuple[Pack, Outcome | str]]:
-        """Finished packs, in the order they finish."""
-
-    def close(self) -> None:
-        """Let go of the workers."""
-
-
-class OutOfMemory(str):
-    """The traceback of a pack that was too wide for its device."""
+PATIENCE = 10.0  # times a pack's expected time (the upper bound of 80 %) that it may take,
+LEAST = 60.0  # seconds, at least
+STRAGGLER = 2.0  # times the upper bound after which an idle worker starts a pack again
+POLL = 0.5  # seconds between looks at whether to stop
 
 
 class Desk(Protocol):
     """What a scheduler asks of whoever keeps the record."""
 
-    def settle(self, pack: Pack) -> Pack:
-        """A pack as it is sent to a worker."""
+    def ready(self, pack: Pack) -> Pack:
+        """A pack as it is sent to a worker: with the weights or the checkpoint that it goes on from."""
+
+    def keep(self, pack: Pack, checkpoint: Checkpoint) -> None:
+        """A pack is so far."""
 
     def too_wide(self, pack: Pack) -> None:
         """A pack ran out of memory."""
 
 
-def outcomes(queue: deque[Pack], executor: Executor, desk: Desk) -> Iterator[tuple[Pack, Outcome]]:
-    """Every pack's outcome. A pack that raises is split, until the job that is to blame stands alone and fails.
-
-    One that runs out of memory is halved, and so are those of its structure that still wait.
+@dataclass(frozen=True)
+class Limits:
+    """What ends a pack, or the run: seconds that a pack may take, by default from its expected time; failed jobs that
+    are put up with; whether to stop, asked all the time.
     """
-    for pack, result in executor.run(queue, desk.settle):
-        if isinstance(result, Outcome):
-            yield pack, result
-        elif len(pack.jobs) == 1:
-            yield pack, failure(pack, result)
+
+    deadline: float | None = None
+    failures: int | None = None
+    stop: Callable[[], bool] = lambda: False
+    progress: Progress | None = None  # told how many packs run, and whether the end has been called for
+
+
+@dataclass
+class Task:
+    """A pack on its way to an outcome."""
+
+    pack: Pack
+    tries: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass
+class Running:
+    """A pack on a worker."""
+
+    task: Task
+    since: float
+    deadline: float
+    twin: int | None = None  # the key under which it runs a second time
+
+
+def outcomes(
+    packs: Iterable[Pack], executor: Executor, desk: Desk, limits: Limits | None = None
+) -> Iterator[tuple[Pack, Outcome]]:
+    """Every pack's outcome, as they come; those of a split pack by its parts. Ends early where a limit says so: packs
+    that run then stop where they can go on.
+    """
+    return _Schedule(packs, executor, desk, limits or Limits()).run()
+
+
+class _Schedule:
+    def __init__(self, packs: Iterable[Pack], executor: Executor, desk: Desk, limits: Limits) -> None:
+        self.waiting = deque(Task(pack) for pack in packs)
+        self.later: list[tuple[float, int, Task]] = []  # tasks that are tried again, and when
+        self.running: dict[int, Running] = {}
+        self.executor, self.desk, self.limits = executor, desk, limits
+        self.number = itertools.count()
+        self.failed = 0
+        self.stopping = False
+
+    def run(self) -> Iterator[tuple[Pack, Outcome]]:
+        self.executor.fit([task.pack for task in self.waiting])
+        while self.waiting or self.later or self.running:
+            if self.limits.stop() and not self.stopping:
+                self._stop()
+            self._start()
+            if self.limits.progress:
+                self.limits.progress.in_flight, self.limits.progress.stopping = len(self.running), self.stopping
+            found = [(key, event) for key, event in self.executor.poll(POLL) if key in self.running]
+            for key, event in [*found, *self._overdue()]:
+                yield from self._take(key, event)
+
+    def _start(self) -> None:
+        now = time.monotonic()
+        while self.later and self.later[0][0] <= now:
+            self.waiting.appendleft(heapq.heappop(self.later)[2])
+        while self.waiting and self.executor.idle():
+            self._send(self.waiting.popleft())
+        if not self.stopping and not self.waiting and not self.later and self.executor.idle():
+            for key, one in [*self.running.items()]:
+                expected = one.task.pack.expected
+                late = expected and now - one.since > max(PATIENCE, STRAGGLER * expected.high)
+                if late and one.twin is None and self.executor.idle():
+                    one.twin = self._send(one.task, twin=key)
+
+    def _send(self, task: Task, twin: int | None = None) -> int:
+        key, now = next(self.number), time.monotonic()
+        self.running[key] = Running(task, now, now + self._seconds(task.pack), twin)
+        self.executor.start(key, self.desk.ready(task.pack))
+        return key
+
+    def _seconds(self, pack: Pack) -> float:
+        if self.limits.deadline is not None:
+            return self.limits.deadline
+        return max(LEAST, PATIENCE * pack.expected.high) if pack.expected else 10 * LEAST
+
+    def _overdue(self) -> Iterator[tuple[int, Fault]]:
+        now = time.monotonic()
+        for key, one in [*self.running.items()]:
+            if now > one.deadline and key in self.running:
+                self.executor.kill(key)
+                yield key, Fault("deadline", f"not done after {one.deadline - one.since:.0f} seconds")
+
+    def _take(self, key: int, event: Event) -> Iterator[tuple[Pack, Outcome]]:
+        one = self.running[key]
+        pack = one.task.pack
+        if isinstance(event, Checkpoint):
+            self.desk.keep(pack, event)
+            one.deadline = time.monotonic() + self._seconds(pack)  # it lives
+            return
+        del self.running[key]
+        twin = one.twin if one.twin in self.running else None
+        if isinstance(event, Outcome):
+            if twin is not None:
+                del self.running[twin]
+                self.executor.kill(twin)
+            yield pack, event
+        elif isinstance(event, Fault) and twin is None:  # else its twin may fare better
+            yield from self._again(one.task, event)
+        assert isinstance(event, Outcome | Fault | Paused)
+
+    def _again(self, task: Task, fault: Fault) -> Iterator[tuple[Pack, Outcome]]:
+        """Try a pack again, or its halves; or give up on the one job that it is."""
+        pack, policy = task.pack, POLICY[fault.kind]
+        task.tries[fault.kind] += 1
+        tried = task.tries[fault.kind]
+        if fault.kind == "memory" and len(pack.jobs) > 1:
+            self.desk.too_wide(pack)
+            self._narrow(pack)
+        if tried < (policy.together if len(pack.jobs) > 1 else policy.alone):
+            ready = time.monotonic() + policy.backoff * 2.0 ** (tried - 1)
+            if not self.stopping:
+                heapq.heappush(self.later, (ready, next(self.number), task))
+        elif len(pack.jobs) > 1:
+            if not self.stopping:
+                self.waiting.extendleft(Task(half) for half in reversed(halves(pack)))
         else:
-            if isinstance(result, OutOfMemory):
-                desk.too_wide(pack)
-                alike = [p for p in queue if p.first.structure == pack.first.structure and len(p.jobs) > 1]
-                for waiting in alike:
-                    queue.remove(waiting)
-                    queue.extend(halves(waiting))
-            queue.extendleft(reversed(halves(pack)))
+            self.failed += 1
+            yield pack, failure(pack, f"{fault.reason}\nTried {tried} times." if tried > 1 else fault.reason)
+            if self.limits.failures is not None and self.failed > self.limits.failures:
+                self._stop()
+
+    def _narrow(self, pack: Pack) -> None:
+        """Packs that wait are halved like one of their structure."""
+        for task in [*self.waiting]:
+            if task.pack.first.structure == pack.first.structure and len(task.pack.jobs) > 1:
+                self.waiting.remove(task)
+                self.waiting.extend(Task(half) for half in halves(task.pack))
+
+    def _stop(self) -> None:
+        """Start nothing more, and let what runs stop where it can go on."""
+        self.stopping = True
+        self.waiting.clear()
+        self.later.clear()
+        self.executor.pause()
 
 
 def halves(pack: Pack) -> list[Pack]:
     """Two packs of half the jobs each."""
     half = len(pack.jobs) // 2
-    return [
-        replace(pack, jobs=part, expected=_scaled(pack, len(part))) for part in (pack.jobs[:half], pack.jobs[half:])
-    ]
+    parts = pack.jobs[:half], pack.jobs[half:]
+    return [replace(pack, jobs=part, expected=_scaled(pack, len(part))) for part in parts]
 
 
 def _scaled(pack: Pack, jobs: int) -> Cost | None:
@@ -86,167 +194,3 @@ def _scaled(pack: Pack, jobs: int) -> Cost | None:
     share = jobs / len(pack.jobs)
     was = pack.expected
     return was and replace(was, seconds=was.seconds * share, low=was.low * share, high=was.high * share)
-
-
-def attempt(pack: Pack) -> Outcome | str:
-    """Run a pack here; a traceback where it raises."""
-    torch.set_num_threads(1)
-    torch.backends.cuda.matmul.allow_tf32 = False  # ten bits of mantissa are a protocol's business, not a default
-    try:
-        return execute(pack, device())
-    except (Exception, SystemExit) as error:
-        text = traceback.format_exc()
-        if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error):
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
-            return OutOfMemory(text)
-        return text
-
-
-class InProcess:
-    """One pack after the other, in this process."""
-
-    workers = 1
-
-    def run(self, queue: deque[Pack], settle: Settle) -> Iterator[tuple[Pack, Outcome | str]]:
-        """Finished packs, in the queue's order."""
-        while queue:
-            pack = queue.popleft()
-            yield pack, attempt(settle(pack))
-
-    def close(self) -> None:
-        """Nothing to let go of."""
-
-
-class OnRay:
-    """Long-lived actors, one per core or some per GPU, each with at most one pack in flight."""
-
-    def __init__(self, address: str | None = None, workers: int | None = None) -> None:
-        """Start Ray on this machine, or join the cluster at `address`."""
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # or every worker without a GPU warns
-        import ray
-
-        self.ray = ray
-        quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-        if address is None:
-            ray.init(
-                address="local",
-                include_dashboard=False,
-                num_cpus=workers or cores(),
-                object_store_memory=256 << 20,
-                **quiet,
-            )
-        else:
-            reachable(address)
-            try:
-                ray.init(address=address, **quiet)
-            except (ConnectionError, RuntimeError, TimeoutError, ValueError) as error:
-                raise UserError(f"--address {address}: cannot join the Ray cluster there: {error}") from error
-        resources = ray.cluster_resources()
-        self.gpus, self.cpus = int(resources.get("GPU", 0)), max(1, int(resources.get("CPU", 1)))
-        self.asked = workers
-        self.workers = workers or self.gpus or self.cpus
-
-    def run(self, queue: deque[Pack], settle: Settle) -> Iterator[tuple[Pack, Outcome | str]]:
-        """Finished packs, as they come. A worker gets a pack once it is up: none waits for room on the cluster."""
-        ray = self.ray
-        if self.gpus and not self.asked:
-            self.workers = max(self.gpus, min(self.gpus * abreast(queue), self.cpus))
-        share = min(1.0, self.gpus / self.workers)
-        worker = ray.remote(max_restarts=0, num_cpus=1, num_gpus=share)(_Worker)
-        awaited: dict[Any, tuple[Any, Pack | None]] = {}
-        idle: list[Any] = []
-        deaths: Counter[str] = Counter()
-
-        def hire() -> None:
-            actor = worker.remote()
-            awaited[actor.up.remote()] = (actor, None)
-
-        for _ in range(min(self.workers, len(queue))):
-            hire()
-        while queue or any(pack for _, pack in awaited.values()):
-            while queue and idle:
-                actor, pack = idle.pop(), queue.popleft()
-                awaited[actor.run.remote(settle(pack))] = (actor, pack)
-            ready, _ = ray.wait(list(awaited), num_returns=1, timeout=1.0)
-            for reference in ready:
-                actor, done = awaited.pop(reference)
-                try:
-                    result: Outcome | str = ray.get(reference)
-                    idle.append(actor)
-                except ray.exceptions.RayError as error:
-                    hire()
-                    name = done.id if done else "start"
-                    deaths[name] += 1
-                    if done is None and deaths[name] > ATTEMPTS * self.workers:
-                        raise UserError(f"no worker can start on the cluster: {error}") from error
-                    if done and deaths[name] < ATTEMPTS:
-                        queue.appendleft(done)
-                        continue
-                    result = f"its worker died {ATTEMPTS} times: {error}"
-                if done:
-                    yield done, result
-
-    def close(self) -> None:
-        """Leave the cluster, or stop Ray on this machine."""
-        self.ray.shutdown()
-
-
-def abreast(packs: Collection[Pack]) -> int:
-    """How many packs share a GPU: as many as keep it busy. While one is compiled another runs."""
-    sizes = [pack.members * pack.first.protocol.batch * pack.first.task.d for pack in packs]
-    return max(1, min(ABREAST, math.ceil(BUSY / median(sizes)))) if sizes else 1
-
-
-class _Worker:
-    """A process that has torch imported and runs packs."""
-
-    def up(self) -> None:
-        pass
-
-    def run(self, pack: Pack) -> Outcome | str:
-        return attempt(pack)
-
-
-def device() -> torch.device:
-    """Where packs run in this process."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def device_name() -> str:
-    """Of that device, as the jobs table has it."""
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-
-
-def memory() -> float:
-    """Bytes that all packs at once may take: half of what the device, or else the machine, has to give."""
-    if torch.cuda.is_available():
-        return torch.cuda.mem_get_info()[0] / 2
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2
-    except (ValueError, OSError):
-        return float(plan.MEMORY)
-
-
-def lanes() -> int:
-    """Packs that this machine runs at once at most: one a core, or several a GPU."""
-    return ABREAST * torch.cuda.device_count() or cores()
-
-
-def cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def reachable(address: str, seconds: float = 10.0) -> None:
-    """UserError where nothing listens at `host:port`, in little time: Ray itself would try for minutes."""
-    host, _, port = address.rpartition("://")[2].partition("/")[0].rpartition(":")
-    if address == "auto":
-        return
-    if not host or not port.isdigit():
-        raise UserError(f"--address {address}: must be host:port, or auto on a machine of the cluster")
-    try:
-        socket.create_connection((host, int(port)), timeout=seconds).close()
-    except OSError as error:
-        raise UserError(f"--address {address}: nothing listens there: {error}") from error

@@ -3,44 +3,29 @@
 from __future__ import annotations
 
 import sys
-import time
 from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
+from rich.progress import BarColumn, TextColumn
+from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
 
 from lfombench.analysis.board import Board, Boards, Cell, boards
 from lfombench.analysis.results import Tables, leaves, sweeps
 
-from .signals import interrupted
+from .words import counted, duration
 
 if TYPE_CHECKING:
     from .launch import Plan
-    from .pack import Pack
     from .plan import Estimate
-    from .record import Outcome
+    from .progress import Progress
     from .store import Store
     from .track import Tracker
 
 FIRST_BOARD = 30.0  # seconds into a run; then after four times as long, and so on
 LINE_EVERY = 5.0  # seconds between plain progress lines
-
-
-def duration(seconds: float) -> str:
-    """`45 s`, `3 min 20 s`, `2 h 5 min`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
-
-
-def counted(number: int, noun: str) -> str:
-    """`1 pack`, `2 packs`."""
-    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def expected(estimate: Estimate) -> str:
@@ -133,50 +118,42 @@ def _cell(cell: Cell | None, best: bool, narrow: bool) -> Text:
     return text
 
 
+def pace(progress: Progress) -> str:
+    """`3.2 jobs/s, 40 s left, 1 failed`."""
+    failed = f", {len(progress.failed)} failed" if progress.failed else ""
+    return f"{progress.rate:.1f} jobs/s, {duration(progress.left)} left{failed}"
+
+
 class Terminal:
     """Tells a terminal how a run goes: a bar where it can, plain lines where it cannot."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
-        self.bar: Progress | None = None
+        self.bar: Bar | None = None
         self.next_board = FIRST_BOARD
         self.last_line = 0.0
 
-    def planned(self, store: Store, plan: Plan) -> None:
+    def planned(self, store: Store, plan: Plan, progress: Progress) -> None:
         """Say what is done and what is left."""
-        self.store, self.plan, self.begin = store, plan, time.monotonic()
-        self.total = self._total()
-        self.worked, self.jobs, self.failed = 0.0, 0, 0
-        self.first: tuple[float, float] | None = None  # when the first pack was there, and its work
-        head = state(plan)
+        self.store, self.plan = store, plan
         tail = f" in {counted(len(plan.packs), 'pack')}, {expected(plan.estimate)}" if plan.packs else ""
-        self.console.print(head + tail, highlight=False)
+        self.console.print(state(plan) + tail, highlight=False)
         if plan.packs and self.console.is_terminal:
             columns = (TextColumn("{task.description}"), BarColumn(bar_width=None), TextColumn("{task.fields[rest]}"))
-            self.bar = Progress(*columns, console=self.console, expand=True, transient=True)
-            self.task = self.bar.add_task(f"0/{plan.to_run} jobs", total=self.total, rest="starting workers")
+            self.bar = Bar(*columns, console=self.console, expand=True, transient=True)
+            self.task = self.bar.add_task(f"0/{plan.to_run} jobs", total=progress.total, rest="starting workers")
             self.bar.start()
 
-    def committed(self, pack: Pack, outcome: Outcome) -> None:
+    def committed(self, progress: Progress) -> None:
         """Advance."""
-        interrupted()
-        self.worked += pack.expected.seconds if pack.expected else 0.0
-        self.jobs += outcome.jobs + len(outcome.failed)
-        self.failed += len(outcome.failed)
-        elapsed = time.monotonic() - self.begin
-        self.first = self.first or (elapsed, self.worked)
-        left = self._left(elapsed)
-        done = f"{self.jobs}/{self.plan.to_run} jobs"
-        rest = f"{self.jobs / elapsed:.1f} jobs/s, {duration(left)} left" + (
-            f", {self.failed} failed" if self.failed else ""
-        )
+        done, rest, elapsed = f"{progress.tried}/{progress.to_run} jobs", pace(progress), progress.elapsed
         if self.bar:
-            self.bar.update(self.task, completed=self.worked, description=done, rest=rest)
-        elif elapsed - self.last_line > LINE_EVERY or self.jobs == self.plan.to_run:
+            self.bar.update(self.task, completed=progress.worked, description=done, rest=rest)
+        elif elapsed - self.last_line > LINE_EVERY or progress.tried == progress.to_run:
             self.last_line = elapsed
             self.console.print(f"{done} after {duration(elapsed)}, {rest}", highlight=False)
             sys.stdout.flush()
-        if elapsed > self.next_board and self.jobs < self.plan.to_run:
+        if elapsed > self.next_board and progress.tried < progress.to_run:
             self.next_board = 4 * elapsed
             for found in self.boards():
                 show_boards(self.console, found)
@@ -197,17 +174,6 @@ class Terminal:
         """The boards of the sweep and its parts as they are now."""
         out, tables = self.store.out, Tables(self.store.out)
         return [boards(tables, wanted) for wanted in leaves(out, sweeps(out, self.plan.sweep.name))]
-
-    def _left(self, elapsed: float) -> float:
-        """Seconds left, by the rate since the first pack; the plan's counts as much as a twentieth of the work."""
-        assert self.first
-        since, work = elapsed - self.first[0], self.worked - self.first[1]
-        prior = 0.05 * self.total
-        pace = (since + self.plan.estimate.seconds * prior / self.total) / (work + prior)
-        return pace * (self.total - self.worked)
-
-    def _total(self) -> float:
-        return sum(pack.expected.seconds for pack in self.plan.packs if pack.expected)
 
 
 def console() -> Console:

@@ -1,4 +1,4 @@
-"""Signals that stop a command."""
+"""Signals that stop a command: the first lets it end in order, the second at once."""
 
 from __future__ import annotations
 
@@ -6,30 +6,40 @@ import signal
 import sys
 from typing import Any
 
-_asked: list[int] = []
+_listening: list[signal.Signals] = []
 
 
 def listen(*signals: signal.Signals) -> None:
     """Let these signals end the command the way Ctrl-C does."""
+    _listening[:] = signals
     for one in signals:
         signal.signal(one, _interrupt)
-    told = sys.unraisablehook
-
-    def hook(dropped: Any) -> None:
-        if dropped.exc_type is not KeyboardInterrupt:
-            told(dropped)
-
-    sys.unraisablehook = hook
 
 
-def interrupted() -> None:
-    """Raise again what was asked for: Python drops an exception that a signal raises inside a callback of its own, and
-    would print a traceback.
-    """
-    if _asked:
-        raise KeyboardInterrupt
+class Draining:
+    """While it listens, a signal is only noted: asked, it says whether to stop. A second one interrupts."""
+
+    def __init__(self, says: str) -> None:
+        self.says, self.asked = says, 0
+        for one in _listening:
+            signal.signal(one, self._note)
+
+    def __call__(self) -> bool:
+        """Whether to stop. An interrupt that Python dropped, raised in a callback of its own, is raised again."""
+        if self.asked > 1:
+            raise KeyboardInterrupt
+        return self.asked > 0
+
+    def _note(self, signum: int, frame: Any) -> None:
+        self.asked += 1
+        if self.asked > 1:
+            raise KeyboardInterrupt
+        print(self.says, file=sys.stderr, flush=True)
+
+    def over(self) -> None:
+        """Signals interrupt again."""
+        listen(*_listening)
 
 
 def _interrupt(signum: int, frame: Any) -> None:
-    _asked.append(signum)
     raise KeyboardInterrupt

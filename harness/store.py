@@ -55,18 +55,22 @@ class Store:
             self.snapshot = ledger.latest(self.place)
 
     def create(self) -> None:
-        """Make it, and sweep up what a killed writer left: half-written files, and those that were never committed."""
+        """Make it."""
         try:
             self.place.put("store.json", json.dumps({"schema": schema.VERSION}).encode())
             self.snapshot = ledger.latest(self.place)
-            self.place.sweep()
-            for table in schema.TABLES:
-                known = {file.name for file in self.snapshot.files.get(table, ())}
-                for name in self.place.names(table):
-                    if name not in known and OURS.fullmatch(name):
-                        self.place.delete(f"{table}/{name}")
         except OSError as error:
             raise self._unwritable(error) from error
+
+    def tidy_up(self) -> None:
+        """Sweep up what a killed driver left: half-written files, and those that were never committed."""
+        self.snapshot = ledger.latest(self.place)
+        self.place.sweep()
+        for table in schema.TABLES:
+            known = {file.name for file in self.snapshot.files.get(table, ())}
+            for name in self.place.names(table):
+                if name not in known and OURS.fullmatch(name):
+                    self.place.delete(f"{table}/{name}")
 
     # ---- reading ----------------------------------------------------------------------------------------------------
 

@@ -44,7 +44,7 @@ class Tracker:
         self.uri, self.sweep, self.artifacts = uri, sweep, artifacts
         self.error: str | None = None
         self.waiting: queue.Queue[Tables | None] = queue.Queue(WAITING)
-        self.behind = False
+        self.behind = self.over = False
         self.thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
         self.thread.start()
 
@@ -64,11 +64,19 @@ class Tracker:
                 break
         self.thread.join()
 
+    def abandon(self) -> None:
+        """Leave the rest to the next run."""
+        self.over = True
+        self.add({})
+        self.thread.join()
+
     def _work(self) -> None:
         try:
             view = View(self.uri, self.sweep, self.artifacts)
-            while (tables := self.waiting.get()) is not None:
+            while (tables := self.waiting.get()) is not None and not self.over:
                 view.show(tables)
+            if self.over:
+                return
             read, ids = self.rest
             left = (job for job in ids if job not in view.shown)
             while some := set(itertools.islice(left, AT_ONCE)):

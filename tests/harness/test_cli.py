@@ -85,7 +85,9 @@ def test_run_shows_boards_and_writes_a_report(small, tmp_path):
 
 def test_status(finished):
     assert lfombench("status", "--out", finished).stdout == "small: 20 of 20 jobs done, 0 failed, 0 diverged\n"
-    [row] = json.loads(lfombench("status", "--out", finished, "--json").stdout)
+    told = json.loads(lfombench("status", "--out", finished, "--json").stdout)
+    assert told["drivers"] == []
+    [row] = told["sweeps"]
     assert row == {"sweep": "small", "jobs": 20, "done": 20, "failed": 0, "diverged": 0}
 
 

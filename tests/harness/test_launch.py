@@ -20,10 +20,12 @@ import torch
 from lfombench.analysis.report import render
 from lfombench.analysis.results import leaves, sweeps, table
 from lfombench.harness import PROTOCOLS, Sweep, engine, load, record, run, schedule
+from lfombench.harness.checkpoint import Checkpoint
 from lfombench.harness.errors import UserError
 from lfombench.harness.launch import Silent, make_plan
 from lfombench.harness.pack import Pack
 from lfombench.harness.store import Store
+from lfombench.harness.workers import ABREAST, OnRay, abreast
 from lfombench.solvers import BestLfom, ConjugateGradient, GradientDescent, LinearTransformer, Memformer
 from lfombench.tasks import LinearRegression
 
@@ -33,8 +35,11 @@ QUICK = replace(PROTOCOLS["rigorous"], steps=2, batch=4, learning_rates=(0.1,), 
 class Paper:
     """A desk that keeps nothing."""
 
-    def settle(self, pack: Pack) -> Pack:
+    def ready(self, pack: Pack) -> Pack:
         return pack
+
+    def keep(self, pack: Pack, checkpoint: Checkpoint) -> None:
+        pass
 
     def too_wide(self, pack: Pack) -> None:
         pass
@@ -84,7 +89,7 @@ def test_a_killed_worker_loses_nothing(tmp_path):
                 killed.append(pid)
 
     finished, killer = threading.Event(), threading.Thread(target=kill)
-    executor = schedule.OnRay(workers=2)
+    executor = OnRay(workers=2)
     try:
         killer.start()
         packs = deque(Pack(tuple(list(sweep.jobs())[i : i + 2])) for i in (0, 2, 4))
@@ -117,13 +122,15 @@ def test_a_pack_that_runs_out_of_memory_is_halved_and_so_are_those_like_it(monke
     """A device that holds no more than three jobs: all are done, and the next plan knows."""
     ran: list[int] = []
 
-    def execute(pack, device):
+    stages = record.stages
+
+    def small(pack, device):
         ran.append(len(pack.jobs))
         if len(pack.jobs) > 3:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return record.execute(pack, device)
+        return (yield from stages(pack, device))
 
-    monkeypatch.setattr(schedule, "execute", execute)
+    monkeypatch.setattr(record, "stages", small)
     sweep = Sweep(
         name="wide",
         tasks=[LinearRegression(d=2, n=3)],
@@ -261,7 +268,7 @@ def test_stopping_keeps_what_is_committed(tmp_path, small):
     class Stop(Silent):
         packs = 0
 
-        def committed(self, pack, outcome):
+        def committed(self, progress):
             self.packs += 1
             if self.packs == 3:
                 raise KeyboardInterrupt
@@ -332,15 +339,15 @@ def packs_of(jobs: int, **options) -> list[Pack]:
 
 
 def test_packs_share_a_gpu_that_one_would_not_fill():
-    assert schedule.abreast(packs_of(2)) == schedule.ABREAST
-    assert schedule.abreast(packs_of(600, batch=1000)) == 1
+    assert abreast(packs_of(2)) == ABREAST
+    assert abreast(packs_of(600, batch=1000)) == 1
 
 
 @pytest.mark.slow
 def test_two_workers_share_one_gpu(monkeypatch):
     """Ray is told of a GPU that is not there: the packs find none and run on the CPU, but are placed as on one."""
     monkeypatch.setenv("RAY_OVERRIDE_RESOURCES", '{"GPU": 1, "CPU": 2}')
-    executor = schedule.OnRay()
+    executor = OnRay()
     try:
         assert (executor.gpus, executor.workers) == (1, 1)
         finished = list(schedule.outcomes(deque(packs_of(2)), executor, Paper()))

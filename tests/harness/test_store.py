@@ -117,7 +117,7 @@ def test_a_writer_that_dies_in_a_commit_leaves_all_or_nothing(store, monkeypatch
         store.commit([run(pack())])
     monkeypatch.undo()
     again = Store(store.out)
-    again.create()
+    again.tidy_up()
     assert again.done().keys() == ids(pack([5]))
     for name in TABLES:
         assert rows(again, name).equals(before[name])
@@ -135,7 +135,7 @@ def test_half_written_files_are_swept_up_and_other_peoples_are_not(store):
             file.write(b"PAR1 and then the power went")
     assert store.done() == done
     again = Store(store.out)
-    again.create()
+    again.tidy_up()
     assert again.done() == done
     assert not any(again.place.kind(path.removeprefix(f"{store.out}/")) == fs.FileType.File for path in leftover)
     assert again.place.kind("results/mine.parquet") == fs.FileType.File
@@ -196,7 +196,7 @@ def test_damage_costs_the_jobs_in_that_file_and_no_others(store, name, damage):
     else:
         store.place.delete(path)
     again = Store(store.out)
-    again.create()
+    again.tidy_up()
     assert tidy.repair(again) == [path]
     assert tidy.repair(again) == []
     left = ids(pack([0, 1])) if name != "curves" else ids(pack())  # a curve is a picture, not a result
