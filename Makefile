@@ -27,7 +27,7 @@ run: setup
 	$(BIN)/lfombench run fig1 --out $(OUT)
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 check: setup types
 	$(BIN)/ruff check .

@@ -15,7 +15,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray")]  # --address auto finds the latest Ray
 RAY = str(Path(sys.executable).parent / "ray")
 
 

@@ -62,6 +62,7 @@ def on_ray(tmp_path_factory) -> tuple[str, list[int]]:
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("ray")
 def test_ray_and_this_process_give_the_same_numbers(on_ray, finished):
     there, here = results(on_ray[0]), results(finished)
     assert there.select("job", "test", "step").equals(here.select("job", "test", "step"))
@@ -70,6 +71,7 @@ def test_ray_and_this_process_give_the_same_numbers(on_ray, finished):
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("ray")
 def test_a_killed_worker_loses_nothing(tmp_path):
     """kill -9 of every actor under its first pack: the packs are run again, and no job is there twice."""
     sweep = Sweep(
@@ -344,6 +346,7 @@ def test_packs_share_a_gpu_that_one_would_not_fill():
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("ray")
 def test_two_workers_share_one_gpu(monkeypatch):
     """Ray is told of a GPU that is not there: the packs find none and run on the CPU, but are placed as on one."""
     monkeypatch.setenv("RAY_OVERRIDE_RESOURCES", '{"GPU": 1, "CPU": 2}')
