@@ -10,6 +10,7 @@ import torch
 from jaxtyping import install_import_hook
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_worker_niceness", "0")  # beside other tests, workers would starve
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 install_import_hook(
     ["lfombench.tasks", "lfombench.solvers", "lfombench.harness.engine", "lfombench.harness.streams"],
