@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .errors import UserError
+from .lease import take
 from .options import JSON, OUT
 
 if TYPE_CHECKING:
@@ -54,7 +55,8 @@ def prune(out: str, yes: bool, as_json: bool) -> None:
         told = f"{counted(len(found), 'job')} that no sweep wants, {counted(len(aside), 'file')} of stale results"
         click.echo(f"{'removed' if yes else 'would remove'}: {told}{'' if yes else '; --yes does it'}")
     if yes:
-        tidy.forget(store, found)
+        with take(store.place, "prune"):
+            tidy.forget(store, found)
 
 
 @click.command()
@@ -78,7 +80,8 @@ def merge(stores: tuple[str, ...], out: str) -> None:
         click.echo(f"Error: {counted(len(found), 'contradiction')}; nothing was added", err=True)
         sys.exit(1)
     for other in others:
-        jobs = merging.add(into, other)
+        with take(into.place, "merge"):
+            jobs = merging.add(into, other)
         click.echo(f"{other.out}: {counted(jobs, 'job')} added to {out}")
 
 

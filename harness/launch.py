@@ -6,74 +6,30 @@ import functools
 import json
 import logging
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from . import lease, plan, schedule, tidy, track
+from . import lease, schedule, tidy, track
 from .audit import TOLERANCE, Audit, again_as_written
-from .checkpoint import Checkpoint
-from .cost import structure
+from .desk import Desk, Finished, Observer, Silent, Unrecorded
+from .errors import UserError
 from .pack import Pack
-from .profile import Span, chrome, shares
+from .planned import Plan, make_plan
+from .profile import chrome
+from .profile import shares as shares_of
 from .progress import Progress
-from .record import Outcome
 from .schedule import Limits
+from .share import Shares
 from .shelf import Shelf
 from .store import Store
 from .sweep import Sweep
-from .todo import Entry, Todo, pending
 from .wanted import want
-from .weights import settle
-from .workers import Executor, InProcess, OnRay, device_name, lanes, memory
+from .workers import Executor, InProcess, OnRay, lanes
 from .writer import Writer
 
 log = logging.getLogger("lfombench")
-
-
-class Observer(Protocol):
-    """Told of a run's progress."""
-
-    def planned(self, store: Store, plan: Plan, progress: Progress) -> None:
-        """Before the first pack."""
-
-    def committed(self, progress: Progress) -> None:
-        """After a pack is safe in the store."""
-
-    def tracking(self, tracker: track.Tracker) -> None:
-        """All packs are done; MLflow may not be."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A sweep against a store."""
-
-    sweep: Sweep
-    jobs: int
-    done: int
-    packs: list[Pack]
-    estimate: plan.Estimate
-    stale: list[Todo]  # jobs with results from code that has changed since
-
-    @property
-    def to_run(self) -> int:
-        """Jobs that lack results."""
-        return self.jobs - self.done
-
-    @property
-    def work(self) -> float:
-        """Seconds of all packs, one after the other."""
-        return sum(pack.expected.seconds for pack in self.packs if pack.expected)
-
-    @property
-    def why(self) -> dict[str, int]:
-        """How many jobs are to run for each reason."""
-        found: Counter[str] = Counter()
-        for pack in self.packs:
-            found.update(dict(pack.why))
-        return dict(found.most_common())
 
 
 @dataclass(frozen=True)
@@ -97,37 +53,6 @@ class Summary:
         return 0 if audited and not self.failed and not self.diverged and self.done == self.jobs else 3
 
 
-def make_plan(sweep: Sweep, store: Store, workers: int, keep: bool = False, shelf: Shelf | None = None) -> Plan:
-    """What is done, and what is left as packs. keep: results of code that has changed since are good enough."""
-    shelf = shelf or Shelf(store.place)
-    jobs = 0
-
-    def counted() -> Iterator[Entry]:
-        nonlocal jobs
-        for entry in sweep.entries():
-            jobs += 1
-            yield entry
-
-    todo = list(pending(counted(), store.done(), store.failed(), functools.cache(store.explain), keep))
-    history = store.history(device_name())
-    packs = plan.packs(todo, history, workers, memory() / max(workers, 1), shelf.point)
-    estimate = plan.estimate([pack.expected for pack in packs if pack.expected], workers)
-    return Plan(sweep, jobs, jobs - len(todo), packs, estimate, [one for one in todo if one.stale])
-
-
-class Silent:
-    """An observer that says nothing."""
-
-    def planned(self, store: Store, plan: Plan, progress: Progress) -> None:
-        """Nothing."""
-
-    def committed(self, progress: Progress) -> None:
-        """Nothing."""
-
-    def tracking(self, tracker: track.Tracker) -> None:
-        """Nothing."""
-
-
 def run(
     sweep: Sweep,
     out: str,
@@ -141,6 +66,7 @@ def run(
     deadline: float | None = None,
     max_failures: int | None = None,
     stop: Callable[[], bool] = lambda: False,
+    join: bool = False,
     observer: Observer | None = None,
 ) -> Summary:
     """Run what a sweep still lacks in the store at `out`.
@@ -153,57 +79,64 @@ def run(
     deadline: seconds without a sign of life after which a pack is cancelled; by default ten times what it should take.
     max_failures: stop when more jobs than these have failed.
     stop: asked all the time; packs then stop where they can go on, and what is done is committed.
+    join: work beside other drivers on the store; each does a share of the jobs.
     profile: note where time goes, in profile/NAME.json; measures the parts of each structure's training step as well.
     """
     begin = time.monotonic()
     observer = observer or Silent()
     store, progress = Store(out), Progress(sweep.name)
     store.create()
-    with lease.take(store.place, sweep.name, progress.as_json, log.warning):
-        store.tidy_up()
-        for name in tidy.repair(store):
-            log.warning("%s is damaged: its jobs run again", name)
-        shelf = Shelf(store.place)
-        ready = make_plan(sweep, store, lanes() if workers is None else max(1, workers), keep_stale, shelf)
-        tidy.set_aside(store, ready.stale)
+    with lease.take(store.place, sweep.name, progress.as_json, log.warning, join=join) as held:
         want(store, sweep)
-        progress.planned(ready.jobs, ready.done, ready.work, ready.estimate.seconds)
+        shares = Shares(held, store)
+        if not shares.ever:
+            store.tidy_up()
+            for name in tidy.repair(store):
+                log.warning("%s is damaged: its jobs run again", name)
+        shares.enter(stop, log.warning)
+        shelf, failed = Shelf(store.place), set[str]()
+
+        def planned() -> Plan:
+            keep = keep_stale or shares.ever  # whose code is right, drivers beside each other cannot tell
+            slots = lanes() if workers is None else max(1, workers)
+            return make_plan(sweep, store, slots, keep, shelf, lambda job: job not in failed and shares.mine(job))
+
+        ready = planned()
+        tidy.set_aside(store, ready.stale)
+        progress.planned(ready.jobs, ready.done, ready.to_run, ready.work, ready.estimate.seconds)
         observer.planned(store, ready, progress)
-        executor: Executor | None = None
-        if ready.packs or audit:
-            executor = InProcess() if workers == 0 else OnRay(address, workers)
+        limits = Limits(deadline, max_failures, lambda: stop() or held.lost, progress, shares)
         tracker = _tracker(out, sweep, mlflow)
-        first = {pack.first.structure: pack for pack in reversed(ready.packs)}
-        packs = [replace(p, profiled=profile and first[p.first.structure] is p) for p in ready.packs]
         finished = Finished(progress, shelf, observer, tracker)
-        limits = Limits(deadline, max_failures, stop, progress)
         audited: Audit | None = None
         elapsed = 0.0
-        try:
-            if executor:
-                with Writer(store) as writer:
-                    for pack, outcome in schedule.outcomes(packs, executor, Desk(store, shelf), limits):
+        with _Workers(address, workers) as hired:
+            packs = _profiled(ready.packs) if profile else ready.packs
+            with Writer(store) as writer:
+                while packs:
+                    for pack, outcome in schedule.outcomes(packs, hired.executor, Desk(store, shelf), limits):
+                        failed |= {job.id for job in pack.jobs} if outcome.failed else set()
                         writer.put(pack, outcome)
                         finished.take(writer.done())
-                finished.take(writer.done())
-                elapsed = time.monotonic() - begin
-                if audit and not stop():
-                    audited = _audit(sweep, store, executor, audit)
-        finally:
-            if executor:
-                executor.close()
+                    packs = _rest(shares, writer, planned, limits.stop) if shares.ever else []
+            finished.take(writer.done())
+            elapsed = time.monotonic() - begin
+            if audit and not limits.stop():
+                audited = _audit(sweep, store, hired.executor, audit)
+            shared = None
+            if profile and ready.packs:
+                store.write(f"profile/{sweep.name}.json", chrome(finished.spans))
+                shared = shares_of(finished.spans, hired.executor.workers, elapsed)
+        if held.lost:
+            raise UserError(f"another driver took this one for dead and works on {out} now; what was committed is safe")
         if tracker and stop():
             tracker.abandon()
         elif tracker:
             observer.tracking(tracker)
             tracker.close(store.rows, (job.id for job in sweep.jobs()))
-        shared = None
-        if profile and executor:
-            store.write(f"profile/{sweep.name}.json", chrome(finished.spans))
-            shared = shares(finished.spans, executor.workers, elapsed)
         return Summary(
             jobs=ready.jobs,
-            done=ready.done + progress.ran,
+            done=planned().done if shares.ever else ready.done + progress.ran,
             ran=progress.ran,
             diverged=_diverged(store, sweep),
             failed=progress.failed,
@@ -214,64 +147,49 @@ def run(
         )
 
 
+def _profiled(packs: list[Pack]) -> list[Pack]:
+    """The first of each structure measures the parts of its training step."""
+    first = {pack.first.structure: pack for pack in reversed(packs)}
+    return [replace(pack, profiled=first[pack.first.structure] is pack) for pack in packs]
+
+
+def _rest(shares: Shares, writer: Writer, planned: Callable[[], Plan], stop: Callable[[], bool]) -> list[Pack]:
+    """What is this driver's after all, its share being done: that of one that died. Waits for the others' work."""
+    shares.running([])
+    writer.flush()
+    while not stop():
+        shares.update()
+        shares.settled()
+        plan = planned()
+        if plan.packs or not plan.elsewhere or not shares.wanted:
+            return plan.packs
+        time.sleep(lease.BEAT)
+    return []
+
+
+class _Workers:
+    """Workers that are hired when the first pack needs them."""
+
+    def __init__(self, address: str | None, workers: int | None) -> None:
+        self.address, self.workers = address, workers
+
+    def __enter__(self) -> _Workers:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if "executor" in vars(self):
+            self.executor.close()
+
+    @functools.cached_property
+    def executor(self) -> Executor:
+        """In this process, or on Ray."""
+        return InProcess() if self.workers == 0 else OnRay(self.address, self.workers)
+
+
 def _diverged(store: Store, sweep: Sweep) -> int:
     """How many jobs of a sweep did."""
     known = store.diverged()
     return sum(job.id in known for job in sweep.jobs()) if known else 0
-
-
-class Desk:
-    """What a scheduler asks of the store while it runs."""
-
-    def __init__(self, store: Store, shelf: Shelf) -> None:
-        self.store, self.shelf = store, shelf
-
-    def ready(self, pack: Pack) -> Pack:
-        """A pack as it is sent to a worker."""
-        return settle(self.store, pack) if pack.trained else replace(pack, resume=self.shelf.resume(pack))
-
-    def keep(self, pack: Pack, checkpoint: Checkpoint) -> None:
-        """A pack is so far. A full disk is no reason to stop it."""
-        try:
-            self.shelf.keep(pack, checkpoint)
-        except OSError as error:
-            log.warning("a checkpoint cannot be written: %s", error)
-
-    def too_wide(self, pack: Pack) -> None:
-        """A pack ran out of memory."""
-        self.store.too_wide(device_name(), structure(pack.first), len(pack.jobs))
-
-
-class Finished:
-    """What is done with packs that are safe in the store."""
-
-    def __init__(self, progress: Progress, shelf: Shelf, observer: Observer, tracker: track.Tracker | None) -> None:
-        self.progress, self.shelf, self.observer, self.tracker = progress, shelf, observer, tracker
-        self.spans: list[Span] = []
-
-    def take(self, committed: Iterable[tuple[Pack, Outcome]]) -> None:
-        """These are."""
-        for pack, outcome in committed:
-            self.shelf.done(job.id for job in pack.jobs)
-            self.spans += outcome.spans
-            self.progress.took(outcome.jobs, outcome.failed, pack.expected.seconds if pack.expected else 0.0)
-            self.observer.committed(self.progress)
-            if self.tracker:
-                self.tracker.add(outcome.tables)
-
-
-class Unrecorded:
-    """A desk for packs that leave nothing behind."""
-
-    def ready(self, pack: Pack) -> Pack:
-        """As it is."""
-        return pack
-
-    def keep(self, pack: Pack, checkpoint: Checkpoint) -> None:
-        """Nothing."""
-
-    def too_wide(self, pack: Pack) -> None:
-        """Nothing."""
 
 
 def _audit(sweep: Sweep, store: Store, executor: schedule.Executor, share: float) -> Audit:

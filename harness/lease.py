@@ -15,7 +15,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -44,6 +44,8 @@ class Driver:
     since: str
     beat: int
     progress: Progress
+    knows: list[int] = field(default_factory=list)  # the numbers of others that it leaves their share
+    running: list[str] = field(default_factory=list)  # jobs, where there are others
 
     @property
     def name(self) -> str:
@@ -56,15 +58,20 @@ class Held(UserError):
 
 
 class Lease:
-    """A driver's place on a store; beats in a thread of its own."""
+    """A driver's place on a store; beats, and listens to others, in a thread of its own."""
 
     def __init__(self, place: Place, driver: Driver, progress: Callable[[], Progress]) -> None:
         self.place, self.driver, self.progress = place, driver, progress
         self.lost = False
+        self.others: dict[int, Driver] = {}  # that are alive
+        self.heard: dict[int, tuple[int, float]] = {}  # the last beat of each, and when it was new
+        self.knows: list[int] = []
+        self.running: list[str] = []
         self.over = threading.Event()
         self.thread = threading.Thread(target=self._beat, name="lease", daemon=True)
 
     def __enter__(self) -> Lease:
+        self._listen()
         self.thread.start()
         return self
 
@@ -82,21 +89,55 @@ class Lease:
                 if self.place.read(_name(self.driver.number)) is None:
                     self.lost = True  # another took us for dead
                     return
-                self.place.put(_name(self.driver.number), _content(self.driver, beat, self.progress()))
+                self.driver = replace(
+                    self.driver, beat=beat, progress=self.progress(), knows=self.knows, running=self.running
+                )
+                self.place.put(_name(self.driver.number), _content(self.driver))
+                self._listen()
+
+    def _listen(self) -> None:
+        """Who else is alive; what the dead leave is removed."""
+        found, now = {}, time.monotonic()
+        for other in drivers(self.place):
+            if other.number == self.driver.number:
+                continue
+            beat, since = self.heard.get(other.number, (-1, now))
+            if other.beat != beat:
+                since = now
+                self.heard[other.number] = other.beat, now
+            here = other.machine == self.driver.machine
+            if _started(other.pid) == other.started if here else now - since < PATIENCE:
+                found[other.number] = other
+            else:
+                self.place.delete(_name(other.number))
+        self.others = found
 
 
-def take(place: Place, sweep: str, progress: Callable[[], Progress], told: Callable[[str], None] = print) -> Lease:
-    """A lease on a store that no living driver holds; else `Held`. told: what takes time, for the user."""
+def take(
+    place: Place,
+    sweep: str,
+    progress: Callable[[], Progress] = dict,
+    told: Callable[[str], None] = print,
+    *,
+    join: bool = False,
+) -> Lease:
+    """A lease on a store that no living driver holds, else `Held`; or beside those that do.
+
+    told: what takes time, for the user.
+    """
     while True:
         others = drivers(place)
         for other in others:
+            if join:
+                continue
             if alive(place, other, told):
-                raise Held(f"{place.root} is in use: {other.name}. Wait for it to end, or give another --out")
+                raise Held(f"{place.root} is in use: {other.name}. Wait for it to end; or --join, to work beside it")
             place.delete(_name(other.number))
         number = max((other.number for other in others), default=0) + 1
         since = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-        mine = Driver(number, socket.gethostname(), _machine(), os.getpid(), _started(os.getpid()), sweep, since, 0, {})
-        if place.create(_name(number), _content(mine, 0, progress())):
+        me = os.getpid()
+        mine = Driver(number, socket.gethostname(), _machine(), me, _started(me), sweep, since, 0, progress())
+        if place.create(_name(number), _content(mine)):
             return Lease(place, mine, progress)
 
 
@@ -132,10 +173,8 @@ def _name(number: int) -> str:
     return f"{FOLDER}/{number:08d}.json"
 
 
-def _content(driver: Driver, beat: int, progress: Progress) -> bytes:
-    given = vars(driver) | {"beat": beat, "progress": progress}
-    del given["number"]
-    return json.dumps(given, indent=1).encode()
+def _content(driver: Driver) -> bytes:
+    return json.dumps({name: value for name, value in vars(driver).items() if name != "number"}, indent=1).encode()
 
 
 def _machine() -> str:

@@ -23,9 +23,9 @@ class Progress:
         self.in_flight = 0  # packs on workers
         self.stopping = False
 
-    def planned(self, jobs: int, done: int, work: float, estimate: float) -> None:
+    def planned(self, jobs: int, done: int, to_run: int, work: float, estimate: float) -> None:
         """Before the first pack."""
-        self.jobs, self.done, self.to_run = jobs, done, jobs - done
+        self.jobs, self.done, self.to_run = jobs, done, to_run
         self.total, self.estimate = work, estimate
         self.begin = time.monotonic()
 

@@ -41,6 +41,7 @@ STALE = click.option(
     help="Run this share of the jobs again, alone and as written, and compare; 0.01 is one in a hundred.",
 )
 @STALE
+@click.option("--join", is_flag=True, help="Work beside other drivers on the store: each does a share of the jobs.")
 @click.option("--fail-fast", is_flag=True, help="Stop at the first job that fails.")
 @click.option("--max-failures", type=click.IntRange(min=0), metavar="N", help="Stop when more than N jobs have failed.")
 @click.option(
@@ -58,6 +59,7 @@ def run(
     mlflow: str | None,
     audit: float | None,
     stale: str,
+    join: bool,
     fail_fast: bool,
     max_failures: int | None,
     deadline: float | None,
@@ -89,6 +91,7 @@ def run(
             deadline=deadline,
             max_failures=0 if fail_fast else max_failures,
             stop=stop,
+            join=join,
             observer=terminal,
         )
     finally:
@@ -132,8 +135,8 @@ def plan(sweep: str, out: str, workers: int | None, stale: str, as_json: bool) -
     from rich.table import Table
 
     from .job import label
-    from .launch import make_plan
     from .parse import load
+    from .planned import make_plan
     from .show import console, expected, state
     from .store import Store
     from .words import counted

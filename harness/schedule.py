@@ -15,6 +15,7 @@ from .faults import POLICY, Event, Fault, Paused
 from .pack import Cost, Pack
 from .progress import Progress
 from .record import Outcome, failure
+from .share import Shares
 from .workers import Executor
 
 PATIENCE = 10.0  # times a pack's expected time (the upper bound of 80 %) that it may take,
@@ -46,6 +47,7 @@ class Limits:
     failures: int | None = None
     stop: Callable[[], bool] = lambda: False
     progress: Progress | None = None  # told how many packs run, and whether the end has been called for
+    shares: Shares | None = None  # asked which jobs are still this driver's, where others work on the store too
 
 
 @dataclass
@@ -91,11 +93,28 @@ class _Schedule:
             if self.limits.stop() and not self.stopping:
                 self._stop()
             self._start()
-            if self.limits.progress:
-                self.limits.progress.in_flight, self.limits.progress.stopping = len(self.running), self.stopping
+            self._tell()
             found = [(key, event) for key, event in self.executor.poll(POLL) if key in self.running]
             for key, event in [*found, *self._overdue()]:
                 yield from self._take(key, event)
+
+    def _tell(self) -> None:
+        if self.limits.progress:
+            self.limits.progress.in_flight, self.limits.progress.stopping = len(self.running), self.stopping
+        if shares := self.limits.shares:
+            if shares.update():
+                self._give_up(shares)
+            shares.running([one.task.pack for one in self.running.values()])
+            shares.settled()
+
+    def _give_up(self, shares: Shares) -> None:
+        """Jobs that wait and are another driver's now."""
+        for tasks in (self.waiting, [task for _, _, task in self.later]):
+            for task in tasks:
+                task.pack = replace(task.pack, jobs=tuple(job for job in task.pack.jobs if shares.mine(job.id)))
+        self.waiting = deque(task for task in self.waiting if task.pack.jobs)
+        self.later = [one for one in self.later if one[2].pack.jobs]
+        heapq.heapify(self.later)
 
     def _start(self) -> None:
         now = time.monotonic()

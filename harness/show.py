@@ -18,8 +18,8 @@ from lfombench.analysis.results import Tables, leaves, sweeps
 from .words import counted, duration
 
 if TYPE_CHECKING:
-    from .launch import Plan
     from .plan import Estimate
+    from .planned import Plan
     from .progress import Progress
     from .store import Store
     from .track import Tracker
@@ -38,7 +38,9 @@ def expected(estimate: Estimate) -> str:
 def state(plan: Plan) -> str:
     """`fig1: 320 jobs, 300 done, 20 to run (15 new, 5 stale: solvers/memformer.py changed)`."""
     why = ", ".join(f"{jobs} {reason}" for reason, jobs in plan.why.items() if reason != "new" or len(plan.why) > 1)
-    return f"{plan.sweep.name}: {plan.jobs} jobs, {plan.done} done, {plan.to_run} to run{f' ({why})' if why else ''}"
+    others = f", {plan.elsewhere} the share of other drivers" if plan.elsewhere else ""
+    why = f" ({why})" if why else ""
+    return f"{plan.sweep.name}: {plan.jobs} jobs, {plan.done} done{others}, {plan.to_run} to run{why}"
 
 
 def show_boards(console: Console, found: Boards) -> None:

@@ -110,6 +110,11 @@ class Store:
         read = {name.removesuffix(".json"): self.place.read(f"sweeps/{name}") or b"{}" for name in names}
         return {name: json.loads(content).get("jobs", []) for name, content in read.items()}
 
+    def wanted_by(self, sweep: str) -> set[str]:
+        """The jobs that a sweep and its parts want."""
+        found = json.loads(self.place.read(f"sweeps/{sweep}.json") or b"{}")
+        return set(found.get("jobs", ())).union(*(self.wanted_by(part) for part in found.get("parts", ())))
+
     def modules(self, code: str) -> dict[str, str]:
         """What a fingerprint was made of; nothing where that is not known."""
         found: dict[str, str] = json.loads(self.place.read(f"code/{code}.json") or b"{}")
@@ -157,12 +162,13 @@ class Store:
     def add(self, tables: Mapping[str, pa.Table]) -> None:
         """Add rows to tables, in one step. What another driver committed meanwhile is left out."""
         while True:
+            before = set(self.snapshot.paths("results"))
             add = {name: self.written(name, [rows]) for name, rows in tables.items() if rows.num_rows}
             if self.swap({name: [file] for name, file in add.items()}, {}):
                 return
             for name, file in add.items():
                 self.discard(name, file)
-            new = self._theirs()
+            new = self._since(before)
             tables = {name: _without(rows, new) for name, rows in tables.items()}
 
     def written(self, table: str, parts: Iterable[pa.Table]) -> File:
@@ -177,9 +183,10 @@ class Store:
         self.place.delete(f"{table}/{file.name}")
 
     def swap(self, add: Mapping[str, Sequence[File]], remove: Mapping[str, Sequence[File]]) -> bool:
-        """The next snapshot, and the removed files gone; False where another driver made one, which is then ours."""
+        """The next snapshot, and the removed files gone; False where another driver made one, which is ours then."""
         made = self.snapshot.changed(add, remove)
         if not ledger.follow(self.place, made):
+            self.snapshot = ledger.latest(self.place)
             return False
         self.snapshot = made
         for table, files in remove.items():
@@ -211,10 +218,8 @@ class Store:
             if self.place.kind(f"code/{code}.json") != fs.FileType.File:
                 self.place.put(f"code/{code}.json", json.dumps(modules, indent=1, sort_keys=True).encode())
 
-    def _theirs(self) -> set[tuple[str, str]]:
-        """(job, test) of results that another driver has added; its snapshot becomes ours."""
-        before = set(self.snapshot.paths("results"))
-        self.snapshot = ledger.latest(self.place)
+    def _since(self, before: set[str]) -> set[tuple[str, str]]:
+        """(job, test) of results that another driver has added."""
         new = [path for path in self.snapshot.paths("results") if path not in before]
         found = ledger.dataset(self.place, "results", new).to_table(columns=["job", "test"])
         return set(zip(found["job"].to_pylist(), found["test"].to_pylist(), strict=True))

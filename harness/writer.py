@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import queue
+import time
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 
@@ -26,6 +27,7 @@ class Writer:
         self.store = store
         self.waiting: queue.Queue[Item | None] = queue.Queue(WAITING)
         self.committed: queue.SimpleQueue[Item] = queue.SimpleQueue()
+        self.given = self.written = 0  # packs: each counted by one thread
         self.pool = ThreadPoolExecutor(1, "writer")
 
     def __enter__(self) -> Writer:
@@ -41,6 +43,7 @@ class Writer:
 
     def put(self, pack: Pack, outcome: Outcome) -> None:
         """Commit this, soon."""
+        self.given += 1
         self._put((pack, outcome))
         if self.work.done():
             self.work.result()
@@ -49,6 +52,11 @@ class Writer:
         while not self.work.done():
             with contextlib.suppress(queue.Full):
                 return self.waiting.put(one, timeout=0.1)
+
+    def flush(self) -> None:
+        """Wait until what was put is committed."""
+        while self.written < self.given and not self.work.done():
+            time.sleep(0.01)
 
     def done(self) -> list[Item]:
         """What was committed since this was last asked."""
@@ -74,6 +82,7 @@ class Writer:
                     self.store.commit([outcome for _, outcome in batch])
                 for pair in batch:
                     self.committed.put(pair)
+                self.written += len(batch)
             tidy.compact(self.store)
         while tidy.compact(self.store, 2):
             pass

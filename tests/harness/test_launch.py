@@ -21,9 +21,10 @@ from lfombench.analysis.report import render
 from lfombench.analysis.results import leaves, sweeps, table
 from lfombench.harness import PROTOCOLS, Sweep, engine, load, record, run, schedule
 from lfombench.harness.checkpoint import Checkpoint
+from lfombench.harness.desk import Silent
 from lfombench.harness.errors import UserError
-from lfombench.harness.launch import Silent, make_plan
 from lfombench.harness.pack import Pack
+from lfombench.harness.planned import make_plan
 from lfombench.harness.store import Store
 from lfombench.harness.workers import ABREAST, OnRay, abreast
 from lfombench.solvers import BestLfom, ConjugateGradient, GradientDescent, LinearTransformer, Memformer

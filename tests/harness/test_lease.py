@@ -119,7 +119,7 @@ def test_one_that_was_taken_for_dead_knows(here, quick):
 
 
 def test_a_run_holds_its_store_and_lets_go(tmp_path, small):
-    from lfombench.harness.launch import Silent
+    from lfombench.harness.desk import Silent
 
     out = str(tmp_path / "out")
     seen = []

@@ -1,0 +1,76 @@
+"""A sweep against a store: what is done, and what is left as packs."""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from . import plan
+from .pack import Pack
+from .shelf import Shelf
+from .store import Store
+from .sweep import Sweep
+from .todo import Entry, Todo, pending
+from .workers import device_name, memory
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run finds."""
+
+    sweep: Sweep
+    jobs: int
+    done: int
+    packs: list[Pack]
+    estimate: plan.Estimate
+    elsewhere: int  # jobs that lack results and are other drivers' share
+    stale: list[Todo]  # jobs with results from code that has changed since
+
+    @property
+    def to_run(self) -> int:
+        """Jobs that lack results."""
+        return self.jobs - self.done - self.elsewhere
+
+    @property
+    def work(self) -> float:
+        """Seconds of all packs, one after the other."""
+        return sum(pack.expected.seconds for pack in self.packs if pack.expected)
+
+    @property
+    def why(self) -> dict[str, int]:
+        """How many jobs are to run for each reason."""
+        found: Counter[str] = Counter()
+        for pack in self.packs:
+            found.update(dict(pack.why))
+        return dict(found.most_common())
+
+
+def make_plan(
+    sweep: Sweep,
+    store: Store,
+    workers: int,
+    keep: bool = False,
+    shelf: Shelf | None = None,
+    mine: Callable[[str], bool] = lambda job: True,
+) -> Plan:
+    """What is done, and what is left as packs.
+
+    keep: results of code that has changed since are good enough. mine: which jobs are this driver's.
+    """
+    shelf = shelf or Shelf(store.place)
+    jobs = 0
+
+    def counted() -> Iterator[Entry]:
+        nonlocal jobs
+        for entry in sweep.entries():
+            jobs += 1
+            yield entry
+
+    lacking = list(pending(counted(), store.done(), store.failed(), functools.cache(store.explain), keep))
+    todo = [one for one in lacking if mine(one.job.id)]
+    packs = plan.packs(todo, store.history(device_name()), workers, memory() / max(workers, 1), shelf.point)
+    estimate = plan.estimate([pack.expected for pack in packs if pack.expected], workers)
+    stale = [one for one in todo if one.stale]
+    return Plan(sweep, jobs, jobs - len(lacking), packs, estimate, len(lacking) - len(todo), stale)
