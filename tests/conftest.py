@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 from jaxtyping import install_import_hook
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -17,6 +18,8 @@ install_import_hook(
     "beartype.beartype",
 )
 torch.set_num_threads(1)
+settings.register_profile("here", deadline=None)  # another test may have the cores
+settings.load_profile("here")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
