@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import click
 
 from .errors import UserError
-from .lease import take
 from .options import JSON, OUT
 
 if TYPE_CHECKING:
@@ -55,6 +54,8 @@ def prune(out: str, yes: bool, as_json: bool) -> None:
         told = f"{counted(len(found), 'job')} that no sweep wants, {counted(len(aside), 'file')} of stale results"
         click.echo(f"{'removed' if yes else 'would remove'}: {told}{'' if yes else '; --yes does it'}")
     if yes:
+        from .lease import take
+
         with take(store.place, "prune"):
             tidy.forget(store, found)
 
@@ -65,6 +66,7 @@ def prune(out: str, yes: bool, as_json: bool) -> None:
 def merge(stores: tuple[str, ...], out: str) -> None:
     """Add the jobs and sweeps of STORES to the one at --out. Contradictions are shown, and then nothing is added."""
     from . import merge as merging
+    from .lease import take
     from .show import console
     from .store import Store
     from .words import counted

@@ -1,0 +1,36 @@
+"""Storms: whatever breaks, the same command ends with the same board, to the bit.
+
+`make chaos` runs a hundred from a printed seed; some of them are among the tests.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+
+import polars as pl
+import pytest
+
+from .storm import Storm
+
+SEED = int(os.environ.get("CHAOS_SEED", "0")) or random.SystemRandom().randrange(1 << 30)
+STORMS = int(os.environ.get("CHAOS_STORMS", "0"))
+TESTED = [(11, 0), (12, 0), (21, 2)]  # seed and workers of those that are always run
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory) -> pl.DataFrame:
+    """What a run without a storm gives."""
+    return Storm(tmp_path_factory.mktemp("calm"), 0, 0).calm()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.xdist_group("ray")
+@pytest.mark.parametrize(("seed", "workers"), [*TESTED, *((SEED + i, 2 * (i % 3 == 2)) for i in range(STORMS))])
+def test_a_storm_changes_nothing(undisturbed, tmp_path, seed, workers):
+    storm = Storm(tmp_path / "storm", seed, workers)
+    names = storm.rage()
+    results = storm.calm()
+    assert results.equals(undisturbed), f"{names}\n{storm.report()}"
+    print(f"seed {seed}, {workers} workers: {', '.join(names)}")
