@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN     = $(VENV)/bin
 UV     := $(shell command -v uv 2>/dev/null)
 
-.PHONY: setup run test check bench types clean
+.PHONY: setup run test check chaos bench types clean
 
 setup: $(VENV)/.ready
 
@@ -38,6 +38,10 @@ types: setup
 	mkdir -p build/types/lfombench
 	for folder in harness tasks solvers analysis cluster; do ln -sfn ../../../$$folder build/types/lfombench/$$folder; done
 	MYPYPATH=build/types $(BIN)/mypy --explicit-package-bases --namespace-packages -p lfombench
+
+# A hundred storms: seeded disturbances to real runs, from a printed seed (CHAOS_SEED=... to repeat them).
+chaos: setup
+	CHAOS_STORMS=$${CHAOS_STORMS:-100} $(BIN)/python -m pytest -s tests/chaos
 
 bench: setup
 	$(BIN)/python benchmarks/run.py
