@@ -14,8 +14,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import torch
+
+from lfombench.tasks import Task
 
 from . import engine, schema
 from .checkpoint import Stage
@@ -29,6 +32,7 @@ from .probe import parts
 from .profile import Span, span, split, taken
 
 Rows = list[dict[str, Any]]
+REST = ("jobs", "curves", "weights")  # tables besides the results
 
 
 @dataclass(frozen=True)
@@ -58,36 +62,58 @@ def stages(pack: Pack, device: torch.device) -> Generator[Stage, None, Outcome]:
     taken("")  # of what ran here before
     begin, peak = time.perf_counter(), Peak(device)
     trained, tested = yield from engine.stages(pack, device)
-    results: Rows = []
     settled = replace(pack, jobs=tuple(trained.jobs))
     with span("portrait"):
         polynomials, directions = ([], []) if pack.trained else portrait(settled, trained.params, device)
+    found: list[pa.Table] = []
     for task, squared_error in tested:
-        for j, job in enumerate(pack.jobs):
-            if task == job.task:
-                continue  # named among the tests as well
-            reason = trained.diverged[j] or overflow(squared_error[j])
-            if task is None:
-                trained.diverged[j] = reason  # a job fares as it does on its own task; another test speaks for itself
-            row = _names(job) | _fate(trained, j, reason)
-            row |= {"family": job.solver.family, "test": label(task or job.task), "code": code(job.case, task)}
-            with span("rows"):
-                losses = losses_of(squared_error[j].cpu().numpy(), reason is not None)
-                own = _own(trained, j, directions[j]) if task is None else [{}] * len(losses)
-                results.extend(row | loss | more for loss, more in zip(losses, own, strict=True))
+        reasons = [trained.diverged[j] or overflow(squared_error[j]) for j in range(len(pack.jobs))]
+        if task is None:
+            trained.diverged = reasons  # a job fares as it does on its own task; another test speaks for itself
+        with span("rows"):
+            found.append(_results(pack, trained, task, squared_error.cpu().numpy(), reasons, directions))
     modules = {code(pack.first.case, task): code_modules(pack.first.case, task) for task in (None, *pack.tests)}
     kept: tuple[Rows, Rows, Rows] = ([], [], [])
     if not pack.trained:
         cost = _cost(pack, device, time.perf_counter() - begin, peak.bytes())
         kept = _jobs(pack, trained, cost, polynomials), _curves(pack, trained), _weights(pack, trained)
     with span("rows"):
-        tables = _tables(results, *kept)
+        results = pa.concat_tables([_table("results", []), *found])
+        tables = {"results": results} | {name: _table(name, rows) for name, rows in zip(REST, kept, strict=True)}
     spans = taken(pack.id)
     if pack.profiled and trained.engine:
         with span("probe"):
             found = parts(pack, device)
         spans = split(spans, found) + [s for s in taken(pack.id) if s.name == "probe"]
     return Outcome(pack.id, tables, len(pack.jobs), code=modules, spans=spans)
+
+
+def _results(
+    pack: Pack,
+    trained: engine.Trained,
+    task: Task | None,
+    squared_error: np.ndarray[Any, Any],
+    reasons: Sequence[str | None],
+    directions: Sequence[Any],
+) -> pa.Table:
+    """Rows of one test, from squared errors `jobs steps prompts`: what is the same for all steps of a job, repeated."""
+    which = [j for j, job in enumerate(pack.jobs) if task != job.task]  # a job's own may be named among the tests
+    steps = squared_error.shape[1]
+    heads = [
+        _names(job)
+        | _fate(trained, j, reasons[j])
+        | {"family": job.solver.family, "test": label(task or job.task), "code": code(job.case, task)}
+        for j, job in ((j, pack.jobs[j]) for j in which)
+    ]
+    losses: dict[str, list[Any]] = losses_of(squared_error[which], [reasons[j] is not None for j in which])
+    if task is None:
+        losses["conjugacy"] = [x for j in which for x in directions[j]]
+        losses["fit_error"] = [x for j in which for x in _excess(trained, j, steps)]
+    repeated = _table("results", heads).take(np.repeat(np.arange(len(which)), steps))
+    columns = [
+        pa.array(losses[f.name], f.type) if f.name in losses else repeated[f.name] for f in schema.arrow("results")
+    ]
+    return pa.table(columns, schema.arrow("results"))
 
 
 def _jobs(pack: Pack, trained: engine.Trained, cost: dict[str, Any], polynomials: Sequence[Any]) -> Rows:
@@ -155,7 +181,8 @@ def failure(pack: Pack, reason: str) -> Outcome:
     fate = _cost(pack, torch.device("cpu"), None, None) | {"status": "failed", "reason": reason}
     rows = [] if pack.trained else [_names(job) | fate | {"spec": spec(job)} for job in pack.jobs]
     names = (f"{label(job.solver)} depth {job.solver.depth} seed {job.seed}, job {job.id}" for job in pack.jobs)
-    return Outcome(pack.id, _tables([], rows, [], []), 0, tuple((name, reason) for name in names))
+    tables = {name: _table(name, rows if name == "jobs" else []) for name in schema.TABLES}
+    return Outcome(pack.id, tables, 0, tuple((name, reason) for name in names))
 
 
 def spec(job: Job) -> str:
@@ -193,10 +220,9 @@ def _tuned(job: Job, trained: engine.Trained, j: int) -> dict[str, Any]:
     }
 
 
-def _own(trained: engine.Trained, j: int, directions: Sequence[float | None]) -> Rows:
-    """What is known of the iterates on a job's own task alone."""
-    excess = [None] * len(directions) if trained.excess is None else [0.0, *trained.excess[j].tolist()]
-    return [{"conjugacy": cosine, "fit_error": e} for cosine, e in zip(directions, excess, strict=True)]
+def _excess(trained: engine.Trained, j: int, steps: int) -> list[float | None]:
+    """Of a fitted bound's mean error, after 0 .. depth steps."""
+    return [None] * steps if trained.excess is None else [0.0, *trained.excess[j].tolist()]
 
 
 def _cost(pack: Pack, device: torch.device, seconds: float | None, memory: float | None) -> dict[str, Any]:
@@ -220,7 +246,5 @@ def _cost(pack: Pack, device: torch.device, seconds: float | None, memory: float
     }
 
 
-def _tables(*rows: Rows) -> dict[str, pa.Table]:
-    """Results, jobs, curves and weights."""
-    named = zip(schema.TABLES, rows, strict=True)
-    return {name: pa.Table.from_pylist(found, schema=schema.arrow(name)) for name, found in named}
+def _table(name: str, rows: Rows) -> pa.Table:
+    return pa.Table.from_pylist(rows, schema=schema.arrow(name))

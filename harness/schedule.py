@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from .checkpoint import Checkpoint
-from .faults import POLICY, Event, Fault, Paused
+from .faults import POLICY, Event, Fault
 from .pack import Cost, Pack
 from .progress import Progress
 from .record import Outcome, failure
@@ -20,7 +20,8 @@ from .workers import Executor
 
 PATIENCE = 10.0  # times a pack's expected time (the upper bound of 80 %) that it may take,
 LEAST = 60.0  # seconds, at least
-STRAGGLER = 2.0  # times the upper bound after which an idle worker starts a pack again
+STRAGGLER = 2.0  # times the upper bound after which an idle worker starts a pack again,
+SOON = 10.0  # seconds, at least
 POLL = 0.5  # seconds between looks at whether to stop
 
 
@@ -125,7 +126,7 @@ class _Schedule:
         if not self.stopping and not self.waiting and not self.later and self.executor.idle():
             for key, one in [*self.running.items()]:
                 expected = one.task.pack.expected
-                late = expected and now - one.since > max(PATIENCE, STRAGGLER * expected.high)
+                late = expected and now - one.since > max(SOON, STRAGGLER * expected.high)
                 if late and one.twin is None and self.executor.idle():
                     one.twin = self._send(one.task, twin=key)
 
@@ -163,7 +164,6 @@ class _Schedule:
             yield pack, event
         elif isinstance(event, Fault) and twin is None:  # else its twin may fare better
             yield from self._again(one.task, event)
-        assert isinstance(event, Outcome | Fault | Paused)
 
     def _again(self, task: Task, fault: Fault) -> Iterator[tuple[Pack, Outcome]]:
         """Try a pack again, or its halves; or give up on the one job that it is."""

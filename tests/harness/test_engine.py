@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -211,8 +212,10 @@ def test_no_failures_are_counted_at_step_zero_and_a_nan_is_one():
     from lfombench.harness.losses import losses_of
 
     errors = torch.tensor([[1.0, 2.0, 3.0, 4.0] * 16, [0.5, float("nan"), 3.5, 4.0] * 16]).double().numpy()
-    rows = losses_of(errors, diverged=False)
-    assert [row["failure_rate"] for row in rows] == [0.0, 0.5]
+    found = losses_of(np.stack([errors, errors]), [False, True])
+    assert found["failure_rate"] == [0.0, 0.5, None, None]
+    assert found["step"] == [0, 1, 0, 1]
+    assert found["blocks"][2] is None
 
 
 @pytest.mark.parametrize(
