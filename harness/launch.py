@@ -99,7 +99,7 @@ def run(
         def planned() -> Plan:
             keep = keep_stale or shares.ever  # whose code is right, drivers beside each other cannot tell
             slots = lanes() if workers is None else max(1, workers)
-            return make_plan(sweep, store, slots, keep, shelf, lambda job: job not in failed and shares.mine(job))
+            return make_plan(sweep, store, slots, keep, shelf, shares.mine, failed)
 
         ready = planned()
         tidy.set_aside(store, ready.stale)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 from . import plan
@@ -54,10 +54,12 @@ def make_plan(
     keep: bool = False,
     shelf: Shelf | None = None,
     mine: Callable[[str], bool] = lambda job: True,
+    without: Collection[str] = (),
 ) -> Plan:
     """What is done, and what is left as packs.
 
-    keep: results of code that has changed since are good enough. mine: which jobs are this driver's.
+    keep: results of code that has changed since are good enough. mine: which jobs are this driver's. without: jobs that
+    were tried, and failed.
     """
     shelf = shelf or Shelf(store.place)
     jobs = 0
@@ -69,8 +71,9 @@ def make_plan(
             yield entry
 
     lacking = list(pending(counted(), store.done(), store.failed(), functools.cache(store.explain), keep))
-    todo = [one for one in lacking if mine(one.job.id)]
+    left = [one for one in lacking if one.job.id not in without]
+    todo = [one for one in left if mine(one.job.id)]
     packs = plan.packs(todo, store.history(device_name()), workers, memory() / max(workers, 1), shelf.point)
     estimate = plan.estimate([pack.expected for pack in packs if pack.expected], workers)
     stale = [one for one in todo if one.stale]
-    return Plan(sweep, jobs, jobs - len(lacking), packs, estimate, len(lacking) - len(todo), stale)
+    return Plan(sweep, jobs, jobs - len(lacking), packs, estimate, len(left) - len(todo), stale)

@@ -220,9 +220,14 @@ class Store:
 
     def _since(self, before: set[str]) -> set[tuple[str, str]]:
         """(job, test) of results that another driver has added."""
-        new = [path for path in self.snapshot.paths("results") if path not in before]
-        found = ledger.dataset(self.place, "results", new).to_table(columns=["job", "test"])
-        return set(zip(found["job"].to_pylist(), found["test"].to_pylist(), strict=True))
+        while True:
+            new = [path for path in self.snapshot.paths("results") if path not in before]
+            try:
+                found = ledger.dataset(self.place, "results", new).to_table(columns=["job", "test"])
+            except FileNotFoundError:  # merged meanwhile
+                self.snapshot = ledger.latest(self.place)
+                continue
+            return set(zip(found["job"].to_pylist(), found["test"].to_pylist(), strict=True))
 
     def _schema(self, content: bytes) -> int:
         try:

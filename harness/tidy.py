@@ -42,8 +42,12 @@ def mergeable(sizes: Sequence[int]) -> int:
 def rewrite(store: Store, table: str, old: Sequence[File], keep: Callable[[pa.Table], pa.Table]) -> bool:
     """One file in place of several, with the rows that are kept; False where another driver was in between."""
     paths = [f"{table}/{file.name}" for file in old]
-    parts = ledger.dataset(store.place, table, paths).to_batches(batch_size=AT_ONCE)
-    add = store.written(table, (keep(pa.Table.from_batches([part])) for part in parts))
+    try:
+        parts = ledger.dataset(store.place, table, paths).to_batches(batch_size=AT_ONCE)
+        add = store.written(table, (keep(pa.Table.from_batches([part])) for part in parts))
+    except FileNotFoundError:
+        store.snapshot = ledger.latest(store.place)
+        return False
     if store.swap({table: [add] if add.rows else []}, {table: old}):
         return True
     store.discard(table, add)

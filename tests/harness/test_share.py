@@ -102,7 +102,7 @@ def test_two_drivers_share_a_sweep_and_no_job_runs_twice(long, tmp_path):
     assert "--join, to work beside it" in refused.stderr
     second = start(long, out, "--join")
     told = [process.communicate(timeout=120) for process in (first, second)]
-    assert [first.returncode, second.returncode] == [0, 0], told
+    assert [first.returncode, second.returncode] == [0, 0], "".join(errors for _, errors in told)
     assert "the share of other drivers" in told[1][0]
     ran = [int(re.search(r"^(\d+) jobs in", text, re.MULTILINE)[1]) for text, _ in told]
     assert sum(ran) == 48

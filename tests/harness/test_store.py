@@ -184,6 +184,23 @@ def test_a_reader_in_the_middle_of_a_merge_reads_again(store, monkeypatch):
     assert merged
 
 
+def test_two_drivers_may_merge_the_same_files(store):
+    """The second finds them gone, and takes the ones that hold their rows now."""
+    for seed in range(4):
+        store.commit([run(pack([seed]))])
+    other = Store(store.out)
+    assert tidy.compact(store, 2)
+    assert not tidy.compact(other, 2)
+    other.commit([run(pack([4]))])
+    late = Store(store.out)
+    store.commit([run(pack([5]))])
+    while tidy.compact(store, 2):
+        pass
+    late.commit([run(pack([5, 6]))])
+    assert Store(store.out).done().keys() == ids(pack(range(7)))
+    assert len(rows(store)) == 7 * 2
+
+
 @pytest.mark.parametrize("name", list(TABLES))
 @pytest.mark.parametrize("damage", ["cut", "gone"])
 def test_damage_costs_the_jobs_in_that_file_and_no_others(store, name, damage):
