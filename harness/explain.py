@@ -54,13 +54,11 @@ def _state(store: Store, row: dict[str, Any], tests: dict[str, str]) -> tuple[st
     if row["status"] == "failed":
         return "failed", "The next run of its sweep tries it again."
     case = case_of(json.loads(row["spec"]))
-    now = fingerprint.code_modules(case)
     if (old := tests.get(label(case.task))) is None:
         return "lost", "It ran, but its results are not there: the next run of its sweep makes them again."
-    before = store.modules(old)
     if old != fingerprint.code(case):
-        files = ", ".join(fingerprint.changed(before, now)) if before else "its code"
-        return "stale", f"{files} changed since: the next run of its sweep does it again, unless told --stale keep."
+        what = store.explain(old, fingerprint.code_modules(case))
+        return "stale", f"{what} since: the next run of its sweep does it again, unless told --stale keep."
     return row["status"], f"Results on {len(tests)} {'test' if len(tests) == 1 else 'tests'}."
 
 

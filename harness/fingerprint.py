@@ -9,7 +9,7 @@ import ast
 import functools
 import hashlib
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
 
 from lfombench.tasks import Task
@@ -34,12 +34,10 @@ def modules(*roots: str) -> dict[str, str]:
         if name in seen or name in ASIDE or path is None:
             continue
         seen.add(name)
-        tree = _tree(path)
         shown = name.removeprefix(f"{PACKAGE}.").replace(".", "/")
-        found[f"{shown}.py"] = _hash(ast.dump(_bare(tree)).encode())
+        found[f"{shown}.py"] = _digest(path)
         beside = None if name.partition(".")[0] == PACKAGE else _folder(name, path)
-        package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-        waiting += [one for one in _imported(tree, package) if _ours(one, beside)]
+        waiting += [one for one in _imported(name, path) if _ours(one, beside)]
     found[PRELUDE] = _hash((Path(__file__).parent / PRELUDE).read_bytes())
     return dict(sorted(found.items()))
 
@@ -64,7 +62,7 @@ def _code(*roots: str) -> str:
     return digest(modules(*roots))
 
 
-def changed(before: dict[str, str], now: dict[str, str]) -> list[str]:
+def changed(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     """Files that differ between two fingerprints."""
     return sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
 
@@ -84,18 +82,16 @@ def _tree(path: Path) -> ast.Module:
     return ast.parse(path.read_bytes())
 
 
-def _bare(tree: ast.Module) -> ast.Module:
-    """Without docstrings."""
+@functools.cache
+def _digest(path: Path) -> str:
+    """Of a module without its docstrings."""
+    tree = ast.parse(path.read_bytes())
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             first = node.body[0] if node.body else None
-            if (
-                isinstance(first, ast.Expr)
-                and isinstance(first.value, ast.Constant)
-                and isinstance(first.value.value, str)
-            ):
+            if isinstance(first, ast.Expr) and isinstance(getattr(first.value, "value", None), str):
                 node.body = node.body[1:]
-    return tree
+    return _hash(ast.dump(tree).encode())
 
 
 def _hash(content: bytes) -> str:
@@ -115,19 +111,18 @@ def _ours(name: str, beside: Path | None) -> bool:
     return path is not None and beside in path.resolve().parents and "site-packages" not in path.parts
 
 
-def _imported(tree: ast.Module, package: str) -> Iterator[str]:
+@functools.cache
+def _imported(name: str, path: Path) -> list[str]:
     """Modules that a module imports, wherever it does; of a package those where the names come from."""
-    for node in ast.walk(tree):
+    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    found: list[str] = []
+    for node in ast.walk(_tree(path)):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            parents = package.split(".")
-            base = (
-                ".".join([*parents[: len(parents) - node.level + 1], *filter(None, [node.module])])
-                if node.level
-                else node.module
-            )
-            yield from (_home(str(base), alias.name) for alias in node.names)
+            base = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
+            found += [_home(base, alias.name) for alias in node.names]
+    return found
 
 
 def _home(module: str, name: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import sys
 from typing import TYPE_CHECKING
@@ -43,21 +45,20 @@ def why(job: str, out: str, as_json: bool) -> None:
 def prune(out: str, yes: bool, as_json: bool) -> None:
     """Remove jobs that no sweep of the store wants, and what was set aside as stale."""
     from . import tidy
+    from .lease import take
     from .words import counted
 
     store = _opened(out)
-    found = tidy.unwanted(store)
-    aside = store.place.names("stale")
+    with take(store.place, "prune") if yes else contextlib.nullcontext():
+        found = tidy.unwanted(store)
+        aside = store.place.names("stale")
+        if yes:
+            tidy.forget(store, found)
     if as_json:
         click.echo(json.dumps({"jobs": sorted(found), "stale_files": aside, "removed": yes}, indent=1))
     else:
         told = f"{counted(len(found), 'job')} that no sweep wants, {counted(len(aside), 'file')} of stale results"
         click.echo(f"{'removed' if yes else 'would remove'}: {told}{'' if yes else '; --yes does it'}")
-    if yes:
-        from .lease import take
-
-        with take(store.place, "prune"):
-            tidy.forget(store, found)
 
 
 @click.command()
@@ -74,7 +75,8 @@ def merge(stores: tuple[str, ...], out: str) -> None:
     into = Store(out)
     into.create()
     others = [_opened(one) for one in stores]
-    found: list[Difference] = [one for other in others for one in merging.contradictions(into, other)]
+    pairs = itertools.combinations([into, *others], 2)
+    found: list[Difference] = [one for mine, theirs in pairs for one in merging.contradictions(mine, theirs)]
     if found:
         screen = console()
         for one in found[: merging.SHOWN]:

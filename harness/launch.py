@@ -103,6 +103,8 @@ def run(
 
         ready = planned()
         tidy.set_aside(store, ready.stale)
+        if shelf.points:  # a driver may have died between a commit and this
+            shelf.done(shelf.points.keys() & store.done())
         progress.planned(ready.jobs, ready.done, ready.to_run, ready.work, ready.estimate.seconds)
         observer.planned(store, ready, progress)
         limits = Limits(deadline, max_failures, lambda: stop() or held.lost, progress, shares)

@@ -10,10 +10,11 @@ import contextlib
 import functools
 import os
 import posixpath
+import secrets
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from pyarrow import fs
 
@@ -105,7 +106,7 @@ class Folder(Place):
     def _written(self, name: str, content: Content) -> Any:
         """A temporary file with the content, on disk before it has its name, whatever the power does."""
         folder, base = posixpath.split(self.path(name))
-        temporary = f"{folder}/{TEMPORARY}{os.getpid()}-{base}"
+        temporary = f"{folder}/{TEMPORARY}{secrets.token_hex(6)}-{base}"  # process numbers repeat on other machines
         os.makedirs(folder, exist_ok=True)
         try:
             with open(temporary, "wb") as stream:
@@ -155,8 +156,8 @@ class Bucket(Place):
             "s3",
             endpoint_url=endpoint,
             region_name=asked.get("region"),
-            aws_access_key_id=given.username,
-            aws_secret_access_key=given.password,
+            aws_access_key_id=given.username and unquote(given.username),
+            aws_secret_access_key=given.password and unquote(given.password),
         )
 
     def put(self, name: str, content: Content) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
@@ -70,7 +69,7 @@ def make_plan(
             jobs += 1
             yield entry
 
-    lacking = list(pending(counted(), store.done(), store.failed(), functools.cache(store.explain), keep))
+    lacking = list(pending(counted(), store.done(), store.failed(), store.explain, keep))
     left = [one for one in lacking if one.job.id not in without]
     todo = [one for one in left if mine(one.job.id)]
     packs = plan.packs(todo, store.history(device_name()), workers, memory() / max(workers, 1), shelf.point)

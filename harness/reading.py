@@ -109,7 +109,8 @@ def _answer(sql: str, out: str) -> pl.DataFrame:
         try:
             return pl.SQLContext({name: table(out, name) for name in TABLES}).execute(sql, eager=True)
         except (FileNotFoundError, pl.exceptions.ComputeError) as error:
-            if not ((again and isinstance(error, FileNotFoundError)) or "FileNotFound" in str(error)):
+            merged = isinstance(error, FileNotFoundError) or "FileNotFound" in str(error)
+            if not (again and merged):
                 raise
     raise AssertionError
 

@@ -120,10 +120,10 @@ class Store:
         found: dict[str, str] = json.loads(self.place.read(f"code/{code}.json") or b"{}")
         return found
 
-    def explain(self, old: str, new: str) -> str:
-        """What changed between two fingerprints: files."""
-        before, now = self.modules(old), self.modules(new)
-        return ", ".join(fingerprint.changed(before, now)) + " changed" if before and now else "other code"
+    def explain(self, old: str, now: Mapping[str, str]) -> str:
+        """What changed since a fingerprint: files. now: the modules of the code that is here."""
+        before = self.modules(old)
+        return ", ".join(fingerprint.changed(before, now)) + " changed" if before else "its code changed"
 
     def history(self, device: str) -> History:
         """What packs have cost on a device, and the widths that were too much for it."""

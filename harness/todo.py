@@ -29,18 +29,26 @@ def pending(
     entries: Iterable[Entry],
     done: Done,
     failed: Mapping[str, str] | None = None,
-    explain: Callable[[str, str], str] = lambda old, new: "other code",
+    explain: Callable[[str, Mapping[str, str]], str] = lambda old, now: "its code changed",
     keep: bool = False,
 ) -> Iterator[Todo]:
     """Jobs that lack results on their own task or on one of their tests, or have them from code that has changed since.
 
-    failed: those that failed when last tried. explain: (old code, new code) -> what changed. keep: other code is good
-    enough.
+    failed: those that failed when last tried. explain: (old code, modules now) -> what changed.
+    keep: other code is good enough.
     """
     failed = failed or {}
     last: tuple[Case | None, tuple[Task, ...]] = (None, ())
     wanted: dict[str, tuple[str, Task | None]] = {}  # by test: the code behind it now, and the task if a further one
     pairs: Record = frozenset()
+    said: dict[tuple[str, str], str] = {}
+
+    def changed(old: str, case: Case, test: Task | None) -> str:
+        key = old, fingerprint.code(case, test)
+        if key not in said:
+            said[key] = f"stale: {explain(old, fingerprint.code_modules(case, test))}"
+        return said[key]
+
     for job, tests in entries:
         if last[0] is not job.case or last[1] != tests:  # once for all seeds
             last = job.case, tests
@@ -62,10 +70,10 @@ def pending(
         own = label(job.task)
         if own in lacking:
             code = lacking[own]
-            why = f"stale: {explain(code, wanted[own][0])}" if code is not None else "lost"
+            why = changed(code, job.case, None) if code is not None else "lost"
             yield Todo(job, tests, why, stale=tuple(found))
         elif lacking:
             stale = tuple(test for test, code in lacking.items() if code is not None)
-            why = f"stale: {explain(lacking[stale[0]] or '', wanted[stale[0]][0])}" if stale else "further test"
+            why = changed(found[stale[0]], job.case, wanted[stale[0]][1]) if stale else "further test"
             left = tuple(task for test, (_, task) in wanted.items() if test in lacking and task is not None)
             yield Todo(job, left, why, trained=True, stale=stale)

@@ -126,6 +126,7 @@ class OnRay:
         self.coming: dict[Any, Any] = {}  # the first call of an actor that starts, and the actor
         self.running: dict[int, tuple[Any, Any]] = {}  # the actor, and the stream of what it yields
         self.nodes: dict[Any, str] = {}
+        self.failures = 0  # workers that did not come up
         self.since = time.monotonic()  # when a worker was last seen
 
     def fit(self, packs: Collection[Pack]) -> None:
@@ -174,7 +175,7 @@ class OnRay:
             self.nodes[actor] = self.ray.get(first)
             self.free.append(actor)
         except self.ray.exceptions.RayError as error:
-            self.failures = getattr(self, "failures", 0) + 1
+            self.failures += 1
             if self.failures > 3 * self.workers:
                 raise UserError(f"no worker can start on the cluster: {error}") from error
             self._hire()

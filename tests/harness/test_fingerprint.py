@@ -13,11 +13,14 @@ from lfombench.analysis.board import boards
 from lfombench.analysis.results import Tables, sweeps, table
 from lfombench.harness import PROTOCOLS, Sweep, fingerprint, run
 from lfombench.harness.job import Case, find
+from lfombench.harness.planned import make_plan
+from lfombench.harness.store import Store
 from lfombench.solvers import ConjugateGradient, GdPlusPlus, LinearTransformer, Memformer
 from lfombench.tasks import LinearRegression
 
 QUICK = replace(PROTOCOLS["rigorous"], steps=2, batch=4, learning_rates=(0.1,), test_prompts=64)
 TASK = LinearRegression(d=2, n=3)
+CACHES = (fingerprint._digest, fingerprint._imported)
 
 SOLVER = '''\
 """Mine."""
@@ -70,14 +73,14 @@ def mine(tmp_path, monkeypatch):
             (tmp_path / name).write_text(text)
         for name in ("signs_mine", "helpers"):
             sys.modules.pop(name, None)
-        for cached in (fingerprint.modules, fingerprint._code, fingerprint.source, fingerprint._tree):
+        for cached in (fingerprint.modules, fingerprint._code, fingerprint.source, fingerprint._tree, *CACHES):
             cached.cache_clear()
         sys.dont_write_bytecode = True
         return find("solver", "signs_mine:Signs")
 
     yield write
     sys.dont_write_bytecode = False
-    for cached in (fingerprint.modules, fingerprint._code, fingerprint.source, fingerprint._tree):
+    for cached in (fingerprint.modules, fingerprint._code, fingerprint.source, fingerprint._tree, *CACHES):
         cached.cache_clear()
 
 
@@ -124,6 +127,8 @@ def test_a_stale_job_runs_again_and_its_old_rows_are_set_aside(mine, tmp_path):
     assert (kept.ran, kept.done) == (2, 8)
     [wanted] = sweeps(out)
     assert boards(Tables(out), wanted).mixed == ["helpers.py"]
+    plan = make_plan(sweep(changed), Store(out), 1)
+    assert plan.why == {"stale: helpers.py changed": 3}
     again = run(sweep(changed), out, workers=0, mlflow="off")
     assert (again.ran, again.done, again.exit_code) == (3, 6, 0)
     [wanted] = sweeps(out)

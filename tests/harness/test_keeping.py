@@ -143,6 +143,7 @@ def test_merge_refuses_what_contradicts_and_shows_both_rows(out, tmp_path):
     told = lfombench("merge", other, "--out", out, exits=1)
     assert "8 contradictions; nothing was added" in told
     assert "conjugate_gradient" in told
+    lfombench("merge", out, other, "--out", str(Path(out).parent / "fresh"), exits=1)  # neither is the target
     assert sorted(Path(out).rglob("*.parquet")) == before
 
 

@@ -9,7 +9,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from lfombench.harness import PROTOCOLS, Job, engine, faults, record, schedule
+from lfombench.harness import PROTOCOLS, Job, Sweep, engine, faults, record, run, schedule
 from lfombench.harness.faults import POLICY, Fault, Paused, attempt
 from lfombench.harness.pack import Cost, Pack
 from lfombench.harness.place import place
@@ -147,7 +147,10 @@ def test_a_pack_that_hangs_is_cancelled_at_its_deadline(clock):
 
 def test_a_sign_of_life_puts_the_deadline_off(clock):
     [*_, sign] = [event for event in halted(pack(range(2), solver=LT, steps=60))]
-    script = lambda pack, n: [*[None] * 80, sign, *[None] * 80, sign, *[None] * 80, finish(pack)]  # noqa: E731
+
+    def script(pack, n):
+        return [*[None] * 80, sign, *[None] * 80, sign, *[None] * 80, finish(pack)]
+
     acted = Acted(script, clock, workers=1)
     [(_, outcome)] = outcomes([pack(range(2), solver=LT, steps=60)], acted, Paper(), Limits(deadline=50.0))
     assert outcome.jobs == 2
@@ -185,7 +188,9 @@ def test_a_straggler_is_started_again_elsewhere_and_the_first_result_wins(clock)
 
 
 def test_a_straggler_whose_copy_fails_still_counts(clock):
-    script = lambda pack, n: [*[None] * 200, finish(pack)] if n == 1 else [Fault("worker", "killed")]  # noqa: E731
+    def script(pack, n):
+        return [*[None] * 200, finish(pack)] if n == 1 else [Fault("worker", "killed")]
+
     found = list(outcomes([pack(seconds=20.0)], Acted(script, clock), Paper()))
     assert [outcome.jobs for _, outcome in found] == [8]
 
@@ -256,3 +261,15 @@ def test_other_code_does_not_go_on_from_a_checkpoint(tmp_path, monkeypatch):
     assert shelf.resume(given).first == 20
     monkeypatch.setattr("lfombench.harness.shelf.code", lambda case: "another")
     assert Shelf(place(str(tmp_path))).resume(given) is None
+
+
+def test_a_checkpoint_of_jobs_that_are_done_is_swept_up(tmp_path):
+    """As a driver leaves it that dies between a commit and that."""
+    given = pack(range(2), solver=LT, steps=60)
+    sweep = Sweep(name="x", tasks=[TASK], solvers=[LT], protocols=[given.first.protocol], seeds=range(2))
+    assert run(sweep, str(tmp_path), workers=0, mlflow="off").exit_code == 0
+    shelf = Shelf(place(str(tmp_path)))
+    shelf.keep(given, halted(given)[0])
+    assert shelf.place.names("checkpoints")
+    assert run(sweep, str(tmp_path), workers=0, mlflow="off").ran == 0
+    assert shelf.place.names("checkpoints") == []

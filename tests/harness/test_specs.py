@@ -428,7 +428,7 @@ def test_what_other_code_gave_is_pending_again_unless_it_may_be_kept(tmp_path):
         (new[0], "x"): (True, {label(shifted)}),
     }.items():
         done = {job.id: frozenset(zip((own, label(shifted)), old, strict=True))}
-        [one] = pending(entries, done, explain=lambda old, new: f"{old} is not now")
+        [one] = pending(entries, done, explain=lambda old, now: f"{old} is not now")
         assert (one.why, one.trained, set(one.stale)) == ("stale: x is not now", trained, stale)
         assert not list(pending(entries, done, keep=True))
     assert not list(pending(entries, {job.id: frozenset(zip((own, label(shifted)), new, strict=True))}))
