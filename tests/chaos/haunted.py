@@ -9,7 +9,10 @@ from dataclasses import dataclass
 
 import torch
 
+from lfombench.harness import faults
 from lfombench.solvers import LinearTransformer
+
+faults.EVERY = 0.2  # seconds between checkpoints: a storm does not last long
 
 RAISES, NAN, LOOPS, ALLOCATES, DIES = 1.0, 2.0, 3.0, 4.0, 5.0
 FILES = {LOOPS: "loops", ALLOCATES: "allocates", DIES: "dies"}  # in the folder HAUNTED
