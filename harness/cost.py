@@ -6,6 +6,7 @@ over prior is close to log-normal from pack to pack; its median corrects the pre
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -105,6 +106,14 @@ class History:
     memory: Mapping[str, list[float]] = field(default_factory=dict)
     widest: Mapping[str, int] = field(default_factory=dict)
 
+    @functools.cached_property
+    def _time(self) -> _Shift:
+        return _Shift(self.seconds)
+
+    @functools.cached_property
+    def _space(self) -> _Shift:
+        return _Shift(self.memory)
+
     @staticmethod
     def of(rows: Iterable[Mapping[str, Any]], widest: Mapping[str, int]) -> History:
         """From one row of the jobs table for each pack."""
@@ -120,8 +129,8 @@ class History:
     def correct(self, job: Job, tests: int = 0) -> tuple[Prior, float]:
         """The prior as corrected by what was seen, and the spread of the logarithm of its seconds."""
         p, name = prior(job, tests), structure(job)
-        shift, spread = _shift(self.seconds, name)
-        time, space = math.exp(shift), math.exp(_shift(self.memory, name)[0])
+        shift, spread = self._time.of(name)
+        time, space = math.exp(shift), math.exp(self._space.of(name)[0])
         return Prior(p.fixed * time, p.each * time, p.bytes_fixed * space, p.bytes_each * space), spread
 
     def cost(self, pack: Pack) -> Cost:
@@ -131,13 +140,22 @@ class History:
         return Cost(seconds, seconds / wide, seconds * wide, p.bytes(len(pack.jobs)), bool(self.seconds))
 
 
-def _shift(ratios: Mapping[str, list[float]], name: str) -> tuple[float, float]:
+class _Shift:
     """Where the logarithm of actual over prior should lie for a structure, and how far from there it may."""
-    known = [r for found in ratios.values() for r in found]
-    if not known:
-        return 0.0, SPREAD
-    middle, own = median(known), ratios.get(name, [])
-    if own:
-        around = [abs(r - median(found)) for found in ratios.values() for r in found if len(found) > 1]
-        return (sum(own) + middle) / (len(own) + 1), max(LEAST, 1.5 * median(around) if around else 0.0)
-    return middle, max(LEAST, 1.5 * median(abs(r - middle) for r in known), SPREAD / len(known))
+
+    def __init__(self, ratios: Mapping[str, list[float]]) -> None:
+        self.ratios = ratios
+        self.known = [r for found in ratios.values() for r in found]
+        if self.known:
+            self.middle = median(self.known)
+            self.spread = max(LEAST, 1.5 * median(abs(r - self.middle) for r in self.known), SPREAD / len(self.known))
+            middles = [(median(found), found) for found in ratios.values() if len(found) > 1]
+            around = [abs(r - middle) for middle, found in middles for r in found]
+            self.own_spread = max(LEAST, 1.5 * median(around) if around else 0.0)
+
+    def of(self, name: str) -> tuple[float, float]:
+        if not self.known:
+            return 0.0, SPREAD
+        if own := self.ratios.get(name):
+            return (sum(own) + self.middle) / (len(own) + 1), self.own_spread
+        return self.middle, self.spread

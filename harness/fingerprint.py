@@ -9,6 +9,7 @@ import ast
 import functools
 import hashlib
 import importlib.util
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -79,19 +80,19 @@ def source(name: str) -> Path | None:
 
 @functools.cache
 def _tree(path: Path) -> ast.Module:
-    return ast.parse(path.read_bytes())
-
-
-@functools.cache
-def _digest(path: Path) -> str:
-    """Of a module without its docstrings."""
+    """A module without its docstrings."""
     tree = ast.parse(path.read_bytes())
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             first = node.body[0] if node.body else None
             if isinstance(first, ast.Expr) and isinstance(getattr(first.value, "value", None), str):
                 node.body = node.body[1:]
-    return _hash(ast.dump(tree).encode())
+    return tree
+
+
+@functools.cache
+def _digest(path: Path) -> str:
+    return _hash(ast.dump(_tree(path)).encode())
 
 
 def _hash(content: bytes) -> str:
@@ -108,7 +109,7 @@ def _ours(name: str, beside: Path | None) -> bool:
     if name.partition(".")[0] == PACKAGE:
         return True
     path = source(name) if beside else None
-    return path is not None and beside in path.resolve().parents and "site-packages" not in path.parts
+    return path is not None and beside in path.resolve().parents and not _installed(path)
 
 
 @functools.cache
@@ -121,8 +122,20 @@ def _imported(name: str, path: Path) -> list[str]:
             found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             base = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
-            found += [_home(base, alias.name) for alias in node.names]
+            found += [_home(base, alias.name) for alias in node.names] if _near(base) else [base]
     return found
+
+
+@functools.cache
+def _near(module: str) -> bool:
+    """Whether a module may be the project's or the user's, which its outermost package says."""
+    root = module.partition(".")[0]
+    path = source(root)
+    return root == PACKAGE or not (root in sys.stdlib_module_names or (path and _installed(path)))
+
+
+def _installed(path: Path) -> bool:
+    return "site-packages" in path.parts
 
 
 def _home(module: str, name: str) -> str:

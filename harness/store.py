@@ -18,6 +18,7 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from pyarrow import fs
 
@@ -29,6 +30,7 @@ from .place import place
 from .record import Outcome
 from .todo import Record
 
+NOTHING: Record = frozenset()
 OURS = re.compile(r"\d{8}-[0-9a-f]+\.parquet")  # data files' names: the commit, the driver and a count
 
 
@@ -76,17 +78,20 @@ class Store:
 
     def done(self) -> dict[str, Record]:
         """What there is of every job with results."""
-        table = self._table("results", ["job", "test", "code"], pc.field("step") == 0)
-        pairs = pl.DataFrame(pl.from_arrow(table)).with_columns(
-            pair=pl.concat_str(pl.col("code").fill_null(""), pl.lit(" "), "test")
-        )
-        records: dict[str, Record] = {}
         found: dict[str, Record] = {}
-        for job, joined in pairs.group_by("job").agg(pl.col("pair").sort().str.join("\n")).iter_rows():
-            if joined not in records:
-                split = (pair.split(" ", 1) for pair in joined.split("\n"))
-                records[joined] = frozenset((test, code) for code, test in split)
-            found[job] = records[joined]
+        more: dict[tuple[Record, str, str], Record] = {}  # a record and one test more; shared by all jobs that have it
+
+        def gather(data: ds.Dataset) -> None:
+            found.clear()
+            for batch in data.to_batches(columns=["job", "test", "code"], filter=pc.field("step") == 0):
+                for job, test, code in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                    key = found.get(job, NOTHING), test, code or ""
+                    record = more.get(key)
+                    if record is None:
+                        record = more[key] = key[0] | {key[1:]}
+                    found[job] = record
+
+        ledger.read(self.place, "results", gather)
         return found
 
     def failed(self) -> dict[str, str]:
