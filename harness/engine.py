@@ -273,7 +273,7 @@ def initial(pack: Pack, device: torch.device) -> Tensors:
     """Parameters of every member, trials jobs ...: a stream per task, solver and seed, so that a job starts
     alike under every protocol and in all its trials.
     """
-    words = [("init", job.spec["task"], job.spec["solver"], job.seed) for job in pack.jobs]
+    words = [("init", job.case.parts["task"], job.case.parts["solver"], job.seed) for job in pack.jobs]
     random = Streams(keys(words, device), torch.float32)
     scales = of_trials(pack, "init_scale", torch.float32, device)
 

@@ -54,28 +54,39 @@ class Case:
                 f"protocol withheld={self.protocol.withheld} leaves none of the task's n = {self.task.n} examples"
             )
 
-    def spec(self, seed: int) -> dict[str, Any]:
-        """The canonical form of a job: everything that decides the numbers, as JSON."""
+    @functools.cached_property
+    def parts(self) -> dict[str, Any]:
+        """Task, solver and protocol as JSON."""
         return {
-            "task": {name_of(self.task): plain(self.task)},
-            "solver": {name_of(self.solver): plain(self.solver)},
+            "task": spec_of(self.task),
+            "solver": spec_of(self.solver),
             "protocol": plain(self.protocol),
-            "seed": seed,
         }
+
+    @functools.cached_property
+    def names(self) -> dict[str, Any]:
+        """The same in words, as rows have them."""
+        depth = {"depth": self.solver.depth}
+        return {"task": label(self.task), "solver": label(self.solver), "protocol": label(self.protocol)} | depth
+
+    def spec(self, seed: int) -> str:
+        """The canonical form of a job as JSON: everything that decides the numbers."""
+        before, after, _ = self._around
+        return f"{before}{seed}{after}"
 
     def id(self, seed: int) -> str:
         """`digest` of that form, of which only the seed is hashed anew."""
-        before, after = self._around
-        hasher = before.copy()
+        _, after, hasher = self._around
+        hasher = hasher.copy()
         hasher.update(f"{seed}{after}".encode())
         return str(hasher.hexdigest())
 
     @functools.cached_property
-    def _around(self) -> tuple[Any, str]:
-        """A hash of what stands before the seed, and what stands behind it."""
+    def _around(self) -> tuple[str, str, Any]:
+        """What stands before the seed and behind it, and a hash of the first."""
         mark = -1234567890123456789
-        before, after = json.dumps(self.spec(mark), sort_keys=True).split(str(mark))
-        return hashlib.blake2b(before.encode(), digest_size=DIGEST), after
+        before, after = json.dumps(self.parts | {"seed": mark}, sort_keys=True).split(str(mark))
+        return before, after, hashlib.blake2b(before.encode(), digest_size=DIGEST)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "_around"}  # a hash cannot be pickled
@@ -161,8 +172,8 @@ class Job:
         return self.case.protocol
 
     @property
-    def spec(self) -> dict[str, Any]:
-        """The canonical form."""
+    def spec(self) -> str:
+        """The canonical form, JSON."""
         return self.case.spec(self.seed)
 
     @property
@@ -208,6 +219,11 @@ def tunable(solver: Solver) -> list[str]:
 def digest(spec: Any) -> str:
     """A short hash of anything that is JSON."""
     return hashlib.blake2b(json.dumps(spec, sort_keys=True).encode(), digest_size=DIGEST).hexdigest()
+
+
+def spec_of(part: Any) -> dict[str, Any]:
+    """A task or solver as JSON."""
+    return {name_of(part): plain(part)}
 
 
 def plain(part: Any) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from torch import Tensor
 from lfombench.tasks import Prompts, Random, Task
 
 from .checkpoint import Checkpoint
-from .job import Job, digest, name_of, plain
+from .job import Job, digest, spec_of
 from .protocol import Protocol
 from .step import under
 from .streams import Streams, keys
@@ -78,11 +78,6 @@ class Pack:
         return len(self.jobs) * len(self.first.trials)
 
 
-def spec_of(part: Any) -> dict[str, Any]:
-    """A task or solver as JSON."""
-    return {name_of(part): plain(part)}
-
-
 def floats(parts: Sequence[Any], dtype: torch.dtype, device: torch.device) -> dict[str, Tensor]:
     """The float fields of tasks or solvers, an entry per part: `parts 1 1`, or `parts k` for k floats."""
     found = {}
@@ -114,9 +109,10 @@ def prompts(pack: Pack, tasks: Sequence[Task], role: str, dtype: torch.dtype, de
     The frame (a rotation, say) depends only on d and the seed: a shifted test task turns with its training task.
     """
     words, turns = [], []
+    specs = {id(task): spec_of(task) for task in {id(task): task for task in tasks}.values()}
     for task, job in zip(tasks, pack.jobs, strict=True):
         data = job.seed if job.protocol.data_seed is None else f"data {job.protocol.data_seed}"
-        words.append((role, spec_of(task), data))
+        words.append((role, specs[id(task)], data))
         turns.append(("frame", task.d, job.seed))
     given = {f"task.{name}": value for name, value in floats(tasks, dtype, device).items()}
     frame = stack(tasks, torch.float64, device).frame(Streams(keys(turns, device), torch.float64))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import platform
 import socket
@@ -46,10 +47,26 @@ class Outcome:
     code: dict[str, dict[str, str]] = field(default_factory=dict)
     spans: list[Span] = field(default_factory=list)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Each table as one piece, which is ten times faster on its way than its columns one by one."""
+        return vars(self) | {"tables": {name: _sent(table) for name, table in self.tables.items()}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        tables = {name: pa.ipc.open_stream(sent).read_all() for name, sent in state["tables"].items()}
+        vars(self).update(state | {"tables": tables})
+
     @property
     def rows(self) -> int:
         """Of results."""
         return int(self.tables["results"].num_rows)
+
+
+def _sent(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as stream:
+        stream.write_table(table)
+    sent: bytes = sink.getvalue().to_pybytes()
+    return sent
 
 
 def execute(pack: Pack, device: torch.device) -> Outcome:
@@ -99,10 +116,11 @@ def _results(
     """Rows of one test, from squared errors `jobs steps prompts`: what is the same for all steps of a job, repeated."""
     which = [j for j, job in enumerate(pack.jobs) if task != job.task]  # a job's own may be named among the tests
     steps = squared_error.shape[1]
+    test = label(task) if task else None
     heads = [
         _names(job)
         | _fate(trained, j, reasons[j])
-        | {"family": job.solver.family, "test": label(task or job.task), "code": code(job.case, task)}
+        | {"family": job.solver.family, "test": test or job.case.names["task"], "code": code(job.case, task)}
         for j, job in ((j, pack.jobs[j]) for j in which)
     ]
     losses: dict[str, list[Any]] = losses_of(squared_error[which], [reasons[j] is not None for j in which])
@@ -121,7 +139,7 @@ def _jobs(pack: Pack, trained: engine.Trained, cost: dict[str, Any], polynomials
         _names(job)
         | _fate(trained, j, trained.diverged[j])
         | cost
-        | {"engine": trained.engine, "spec": spec(job), "floors": job.case.floors, "polynomial": polynomials[j]}
+        | {"engine": trained.engine, "spec": job.spec, "floors": job.case.floors, "polynomial": polynomials[j]}
         | _tuned(job, trained, j)
         for j, job in enumerate(pack.jobs)
     ]
@@ -179,27 +197,14 @@ def _status(name: str) -> int:
 def failure(pack: Pack, reason: str) -> Outcome:
     """A pack that raised: its jobs have no results, so the next run tries them again."""
     fate = _cost(pack, torch.device("cpu"), None, None) | {"status": "failed", "reason": reason}
-    rows = [] if pack.trained else [_names(job) | fate | {"spec": spec(job)} for job in pack.jobs]
+    rows = [] if pack.trained else [_names(job) | fate | {"spec": job.spec} for job in pack.jobs]
     names = (f"{label(job.solver)} depth {job.solver.depth} seed {job.seed}, job {job.id}" for job in pack.jobs)
     tables = {name: _table(name, rows if name == "jobs" else []) for name in schema.TABLES}
     return Outcome(pack.id, tables, 0, tuple((name, reason) for name in names))
 
 
-def spec(job: Job) -> str:
-    """A job's canonical form as text."""
-    return json.dumps(job.spec, sort_keys=True)
-
-
 def _names(job: Job) -> dict[str, Any]:
-    return {
-        "job": job.id,
-        "task": label(job.task),
-        "solver": label(job.solver),
-        "depth": job.solver.depth,
-        "seed": job.seed,
-        "protocol": label(job.protocol),
-        "code": code(job.case),
-    }
+    return {"job": job.id, "seed": job.seed, "code": code(job.case)} | job.case.names
 
 
 def _fate(trained: engine.Trained, j: int, reason: str | None) -> dict[str, Any]:
@@ -242,8 +247,13 @@ def _cost(pack: Pack, device: torch.device, seconds: float | None, memory: float
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "host": socket.gethostname(),
         "finished": datetime.now(UTC),
-        "version": f"lfombench {version('lfombench')}, torch {torch.__version__}, Python {platform.python_version()}",
+        "version": _versions(),
     }
+
+
+@functools.cache
+def _versions() -> str:
+    return f"lfombench {version('lfombench')}, torch {torch.__version__}, Python {platform.python_version()}"
 
 
 def _table(name: str, rows: Rows) -> pa.Table:

@@ -95,9 +95,9 @@ class _Schedule:
                 self._stop()
             self._start()
             self._tell()
-            found = [(key, event) for key, event in self.executor.poll(POLL) if key in self.running]
-            for key, event in [*found, *self._overdue()]:
-                yield from self._take(key, event)
+            for key, event in itertools.chain(self.executor.poll(POLL), self._overdue()):
+                if key in self.running:  # else its twin was first
+                    yield from self._take(key, event)
 
     def _tell(self) -> None:
         if self.limits.progress:
@@ -144,7 +144,7 @@ class _Schedule:
     def _overdue(self) -> Iterator[tuple[int, Fault]]:
         now = time.monotonic()
         for key, one in [*self.running.items()]:
-            if now > one.deadline and key in self.running:
+            if now > one.deadline:
                 self.executor.kill(key)
                 yield key, Fault("deadline", f"not done after {one.deadline - one.since:.0f} seconds")
 

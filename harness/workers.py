@@ -14,6 +14,7 @@ import torch
 
 from . import plan
 from .address import reachable
+from .checkpoint import Checkpoint
 from .errors import UserError
 from .faults import Event, Fault, attempt
 from .pack import Pack
@@ -163,8 +164,8 @@ class OnRay:
         for one in ready:
             if one in self.coming:
                 self._arrived(one)
-            elif (event := self._next(keys[one], one)) is not None:
-                found.append((keys[one], event))
+            else:
+                found.append((keys[one], self._next(keys[one], one)))
         if not self.running and not self.free and time.monotonic() - self.since > START:
             raise UserError(f"no worker could start on the cluster within {START:g} seconds: is there room for one?")
         return found
@@ -180,16 +181,15 @@ class OnRay:
                 raise UserError(f"no worker can start on the cluster: {error}") from error
             self._hire()
 
-    def _next(self, key: int, stream: Any) -> Event | None:
-        """What a worker yields next; None at its end, when it is free again."""
+    def _next(self, key: int, stream: Any) -> Event:
+        """What a worker yields next. After the last it is free again."""
         actor, _ = self.running[key]
         try:
             event: Event = self.ray.get(next(stream))
+            if not isinstance(event, Checkpoint):  # the last
+                del self.running[key]
+                self.free.append(actor)
             return event
-        except StopIteration:
-            del self.running[key]
-            self.free.append(actor)
-            return None
         except self.ray.exceptions.RayError as error:
             del self.running[key]
             self._hire()
@@ -209,9 +209,10 @@ class OnRay:
 
     def kill(self, key: int) -> None:
         """Kill the worker, and start another in its place."""
-        actor, _ = self.running.pop(key)
-        self.ray.kill(actor)
-        self._hire()
+        if key in self.running:
+            actor, _ = self.running.pop(key)
+            self.ray.kill(actor)
+            self._hire()
 
     def pause(self) -> None:
         """Workers hear of it beside what they do."""
