@@ -44,6 +44,7 @@ class Store:
         self.token = secrets.token_hex(3)
         self.count = itertools.count()
         self.snapshot = Snapshot()
+        self.others: dict[str, set[str]] = {}  # jobs and tests that another driver has committed since
         if self.place.kind() == fs.FileType.File:
             raise UserError(f"--out {out} is a file; it must be a folder, or one that can be made")
         content = self.place.read("store.json") if self.place.kind() == fs.FileType.Directory else None
@@ -165,16 +166,15 @@ class Store:
             raise self._interrupted(error) from error
 
     def add(self, tables: Mapping[str, pa.Table]) -> None:
-        """Add rows to tables, in one step. What another driver committed meanwhile is left out."""
+        """Add rows to tables, in one step. What another driver has committed since this opened is left out."""
         while True:
-            before = set(self.snapshot.paths("results"))
+            if self.others:
+                tables = {name: _without(rows, self.others) for name, rows in tables.items()}
             add = {name: self.written(name, [rows]) for name, rows in tables.items() if rows.num_rows}
             if self.swap({name: [file] for name, file in add.items()}, {}):
                 return
             for name, file in add.items():
                 self.discard(name, file)
-            new = self._since(before)
-            tables = {name: _without(rows, new) for name, rows in tables.items()}
 
     def written(self, table: str, parts: Iterable[pa.Table]) -> File:
         """A new file of a table, not yet in any snapshot."""
@@ -191,7 +191,7 @@ class Store:
         """The next snapshot, and the removed files gone; False where another driver made one, which is ours then."""
         made = self.snapshot.changed(add, remove)
         if not ledger.follow(self.place, made):
-            self.snapshot = ledger.latest(self.place)
+            self._catch_up()
             return False
         self.snapshot = made
         for table, files in remove.items():
@@ -223,16 +223,19 @@ class Store:
             if self.place.kind(f"code/{code}.json") != fs.FileType.File:
                 self.place.put(f"code/{code}.json", json.dumps(modules, indent=1, sort_keys=True).encode())
 
-    def _since(self, before: set[str]) -> set[tuple[str, str]]:
-        """(job, test) of results that another driver has added."""
+    def _catch_up(self) -> None:
+        """Another driver's snapshot is ours now; and what it has added, or merged, is not to be added again."""
+        before = set(self.snapshot.paths("results"))
         while True:
+            self.snapshot = ledger.latest(self.place)
             new = [path for path in self.snapshot.paths("results") if path not in before]
             try:
                 found = ledger.dataset(self.place, "results", new).to_table(columns=["job", "test"])
             except FileNotFoundError:  # merged meanwhile
-                self.snapshot = ledger.latest(self.place)
                 continue
-            return set(zip(found["job"].to_pylist(), found["test"].to_pylist(), strict=True))
+            for job, test in zip(found["job"].to_pylist(), found["test"].to_pylist(), strict=True):
+                self.others.setdefault(job, set()).add(test)
+            return
 
     def _schema(self, content: bytes) -> int:
         try:
@@ -252,13 +255,12 @@ class Store:
         )
 
 
-def _without(rows: pa.Table, known: set[tuple[str, str]]) -> pa.Table:
-    """Rows that are not of these (job, test) pairs; in tables without tests, not of these jobs."""
-    jobs = {job for job, _ in known}
-    if "test" in rows.column_names:
-        keys = zip(rows["job"].to_pylist(), rows["test"].to_pylist(), strict=True)
-        return rows.filter(pa.array([key not in known for key in keys], pa.bool_()))
-    return rows.filter(pa.array([job not in jobs for job in rows["job"].to_pylist()], pa.bool_()))
+def _without(rows: pa.Table, known: Mapping[str, set[str]]) -> pa.Table:
+    """Rows that are not of these jobs and tests; in tables without tests, not of these jobs."""
+    jobs = rows["job"].to_pylist()
+    tests = rows["test"].to_pylist() if "test" in rows.column_names else [None] * len(jobs)
+    there = [job in known and (test is None or test in known[job]) for job, test in zip(jobs, tests, strict=True)]
+    return rows.filter(pa.array([not one for one in there], pa.bool_()))
 
 
 def parquet(table: str, parts: Iterable[pa.Table]) -> tuple[pa.Buffer, int]:

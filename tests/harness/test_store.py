@@ -79,6 +79,7 @@ def test_two_drivers_never_commit_a_job_twice(store):
     other.commit([run(pack(range(1, 5)))])
     assert other.snapshot.number == 2
     store.commit([run(pack([6]))])
+    store.commit([run(pack([3, 4]))])  # of the other's, of which it learned by the last commit
     assert len(rows(store)) == 6 * 2
     for name, key in (("results", ["job", "test", "step"]), ("curves", ["job", "step"]), ("weights", ["job", "name"])):
         found = rows(store, name)

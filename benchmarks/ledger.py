@@ -1,0 +1,165 @@
+"""What the store and the scheduler can take: rows committed, files, plans of a million jobs.
+
+The jobs are real ones, their results made up: what is timed is what happens to them, not what they are.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import pyarrow as pa
+from timing import Row
+
+from lfombench.harness import Job, load, schema
+from lfombench.harness.fingerprint import code
+from lfombench.harness.pack import Pack
+from lfombench.harness.record import Outcome
+from lfombench.harness.store import Store
+from lfombench.harness.writer import Writer
+
+MILLION = """\
+name: million
+protocol: rigorous
+seeds: 25000
+tasks: [linear_regression: {d: 5, n: 20, noise: {each: [0.0, 0.1, 0.2, 0.5, 1.0]}}]
+solvers:
+  - linear_transformer: {preconditioner: {each: [scalar, full]}, depth: {each: [1, 2, 3, 4]}}
+"""
+T = TypeVar("T")
+WIDTH = 64  # jobs in a pack
+
+
+def made_up(jobs: Sequence[Job], seed: int) -> dict[str, pa.Table]:
+    """The tables of a pack of these jobs."""
+    random, case = np.random.default_rng(seed), jobs[0].case
+    names = case.names | {"code": code(case), "status": "done"}
+    steps = case.solver.depth + 1
+    ids = [job.id for job in jobs]
+    seeds = [job.seed for job in jobs]
+    pack = f"{seed:020x}"
+    results = {
+        "job": pa.array(ids).take(np.repeat(np.arange(len(jobs)), steps)),
+        "seed": np.repeat(seeds, steps),
+        "step": np.tile(np.arange(steps), len(jobs)),
+        "test": case.names["task"],
+        "family": "learned",
+        "blocks": pa.FixedSizeListArray.from_arrays(random.random(len(jobs) * steps * schema.BLOCKS), schema.BLOCKS),
+    }
+    measured = ("mse", "log_mse", "mse_normalised", "median", "q90", "q99", "failure_rate")
+    results |= {name: random.random(len(jobs) * steps) for name in measured}
+    own = {
+        "job": ids,
+        "seed": seeds,
+        "pack": pack,
+        "pack_jobs": len(jobs),
+        "structure": case.structure[:20],
+        "device": "cpu",
+        "prior_seconds": 1.0,
+        "pack_seconds": float(random.lognormal()),
+        "prior_memory": 1e6,
+        "pack_memory": 1e6,
+        "spec": [job.spec for job in jobs],
+        "finished": datetime.now(UTC),
+    }
+    points = 50
+    curves = {
+        "job": pa.array(ids).take(np.repeat(np.arange(len(jobs)), points)),
+        "step": np.tile(np.arange(points), len(jobs)),
+        "loss": random.random(len(jobs) * points),
+        "gradient_norm": random.random(len(jobs) * points),
+    }
+    tables = {"results": names | results, "jobs": names | own, "curves": curves, "weights": {}}
+    return {name: _table(name, columns) for name, columns in tables.items()}
+
+
+def _table(name: str, columns: dict[str, object]) -> pa.Table:
+    """A table from columns; a value that is not one is repeated, and a column that is not given is null."""
+    rows = max((len(c) for c in columns.values() if not isinstance(c, str) and hasattr(c, "__len__")), default=0)
+    made = []
+    for field in schema.arrow(name):
+        given = columns.get(field.name)
+        if given is None or not rows:
+            made.append(pa.nulls(rows, field.type))
+        elif isinstance(given, str) or not hasattr(given, "__len__"):
+            made.append(pa.repeat(pa.scalar(given, field.type), rows))
+        else:
+            made.append(pa.array(given).cast(field.type) if not isinstance(given, pa.Array) else given.cast(field.type))
+    return pa.table(made, schema.arrow(name))
+
+
+def outcomes(jobs: Iterator[Job]) -> Iterator[tuple[Pack, Outcome]]:
+    """Packs and what came of them."""
+    for i, some in enumerate(_parts(jobs, WIDTH)):
+        yield Pack(some), Outcome(f"{i:020x}", made_up(some, i), len(some))
+
+
+def committed(folder: Path) -> Row:
+    """Rows of all tables that a writer commits, from the first pack until all are on disk."""
+    sweep = _sweep(folder)
+    ready = list(outcomes(islice(sweep.jobs(), 20_000)))
+    store = Store(str(folder / "rows"))
+    store.create()
+    begin = time.perf_counter()
+    with Writer(store) as writer:
+        for pack, outcome in ready:
+            writer.put(pack, outcome)
+    seconds = time.perf_counter() - begin
+    rows = sum(table.num_rows for _, outcome in ready for table in outcome.tables.values())
+    files = sum(path.is_file() for path in (folder / "rows").rglob("*"))
+    note = f"{rows} rows of {len(ready)} packs in all tables, durable; {files} files at the end"
+    return Row("rows into the store", "rows a second", None, rows / seconds, None, None, None, 100_000, note)
+
+
+def plan(folder: Path) -> list[Row]:
+    """The command `plan` on a million jobs, of which nine in ten have results."""
+    sweep = _sweep(folder)
+    store = Store(str(folder / "million"))
+    store.create()
+    for part in _parts(outcomes(islice(sweep.jobs(), 900_000)), 1024):
+        store.commit([outcome for _, outcome in part])
+    command = [sys.executable, "-m", "lfombench.harness.cli", "plan", str(folder / "million.yaml"), "--json"]
+    begin = time.perf_counter()
+    told = subprocess.run([*command, "--out", str(folder / "million")], capture_output=True, text=True, check=True)
+    seconds = time.perf_counter() - begin
+    found = json.loads(told.stdout)
+    assert (found["jobs"], found["done"]) == (1_000_000, 900_000), found
+    gigabytes = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
+    note = f"{len(found['packs'])} packs; the command in a process of its own"
+    work = "plan of 1,000,000 jobs, 900,000 done"
+    return [
+        Row(work, "s", None, seconds, None, None, None, 30, note),
+        Row(f"{work}, peak of memory", "GB", None, gigabytes, None, None, None, 1.0, note),
+    ]
+
+
+def _parts(items: Iterable[T], size: int) -> Iterator[tuple[T, ...]]:
+    left = iter(items)
+    while part := tuple(islice(left, size)):
+        yield part
+
+
+def _sweep(folder: Path) -> object:
+    path = folder / "million.yaml"
+    path.write_text(MILLION)
+    return load(str(path))
+
+
+def rows() -> list[Row]:
+    with tempfile.TemporaryDirectory() as folder:
+        return [committed(Path(folder)), *plan(Path(folder))]
+
+
+if __name__ == "__main__":
+    for row in rows():
+        print(row)
