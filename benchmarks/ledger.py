@@ -100,7 +100,7 @@ def _table(name: str, columns: dict[str, object]) -> pa.Table:
 
 def outcomes(jobs: Iterator[Job]) -> Iterator[tuple[Pack, Outcome]]:
     """Packs and what came of them."""
-    for i, some in enumerate(_parts(jobs, WIDTH)):
+    for i, some in enumerate(parts(jobs, WIDTH)):
         yield Pack(some), Outcome(f"{i:020x}", made_up(some, i), len(some))
 
 
@@ -126,7 +126,7 @@ def plan(folder: Path) -> list[Row]:
     sweep = _sweep(folder)
     store = Store(str(folder / "million"))
     store.create()
-    for part in _parts(outcomes(islice(sweep.jobs(), 900_000)), 1024):
+    for part in parts(outcomes(islice(sweep.jobs(), 900_000)), 1024):
         store.commit([outcome for _, outcome in part])
     command = [sys.executable, "-m", "lfombench.harness.cli", "plan", str(folder / "million.yaml"), "--json"]
     begin = time.perf_counter()
@@ -143,7 +143,8 @@ def plan(folder: Path) -> list[Row]:
     ]
 
 
-def _parts(items: Iterable[T], size: int) -> Iterator[tuple[T, ...]]:
+def parts(items: Iterable[T], size: int) -> Iterator[tuple[T, ...]]:
+    """So many at a time."""
     left = iter(items)
     while part := tuple(islice(left, size)):
         yield part

@@ -20,6 +20,7 @@ from .workers import Executor
 
 PATIENCE = 10.0  # times a pack's expected time (the upper bound of 80 %) that it may take,
 LEAST = 60.0  # seconds, at least
+UNKNOWN = 600.0  # seconds, where nothing was measured on its device yet
 STRAGGLER = 2.0  # times the upper bound after which an idle worker starts a pack again,
 SOON = 10.0  # seconds, at least
 POLL = 0.5  # seconds between looks at whether to stop
@@ -139,7 +140,9 @@ class _Schedule:
     def _seconds(self, pack: Pack) -> float:
         if self.limits.deadline is not None:
             return self.limits.deadline
-        return max(LEAST, PATIENCE * pack.expected.high) if pack.expected else 10 * LEAST
+        if pack.expected and pack.expected.measured:
+            return max(LEAST, PATIENCE * pack.expected.high)
+        return UNKNOWN
 
     def _overdue(self) -> Iterator[tuple[int, Fault]]:
         now = time.monotonic()

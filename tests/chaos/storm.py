@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -61,9 +61,14 @@ class Storm:
 
     # ---- runs --------------------------------------------------------------------------------------------------------
 
-    def start(self, *options: str, limit: int | None = None, broken: str = "") -> subprocess.Popen[str]:
-        """The command. limit: bytes that a file may have; broken: what `broken/sitecustomize.py` does to it."""
+    def start(
+        self, *options: str, limit: int | None = None, broken: str = "", prefix: Sequence[str] = ()
+    ) -> subprocess.Popen[str]:
+        """The command. limit: bytes that a file may have; broken: what `broken/sitecustomize.py` does to it; prefix:
+        what it is run by.
+        """
         command = [
+            *prefix,
             sys.executable,
             "-m",
             "lfombench.harness.cli",
@@ -176,7 +181,7 @@ class Storm:
     def _strike(self, name: bytes, how: signal.Signals, ends: bool = False) -> None:
         process = self.start()
         self.wait(process, 15.0)
-        victims = [pid for pid in descendants(process.pid) if name in _cmdline(pid)]
+        victims = [pid for pid in descendants(process.pid) if name in cmdline(pid)]
         if victims:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.random.choice(victims), how)
@@ -216,9 +221,13 @@ class Storm:
         return [one.__name__ for one in chosen]
 
     def calm(self) -> pl.DataFrame:
-        """The same command, undisturbed; its results. All that must hold then is asserted."""
+        """The same command, undisturbed; its results."""
         self.said.append("--- calm")
         assert self.over(self.start()) == CODE, self.report()
+        return self.whole()
+
+    def whole(self) -> pl.DataFrame:
+        """The results; all that must hold of a store that is at rest is asserted."""
         results = table(str(self.out), "results").collect().sort("job", "test", "step")
         assert results["job"].n_unique() == DONE, self.report()
         keys = {"results": ["job", "test", "step"], "curves": ["job", "step"], "weights": ["job", "name"]}
@@ -254,7 +263,8 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
-def _cmdline(pid: int) -> bytes:
+def cmdline(pid: int) -> bytes:
+    """Of a process; empty where it is gone."""
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/cmdline").read_bytes()
     return b""

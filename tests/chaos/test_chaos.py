@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import random
 
-import polars as pl
 import pytest
 
 from .storm import Storm
@@ -16,12 +15,6 @@ from .storm import Storm
 SEED = int(os.environ.get("CHAOS_SEED", "0")) or random.SystemRandom().randrange(1 << 30)
 STORMS = int(os.environ.get("CHAOS_STORMS", "0"))
 TESTED = [(11, 0), (12, 0), (21, 2)]  # seed and workers of those that are always run
-
-
-@pytest.fixture(scope="session")
-def undisturbed(tmp_path_factory) -> pl.DataFrame:
-    """What a run without a storm gives."""
-    return Storm(tmp_path_factory.mktemp("calm"), 0, 0).calm()
 
 
 @pytest.mark.slow

@@ -25,11 +25,11 @@ TASK = LinearRegression(d=2, n=3)
 CPU = torch.device("cpu")
 
 
-def pack(seeds=range(8), seconds: float | None = None, solver=None, **options) -> Pack:
+def pack(seeds=range(8), seconds: float | None = None, measured: bool = True, solver=None, **options) -> Pack:
     solver = solver or ConjugateGradient(depth=1)
     protocol = replace(QUICK, **options)
     jobs = tuple(Job.of(task=TASK, solver=solver, protocol=protocol, seed=seed) for seed in seeds)
-    return Pack(jobs, expected=seconds and Cost(seconds, seconds / 2, 2 * seconds, 0.0, True))
+    return Pack(jobs, expected=seconds and Cost(seconds, seconds / 2, 2 * seconds, 0.0, measured))
 
 
 @dataclass
@@ -130,16 +130,19 @@ def test_a_worker_that_dies_once_costs_a_second_try_and_no_split(clock):
 
 
 def test_a_pack_that_hangs_is_cancelled_at_its_deadline(clock):
-    """By default ten times the upper bound of what it should take, at least a minute; or as asked."""
-    for expected, limits, seconds in (
-        (1.0, Limits(), 60.0),
-        (30.0, Limits(), 600.0),
-        (30.0, Limits(deadline=5.0), 5.0),
-        (None, Limits(), 600.0),
+    """By default ten times the upper bound of what it should take, at least a minute; ten where nothing was ever
+    measured; or as asked.
+    """
+    for expected, measured, limits, seconds in (
+        (1.0, True, Limits(), 60.0),
+        (40.0, True, Limits(), 800.0),
+        (1.0, False, Limits(), 600.0),
+        (30.0, True, Limits(deadline=5.0), 5.0),
+        (None, False, Limits(), 600.0),
     ):
         acted = Acted(lambda pack, n: [None] * 100_000 if n == 1 else [finish(pack)], clock, workers=1)
         begin = clock.now
-        found = list(outcomes([pack(seconds=expected)], acted, Paper(), limits))
+        found = list(outcomes([pack(seconds=expected, measured=measured)], acted, Paper(), limits))
         assert sum(outcome.jobs for _, outcome in found) == 8
         assert acted.killed == [0]
         assert acted.started[1][0] - begin == pytest.approx(seconds, abs=1.0)

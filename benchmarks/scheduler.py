@@ -1,0 +1,195 @@
+"""What the scheduler costs: jobs that sleep, against Ray Tune; jobs that do nothing; work that a dead driver repeats.
+
+Everything between a job and its rows on disk is the harness's own: Ray, workers, the ledger, MLflow where it is said.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from idle import Idle
+from ledger import parts
+from timing import Row
+
+from lfombench.analysis.results import table
+from lfombench.harness import PROTOCOLS, Job
+from lfombench.harness.desk import Desk, Finished, Silent
+from lfombench.harness.faults import EVERY
+from lfombench.harness.job import Case
+from lfombench.harness.pack import Pack
+from lfombench.harness.progress import Progress
+from lfombench.harness.schedule import Limits, outcomes
+from lfombench.harness.shelf import Shelf
+from lfombench.harness.store import Store
+from lfombench.harness.track import Tracker, default_uri
+from lfombench.harness.workers import OnRay
+from lfombench.harness.writer import Writer
+from lfombench.tasks import LinearRegression
+
+HERE = Path(__file__).parent
+CPUS = 16  # logical ones, whatever the machine has: sleeping takes none
+HALF = """\
+name: half
+protocol: {use: published, steps: 6000, batch: 256, test_prompts: 64}
+seeds: 4
+tasks: [linear_regression: {d: 5, n: 20}]
+solvers:
+  - "counted:Counted": {preconditioner: full, depth: {each: [1, 2, 3, 4]}}
+"""
+
+
+class Run:
+    """Jobs of one case through Ray into a store, as `lfombench run` does it with packs of a given width."""
+
+    def __init__(self, folder: Path, jobs: int, width: int, seconds: float = 0.0, mlflow: bool = False) -> None:
+        task, protocol = LinearRegression(d=2, n=3), replace(PROTOCOLS["published"], test_prompts=64)
+        case = Case(task=task, solver=Idle(depth=1, seconds=seconds), protocol=protocol)
+        self.packs = [Pack(part) for part in parts((Job(case, seed) for seed in range(jobs)), width)]
+        self.folder, self.jobs, self.mlflow = folder, jobs, mlflow
+
+    def go(self, executor: OnRay) -> None:
+        """All of them, until everything is written."""
+        store = Store(str(self.folder))
+        store.create()
+        shelf, progress = Shelf(store.place), Progress("idle")
+        tracker = Tracker(default_uri(str(self.folder)), "idle", None) if self.mlflow else None
+        finished = Finished(progress, shelf, Silent(), tracker)
+        self.memory = [private()]
+        with Writer(store) as writer:
+            for pack, outcome in outcomes(self.packs, executor, Desk(store, shelf), Limits(deadline=600.0)):
+                writer.put(pack, outcome)
+                finished.take(writer.done())
+                self.memory.append(private())
+        finished.take(writer.done())
+        if tracker:
+            tracker.close(store.rows, (job.id for pack in self.packs for job in pack.jobs))
+            assert tracker.error is None, tracker.error
+        assert progress.ran == self.jobs
+        assert store.done().keys() == {job.id for pack in self.packs for job in pack.jobs}
+
+
+def private() -> float:
+    """Megabytes of memory of this process alone: without Ray's object store, which is mapped into it."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("RssAnon")).split()[1]) / 1e3
+
+
+def noop(folder: Path, jobs: int = 100_000) -> list[Row]:
+    """Jobs that do nothing, in packs of 64."""
+    run, first = Run(folder / "noop", jobs, 64), Run(folder / "first", 640, 64)
+    executor = OnRay()
+    try:
+        first.go(executor_for(executor, first))
+        begin = time.perf_counter()
+        run.go(executor)
+        seconds = time.perf_counter() - begin
+    finally:
+        executor.close()
+    grown = max(run.memory) - run.memory[len(run.memory) // 10]
+    work = f"{jobs:,} no-op jobs through Ray, packs of 64"
+    cores = f"{executor.workers} workers and the driver on as many cores; every job is tested on 64 prompts"
+    files = sum(path.is_file() for path in (folder / "noop").rglob("*"))
+    return [
+        Row(f"{work}, committed", "jobs a second", None, jobs / seconds, None, None, None, 10_000, cores),
+        Row(f"{work}, growth of the driver", "MB", None, grown, None, None, None, 50, "after a tenth of them"),
+        Row(f"{work}, files at the end", "files", None, files, None, None, None, 100, "Tune: four a trial"),
+    ]
+
+
+def executor_for(executor: OnRay, run: Run) -> OnRay:
+    """With its workers up."""
+    executor.fit(run.packs)
+    while len(executor.free) < min(executor.workers, len(run.packs)):
+        executor.poll(0.1)
+    return executor
+
+
+def sleeping(folder: Path, jobs: int = 1600) -> Row:
+    """Jobs of one second on 16 logical CPUs, MLflow and all, from before Ray starts until all is written."""
+    begin = time.perf_counter()
+    run = Run(folder / "sleep", jobs, 4, 1.0, mlflow=True)
+    executor = OnRay(workers=CPUS)
+    try:
+        run.go(executor)
+    finally:
+        executor.close()
+    ours = time.perf_counter() - begin
+    theirs = _tune(folder, jobs)
+    least = jobs / CPUS
+    note = f"least possible {least:.0f} s; over it: Tune {theirs - least:.0f} s, ours {ours - least:.0f} s"
+    name = f"{jobs} jobs of 1 s (sleep), {CPUS} logical CPUs, all logging, against Ray Tune"
+    return Row(name, "s", theirs, ours, theirs / ours, None, None, 1.016 * least, note)
+
+
+def _tune(folder: Path, jobs: int) -> float:
+    import ray
+    from ray import tune
+
+    begin = time.perf_counter()
+    ray.init("local", num_cpus=CPUS, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    options = tune.RunConfig(storage_path=str(folder), name="tune", verbose=0)
+
+    def trial(config: dict[str, int]) -> None:
+        time.sleep(1.0)
+        tune.report({"mse": 0.0})
+
+    found = tune.Tuner(trial, param_space={"seed": tune.grid_search([*range(jobs)])}, run_config=options).fit()
+    seconds = time.perf_counter() - begin
+    assert len(found) == jobs
+    assert not found.errors, found.errors
+    ray.shutdown()
+    return seconds
+
+
+def killed(folder: Path) -> Row:
+    """kill -9 of the driver at half, and the same command again: training steps that were done twice."""
+    (folder / "half.yaml").write_text(HALF)
+
+    def start(out: str) -> subprocess.Popen[bytes]:
+        environment = os.environ | {"COUNTED": str(folder / out), "PYTHONPATH": str(HERE)}
+        command = [sys.executable, "-m", "lfombench.harness.cli", "run", str(folder / "half.yaml"), "--mlflow", "off"]
+        command += ["--out", str(folder / f"{out}.store")]
+        return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, start_new_session=True)
+
+    begin = time.perf_counter()
+    assert start("calm").wait() == 0
+    calm = time.perf_counter() - begin
+    total = counted(folder / "calm")
+    first = start("killed")
+    while counted(folder / "killed") < total / 2:
+        time.sleep(0.05)
+    os.killpg(first.pid, signal.SIGKILL)
+    first.wait()
+    assert start("killed").wait() == 0
+    extra = counted(folder / "killed") - total
+    seconds = extra / total * calm
+    boards = [
+        table(str(folder / f"{out}.store"), "results").collect().sort("job", "step") for out in ("calm", "killed")
+    ]
+    assert boards[0].equals(boards[1])
+    note = f"{extra} of {total} steps of packs, in a run of {calm:.0f} s; the results are equal to the bit"
+    work = "work done twice after kill -9 of the driver at half"
+    return Row(work, "s a worker", None, seconds, None, None, None, EVERY, note)
+
+
+def counted(path: Path) -> int:
+    """Lines that workers have written."""
+    return path.stat().st_size if path.exists() else 0
+
+
+def rows() -> list[Row]:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        return [*noop(folder), sleeping(folder), killed(folder)]
+
+
+if __name__ == "__main__":
+    for row in rows():
+        print(row)

@@ -1,0 +1,53 @@
+"""A node dies, or the link to it is cut, in the middle of a sweep: the board is the same, and the run goes on."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from .nodes import SOON, Cluster, Linked, permitted
+from .storm import CODE, Storm, cmdline, descendants
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.xdist_group("ray")]
+
+
+def working(node: int) -> bool:
+    """Whether a worker among the descendants of a node's process runs a pack."""
+    return any(b"ray::_Worker.run" in cmdline(pid) for pid in descendants(node))
+
+
+@pytest.fixture
+def storm(tmp_path, monkeypatch) -> Storm:
+    """A sweep, whose solver's module the nodes find too."""
+    made = Storm(tmp_path / "storm", 0, 2)
+    for name, value in (
+        SOON | {"PYTHONPATH": str(made.folder), "HAUNTED": str(made.folder / "ghosts"), "RAY_AUTH_MODE": "disabled"}
+    ).items():
+        monkeypatch.setenv(name, value)
+    return made
+
+
+def survives(storm: Storm, cluster: Cluster, strike) -> None:
+    """Strike when both nodes work; the run ends by itself, and its store is whole."""
+    process = storm.start("--address", cluster.address, prefix=cluster.inside(0))
+    deadline = time.monotonic() + 120
+    while not all(working(node.process.pid) for node in cluster.nodes) and time.monotonic() < deadline:
+        assert process.poll() is None, storm.over(process)
+        time.sleep(0.05)
+    assert all(working(node.process.pid) for node in cluster.nodes), "a node had nothing to do"
+    strike()
+    assert storm.over(process, 300) == CODE, storm.report()
+
+
+def test_a_dead_node_changes_nothing(undisturbed, storm, tmp_path):
+    with Cluster(tmp_path) as cluster:
+        survives(storm, cluster, cluster.nodes[1].kill)
+    assert storm.whole().equals(undisturbed), storm.report()
+
+
+@pytest.mark.skipif(not permitted(), reason="network namespaces cannot be made here: needs root and iproute2")
+def test_a_cut_link_changes_nothing(undisturbed, storm, tmp_path):
+    with Linked(tmp_path) as cluster:
+        survives(storm, cluster, cluster.cut)
+    assert storm.whole().equals(undisturbed), storm.report()
