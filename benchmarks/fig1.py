@@ -28,7 +28,7 @@ from naive import NaiveMemformer, ensemble, prompts, train
 from timing import Row, timed
 
 from lfombench.harness import Job, load
-from lfombench.harness.job import name_of
+from lfombench.harness.names import name_of
 
 SWEEP = Path(__file__).parent / "fig1.yaml"
 ENSEMBLE = 16  # models: faster by half than all seeds and learning rates at once, which leave the cache

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lfombench.solvers import TokenModel
+from lfombench.tasks import Examples, Law, Random, Task
 
 ASKED = 2  # prompts on which the harness looks at what a solver gives, before it is tested
 
@@ -28,3 +29,15 @@ class Idle(TokenModel):
             time.sleep(float(torch.as_tensor(self.seconds).sum()))
         for _ in range(self.depth + 1):
             yield torch.zeros(Z.shape[:-3] + Z.shape[-1:], dtype=Z.dtype)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Blank(Task):
+    """Prompts of nothing but zeros: one draw says how many jobs there are."""
+
+    def examples(self, random: Random, frame: Tensor | None, prompts: int) -> Examples:
+        """All at once."""
+        zero = torch.zeros_like(random.normal(1, prompts))
+        one = torch.ones_like(zero[:, :1, :1])[..., None]
+        X = zero.unsqueeze(2).expand(-1, self.d, self.n, -1)
+        return Examples(X, X[:, 0], X[:, :, 0], Law(root=one, dual=one), X[:, :, 0])

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from .job import Job, digest
+from .job import Job
+from .names import digest
 from .pack import Pack
 from .todo import Entry
 

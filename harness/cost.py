@@ -14,8 +14,9 @@ from statistics import median
 from typing import Any
 
 from .fitted import batches
-from .job import Job, digest
+from .job import Job
 from .lower import STRAIGHT
+from .names import digest
 from .pack import Cost, Pack
 from .program import PAYS
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from lfombench.solvers import Method, Oracle, Solver, TokenModel
 from lfombench.tasks import Prompts, Random, Task
 
-from .job import shape_of
+from .names import shape_of
 from .pack import Drawing, Pack, floats, having, prompts
 from .profile import span
 from .program import program

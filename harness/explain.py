@@ -8,8 +8,10 @@ from typing import Any
 import pyarrow.compute as pc
 
 from . import fingerprint
+from .build import build
 from .errors import UserError
-from .job import Case, build, find, label
+from .job import Case
+from .names import find, label
 from .protocol import Protocol
 from .store import Store
 

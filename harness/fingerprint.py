@@ -15,11 +15,12 @@ from pathlib import Path
 
 from lfombench.tasks import Task
 
-from .job import Case, digest
+from .job import Case
+from .names import digest
 
 PACKAGE = "lfombench"
 ENGINE = ("harness.engine", "harness.losses", "harness.portrait")
-ASIDE = {f"{PACKAGE}.harness.{name}" for name in ("job", "schema", "errors", "profile")}  # no numbers
+ASIDE = {f"{PACKAGE}.harness.{name}" for name in ("job", "names", "build", "schema", "errors", "profile")}  # no numbers
 PRELUDE = "prelude.h"  # what compiled steps stand on
 
 

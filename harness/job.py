@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
-import importlib
-import inspect
 import json
-import math
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 from itertools import product
-from typing import Any, TypeVar
-from weakref import WeakValueDictionary
+from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from lfombench.solvers import Solver
+from lfombench.tasks import Task
 
-from lfombench.solvers import SOLVERS, Method, Solver, TokenModel
-from lfombench.tasks import TASKS, Task
-
+from .build import build, built
 from .errors import SpecError, nearest
-from .protocol import OWN, PROTOCOLS, Protocol
-
-T = TypeVar("T")
-FAMILIES = ("classical", "learned", "bound", "control")
-DIGEST = 10  # bytes
+from .names import DIGEST, FAMILIES, label, plain, shape_of, spec_of
+from .protocol import OWN, Protocol
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -41,7 +32,7 @@ class Case:
     def __post_init__(self) -> None:
         for name in ("task", "solver", "protocol"):
             part = getattr(self, name)
-            if _BUILT.get(id(part)) is not part:
+            if not built(part):
                 object.__setattr__(self, name, build(type(part), plain(part)))
         self.task.check()
         self.protocol.check()
@@ -214,168 +205,3 @@ def lacking(solver: Solver, task: Task, protocol: Protocol) -> None:
 def tunable(solver: Solver) -> list[str]:
     """Its float fields."""
     return [f.name for f in fields(solver) if isinstance(getattr(solver, f.name), float)]
-
-
-def digest(spec: Any) -> str:
-    """A short hash of anything that is JSON."""
-    return hashlib.blake2b(json.dumps(spec, sort_keys=True).encode(), digest_size=DIGEST).hexdigest()
-
-
-def spec_of(part: Any) -> dict[str, Any]:
-    """A task or solver as JSON."""
-    return {name_of(part): plain(part)}
-
-
-def plain(part: Any) -> dict[str, Any]:
-    """Its fields as plain values. `asdict` does the same, and copies every number on the way: twice the time."""
-    return {f.name: _plain(getattr(part, f.name)) for f in fields(part)}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, tuple | list):
-        return tuple(map(_plain, value))
-    return plain(value) if is_dataclass(value) else value
-
-
-def shape_of(part: Any) -> Any:
-    """A part's structure: its class and fields, with floats reduced to their presence or number."""
-
-    def reduce(value: Any) -> Any:
-        if isinstance(value, float):
-            return "float"
-        if isinstance(value, tuple) and value and all(isinstance(v, float) for v in value):
-            return f"{len(value)} floats"
-        return value
-
-    return [
-        name_of(part),
-        {f.name: reduce(getattr(part, f.name)) for f in fields(part) if f.name not in ("use", "data_seed")},
-    ]
-
-
-# ---- names ----------------------------------------------------------------------------------------------------------
-
-
-def find(kind: str, name: str) -> type[Any]:
-    """The class of a task or solver: its name in the table, or `package.module:Class`."""
-    table: Mapping[str, type[Any]] = TASKS if kind == "task" else SOLVERS
-    if name in table:
-        return table[name]
-    if ":" not in name:
-        raise SpecError(f"unknown {kind} {name!r}; {nearest(name, table)}; your own: package.module:Class")
-    module, _, attribute = name.partition(":")
-    try:
-        found = getattr(importlib.import_module(module), attribute)
-    except (Exception, SystemExit) as error:
-        raise SpecError(f"{kind} {name!r} cannot be imported: {type(error).__name__}: {error}") from error
-    base: Any = Task if kind == "task" else Solver
-    if not (isinstance(found, type) and issubclass(found, base)):
-        bases = (Task,) if kind == "task" else (Method, TokenModel)
-        wanted = " or ".join(f"lfombench.{kind}s.{b.__name__}" for b in bases)
-        raise SpecError(f"{name!r} is not a {kind}: it must be a subclass of {wanted}")
-    if "__dataclass_params__" not in vars(found):
-        raise SpecError(f"{kind} {name!r} needs @dataclass(frozen=True, kw_only=True) above its class")
-    if inspect.isabstract(found):
-        raise SpecError(f"{kind} {name!r} lacks {', '.join(sorted(vars(found)['__abstractmethods__']))}")
-    if base is Solver and not hasattr(found, "family"):
-        raise SpecError(f"solver {name!r} lacks family, one of {', '.join(FAMILIES)}")
-    return found
-
-
-def name_of(part: Any) -> str:
-    """The inverse of `find`."""
-    for table in (TASKS, SOLVERS):
-        for name, known in table.items():
-            if type(part) is known:
-                return name
-    return "protocol" if isinstance(part, Protocol) else f"{type(part).__module__}:{type(part).__qualname__}"
-
-
-def label(part: Any) -> str:
-    """Name and non-default fields, depth apart: `memformer(memory=cgd, preconditioner=full)`."""
-    if isinstance(part, Protocol):
-        base = plain(PROTOCOLS[part.use])
-        name, shown = part.use, {k: v for k, v in plain(part).items() if v != base[k]}
-    else:
-        name = name_of(part)
-        shown = {f.name: getattr(part, f.name) for f in fields(part) if f.name != "depth"}
-        shown = {
-            f.name: shown[f.name]
-            for f in fields(part)
-            if f.name in shown and (f.default is MISSING or shown[f.name] != f.default)
-        }
-    return f"{name}({', '.join(f'{k}={_show(v)}' for k, v in shown.items())})" if shown else name
-
-
-def _show(value: Any) -> str:
-    if isinstance(value, tuple | list):
-        return "[" + ", ".join(map(_show, value)) + "]"
-    return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
-
-
-# ---- validation -----------------------------------------------------------------------------------------------------
-
-
-class FieldError(SpecError):
-    """A field that does not fit; `path` leads to it from the part's top."""
-
-    def __init__(self, message: str, path: tuple[str | int, ...] = ()) -> None:
-        super().__init__(message)
-        self.path = path
-
-
-_BUILT: WeakValueDictionary[int, Any] = WeakValueDictionary()  # what needs no second look
-
-
-def build(cls: type[T], values: Mapping[str, Any]) -> T:
-    """An instance of a frozen dataclass from plain values: strict types, no unknown keys."""
-    known = {f.name for f in fields(cls)}  # type: ignore[arg-type]
-    for key in values:
-        if key not in known:
-            raise FieldError(f"unknown key {key!r}; {nearest(str(key), known)}", (key,))
-    for key, value in values.items():
-        for number in value if isinstance(value, list | tuple) else [value]:
-            if isinstance(number, float) and not math.isfinite(number):
-                raise FieldError(f"{key}: got {number}, must be finite", (key,))
-    try:
-        part: T = _adapter(cls).validate_json(json.dumps(values), strict=True)  # type: ignore[arg-type]  # classes hash
-        with contextlib.suppress(TypeError):  # a class with slots
-            _BUILT[id(part)] = part
-        return part
-    except ValidationError as errors:
-        [error, *others] = errors.errors()
-        alike = [other for other in others if other["loc"][:1] == error["loc"][:1]]
-        if alike and len(error["loc"]) > 1 and isinstance(error["loc"][1], str):  # one of several types
-            raise FieldError(_explain_choice([error, *alike]), (error["loc"][0],)) from None
-        raise FieldError(_explain(error), tuple(error["loc"])) from None
-
-
-@functools.cache
-def _adapter(cls: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(cls)
-
-
-def _explain_choice(errors: list[Any]) -> str:
-    """A value that fits none of the types a field may have."""
-    given, [field, *_] = errors[0]["input"], errors[0]["loc"]
-    wanted, words = [], []
-    for error in errors:
-        if error["type"] == "literal_error":
-            words += error["ctx"]["expected"].replace(" or ", ", ").replace("'", "").split(", ")
-        elif len(error["loc"]) == 2:
-            wanted.append(error["msg"].removeprefix("Input should be ").replace("a valid array", "a list"))
-    must = " or ".join(dict.fromkeys(wanted))
-    return f"{field}: got {json.dumps(given)}, must be {must}; or {nearest(str(given), words)}"
-
-
-def _explain(error: Any) -> str:
-    field = ".".join(map(str, error["loc"]))
-    if error["type"] in ("missing", "missing_keyword_only_argument"):
-        return f"{field} is missing"
-    given, wanted = json.dumps(error["input"]), error["msg"].removeprefix("Input ").replace("should be", "must be")
-    wanted = wanted.replace("a valid array", "a list, such as [0.1]")
-    if error["type"] == "literal_error":
-        allowed = error["ctx"]["expected"].replace(" or ", ", ").replace("'", "").split(", ")
-        return f"{field}: got {given}; {nearest(str(error['input']), allowed)}"
-    grid = "; for a grid write {each: [...]}" if isinstance(error["input"], list) else ""
-    return f"{field}: got {given}, {wanted}{grid}"

@@ -15,7 +15,7 @@ import click
 from lfombench.solvers import Solver
 from lfombench.tasks import Task
 
-from .job import label, plain
+from .names import label, plain
 from .protocol import PROTOCOLS, Protocol
 
 LIMITS = (("ge", ">="), ("gt", ">"), ("le", "<="), ("lt", "<"))

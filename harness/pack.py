@@ -14,7 +14,8 @@ from torch import Tensor
 from lfombench.tasks import Prompts, Random, Task
 
 from .checkpoint import Checkpoint
-from .job import Job, digest, spec_of
+from .job import Job
+from .names import digest, spec_of
 from .protocol import Protocol
 from .step import under
 from .streams import Streams, keys

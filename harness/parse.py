@@ -27,9 +27,10 @@ from typing import Any
 from lfombench.solvers import Solver
 from lfombench.tasks import CATALOG, Task
 
+from .build import FieldError, build
 from .document import Document, Keys, read
 from .errors import SpecError, nearest
-from .job import FieldError, build, find, plain
+from .names import find, plain
 from .protocol import PROTOCOLS, Protocol
 from .sweep import Sweep, check_name, possible, title
 

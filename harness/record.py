@@ -25,8 +25,9 @@ from . import engine, schema
 from .checkpoint import Stage
 from .cost import prior, structure
 from .fingerprint import code, code_modules
-from .job import Job, label
+from .job import Job
 from .losses import losses_of, overflow
+from .names import label
 from .pack import Pack
 from .portrait import portrait
 from .probe import parts

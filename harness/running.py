@@ -134,7 +134,7 @@ def plan(sweep: str, out: str, workers: int | None, stale: str, as_json: bool) -
     """Show what SWEEP would run and why: its jobs, as packs, what is done already, and how long the rest takes."""
     from rich.table import Table
 
-    from .job import label
+    from .names import label
     from .parse import load
     from .planned import make_plan
     from .show import console, expected, state

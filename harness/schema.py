@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -112,6 +113,7 @@ WEIGHTS = (
 TABLES = {"results": RESULTS, "jobs": JOBS, "curves": CURVES, "weights": WEIGHTS}
 
 
+@functools.cache
 def arrow(table: str) -> pa.Schema:
     """A table's Arrow schema, each column with its meaning."""
     return pa.schema([pa.field(c.name, c.type, metadata={"meaning": c.meaning}) for c in TABLES[table]])

@@ -12,8 +12,10 @@ from typing import Any
 from lfombench.solvers import Solver
 from lfombench.tasks import Task
 
+from .build import build
 from .errors import SpecError, nearest
-from .job import Case, Job, build, label, plain, tunable
+from .job import Case, Job, tunable
+from .names import label, plain
 from .protocol import OWN, PROTOCOLS, Protocol
 
 KINDS: dict[str, type[Any]] = {"tasks": Task, "solvers": Solver, "protocols": Protocol, "tests": Task}

@@ -8,7 +8,8 @@ from typing import NamedTuple
 from lfombench.tasks import Task
 
 from . import fingerprint
-from .job import Case, Job, label
+from .job import Case, Job
+from .names import label
 
 Record = frozenset[tuple[str, str]]  # what a store has of a job: tests with results, and the code that gave them
 Done = Mapping[str, Record]  # by job id

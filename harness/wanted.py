@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from . import schema
-from .job import digest, label
+from .names import digest, label
 from .store import Store
 from .sweep import Sweep
 

@@ -18,7 +18,7 @@ from lfombench.analysis.report import render
 from lfombench.analysis.results import NoStore, Tables, sweeps, table
 from lfombench.analysis.statistics import mean_interval
 from lfombench.harness import load, schema
-from lfombench.harness.job import label
+from lfombench.harness.names import label
 from lfombench.harness.store import Store
 
 

@@ -12,7 +12,8 @@ import pytest
 from lfombench.analysis.board import boards
 from lfombench.analysis.results import Tables, sweeps, table
 from lfombench.harness import PROTOCOLS, Sweep, fingerprint, run
-from lfombench.harness.job import Case, find
+from lfombench.harness.job import Case
+from lfombench.harness.names import find
 from lfombench.harness.planned import make_plan
 from lfombench.harness.store import Store
 from lfombench.solvers import ConjugateGradient, GdPlusPlus, LinearTransformer, Memformer

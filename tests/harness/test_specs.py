@@ -13,7 +13,7 @@ from lfombench.harness import PROTOCOLS, Job, Sweep, load
 from lfombench.harness.cost import History, prior, structure
 from lfombench.harness.errors import SpecError
 from lfombench.harness.fingerprint import code
-from lfombench.harness.job import label
+from lfombench.harness.names import label
 from lfombench.harness.pack import Cost, Pack
 from lfombench.harness.plan import estimate, packs
 from lfombench.harness.todo import Todo, pending

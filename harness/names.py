@@ -1,0 +1,114 @@
+"""What tasks, solvers and protocols are called, and their fields as plain values."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import inspect
+import json
+from collections.abc import Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from typing import Any
+
+from lfombench.solvers import SOLVERS, Method, Solver, TokenModel
+from lfombench.tasks import TASKS, Task
+
+from .errors import SpecError, nearest
+from .protocol import PROTOCOLS, Protocol
+
+FAMILIES = ("classical", "learned", "bound", "control")
+DIGEST = 10  # bytes
+
+
+def find(kind: str, name: str) -> type[Any]:
+    """The class of a task or solver: its name in the table, or `package.module:Class`."""
+    table: Mapping[str, type[Any]] = TASKS if kind == "task" else SOLVERS
+    if name in table:
+        return table[name]
+    if ":" not in name:
+        raise SpecError(f"unknown {kind} {name!r}; {nearest(name, table)}; your own: package.module:Class")
+    module, _, attribute = name.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (Exception, SystemExit) as error:
+        raise SpecError(f"{kind} {name!r} cannot be imported: {type(error).__name__}: {error}") from error
+    base: Any = Task if kind == "task" else Solver
+    if not (isinstance(found, type) and issubclass(found, base)):
+        bases = (Task,) if kind == "task" else (Method, TokenModel)
+        wanted = " or ".join(f"lfombench.{kind}s.{b.__name__}" for b in bases)
+        raise SpecError(f"{name!r} is not a {kind}: it must be a subclass of {wanted}")
+    if "__dataclass_params__" not in vars(found):
+        raise SpecError(f"{kind} {name!r} needs @dataclass(frozen=True, kw_only=True) above its class")
+    if inspect.isabstract(found):
+        raise SpecError(f"{kind} {name!r} lacks {', '.join(sorted(vars(found)['__abstractmethods__']))}")
+    if base is Solver and not hasattr(found, "family"):
+        raise SpecError(f"solver {name!r} lacks family, one of {', '.join(FAMILIES)}")
+    return found
+
+
+def name_of(part: Any) -> str:
+    """The inverse of `find`."""
+    for table in (TASKS, SOLVERS):
+        for name, known in table.items():
+            if type(part) is known:
+                return name
+    return "protocol" if isinstance(part, Protocol) else f"{type(part).__module__}:{type(part).__qualname__}"
+
+
+def label(part: Any) -> str:
+    """Name and non-default fields, depth apart: `memformer(memory=cgd, preconditioner=full)`."""
+    if isinstance(part, Protocol):
+        base = plain(PROTOCOLS[part.use])
+        name, shown = part.use, {k: v for k, v in plain(part).items() if v != base[k]}
+    else:
+        name = name_of(part)
+        shown = {f.name: getattr(part, f.name) for f in fields(part) if f.name != "depth"}
+        shown = {
+            f.name: shown[f.name]
+            for f in fields(part)
+            if f.name in shown and (f.default is MISSING or shown[f.name] != f.default)
+        }
+    return f"{name}({', '.join(f'{k}={_show(v)}' for k, v in shown.items())})" if shown else name
+
+
+def _show(value: Any) -> str:
+    if isinstance(value, tuple | list):
+        return "[" + ", ".join(map(_show, value)) + "]"
+    return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
+
+
+def digest(spec: Any) -> str:
+    """A short hash of anything that is JSON."""
+    return hashlib.blake2b(json.dumps(spec, sort_keys=True).encode(), digest_size=DIGEST).hexdigest()
+
+
+def spec_of(part: Any) -> dict[str, Any]:
+    """A task or solver as JSON."""
+    return {name_of(part): plain(part)}
+
+
+def plain(part: Any) -> dict[str, Any]:
+    """Its fields as plain values. `asdict` does the same, and copies every number on the way: twice the time."""
+    return {f.name: _plain(getattr(part, f.name)) for f in fields(part)}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple | list):
+        return tuple(map(_plain, value))
+    return plain(value) if is_dataclass(value) else value
+
+
+def shape_of(part: Any) -> Any:
+    """A part's structure: its class and fields, with floats reduced to their presence or number."""
+
+    def reduce(value: Any) -> Any:
+        if isinstance(value, float):
+            return "float"
+        if isinstance(value, tuple) and value and all(isinstance(v, float) for v in value):
+            return f"{len(value)} floats"
+        return value
+
+    return [
+        name_of(part),
+        {f.name: reduce(getattr(part, f.name)) for f in fields(part) if f.name not in ("use", "data_seed")},
+    ]
