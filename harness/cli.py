@@ -12,6 +12,7 @@ from .keeping import merge, prune, why
 from .reading import board, query, report, status, ui
 from .remote import logs, stop, submit
 from .running import plan, protocols, run, solvers, sweeps, tasks
+from .signals import deaf
 
 
 class Commands(click.Group):
@@ -48,34 +49,42 @@ for command in ALL:
 
 def main() -> None:
     """The console script."""
+    code = _ended()
+    deaf()
+    sys.exit(code)
+
+
+def _ended() -> int | str | None:
+    """Run a command, and say what it ends with."""
     debug = "--debug" in sys.argv[1:]
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     sys.path.insert(0, "")  # tasks and solvers named package.module:Class may lie in the current folder
     try:
-        sys.exit(cli.main(arguments, prog_name="lfombench", standalone_mode=False) or 0)
+        return cli.main(arguments, prog_name="lfombench", standalone_mode=False) or 0
+    except SystemExit as end:
+        return end.code
     except click.ClickException as error:
         error.show()
-        sys.exit(2)
+        return 2
     except (click.Abort, KeyboardInterrupt):
+        deaf()
         click.echo("stopped; what was committed is safe, and the same command goes on from there", err=True)
         exec("")  # an interrupt that crossed an exec, as torch's tracing does, would make CPython die of it at the end
-        sys.exit(3)
+        return 3
     except UserError as error:
         if debug:
             traceback.print_exc()
         click.echo(f"Error: {error}", err=True)
-        sys.exit(error.exit_code)
+        return error.exit_code
     except Exception as error:
         if debug:
             raise
         if type(error).__module__.partition(".")[0] in ("pyarrow", "polars"):
             click.echo(f"Error: a file of the store cannot be read: {error}\nDelete it and run again", err=True)
-            sys.exit(1)
-        click.echo(
-            f"Error: {type(error).__name__}: {error}\nThis looks like a fault of lfombench; --debug shows where.",
-            err=True,
-        )
-        sys.exit(1)
+        else:
+            says = f"Error: {type(error).__name__}: {error}\nThis looks like a fault of lfombench; --debug shows where."
+            click.echo(says, err=True)
+        return 1
 
 
 if __name__ == "__main__":

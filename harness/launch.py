@@ -25,7 +25,7 @@ from .share import Shares
 from .shelf import Shelf
 from .store import Store
 from .sweep import Sweep
-from .wanted import want
+from .wanted import skip, want
 from .workers import Executor, InProcess, OnRay, lanes
 from .writer import Writer
 
@@ -94,6 +94,7 @@ def run(
             for name in tidy.repair(store):
                 log.warning("%s is damaged: its jobs run again", name)
         shares.enter(stop, log.warning)
+        skip(store, sweep)
         shelf, failed = Shelf(store.place), set[str]()
 
         def planned() -> Plan:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 _listening: list[signal.Signals] = []
@@ -14,6 +16,27 @@ def listen(*signals: signal.Signals) -> None:
     _listening[:] = signals
     for one in signals:
         signal.signal(one, _interrupt)
+
+
+def deaf() -> None:
+    """From now on they do nothing: the command has ended, and Python would die of one on its way out."""
+    for one in _listening:
+        signal.signal(one, signal.SIG_IGN)
+
+
+@contextlib.contextmanager
+def guarded() -> Iterator[None]:
+    """Around what sets handlers of its own, as Ray does: they are put back, and what one ends is interrupted."""
+    before = {one: signal.getsignal(one) for one in _listening}
+    try:
+        yield
+    except SystemExit:
+        if before:
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
 
 
 class Draining:

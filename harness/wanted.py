@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,20 +17,30 @@ from .sweep import Sweep
 
 def want(store: Store, sweep: Sweep) -> None:
     """Record a sweep, and each sweep that is a part of it."""
-    wanted = _wanted(sweep)
-    store.write(f"sweeps/{sweep.name}.json", json.dumps(wanted, indent=1))
+    for part in _parts(sweep):
+        store.write(f"sweeps/{part.name}.json", json.dumps(_wanted(part), indent=1))
+
+
+def skip(store: Store, sweep: Sweep) -> None:
+    """Record the combinations that a sweep and its parts leave out, each as a row of the jobs table."""
+    found = {digest(row): row for part in _parts(sweep) for row in _wanted(part)["skipped"]}
+    known = set(store.rows("jobs", set(found))["job"].to_pylist()) if found else set()
     rows = [
-        {name: row[name] for name in ("task", "solver", "protocol", "reason")}
-        | {"job": digest(row), "status": "skipped", "depth": row["depth"], "finished": datetime.now(UTC)}
-        for row in wanted["skipped"]
+        {name: row[name] for name in ("task", "solver", "protocol", "depth", "reason")}
+        | {"job": job, "status": "skipped", "finished": datetime.now(UTC)}
+        for job, row in found.items()
+        if job not in known
     ]
-    known = set(store.rows("jobs", {row["job"] for row in rows})["job"].to_pylist()) if rows else set()
-    rows = [row for row in rows if row["job"] not in known]
     if rows:
         store.add({"jobs": pa.Table.from_pylist(rows, schema=schema.arrow("jobs"))})
+
+
+def _parts(sweep: Sweep) -> Iterator[Sweep]:
+    """It, and what it consists of."""
+    yield sweep
     for part in sweep.parts:
         if part.name != sweep.name:
-            want(store, part)
+            yield from _parts(part)
 
 
 def _wanted(sweep: Sweep) -> dict[str, Any]:

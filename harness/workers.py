@@ -18,6 +18,7 @@ from .checkpoint import Checkpoint
 from .errors import UserError
 from .faults import Event, Fault, attempt
 from .pack import Pack
+from .signals import guarded
 
 ABREAST = 4  # packs on one GPU at most
 BUSY = 1 << 20  # numbers in a vector of a step (members x prompts x d) from which one pack keeps a GPU busy
@@ -104,21 +105,19 @@ class OnRay:
         import ray
 
         self.ray = ray
-        quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+        options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+        where = "on this machine" if address is None else f"at --address {address}"
         if address is None:
-            ray.init(
-                address="local",
-                include_dashboard=False,
-                num_cpus=workers or cores(),
-                object_store_memory=256 << 20,
-                **quiet,
-            )
+            here = {"include_dashboard": False, "num_cpus": workers or cores(), "object_store_memory": 256 << 20}
+            options |= {"address": "local"} | here
         else:
             reachable(address)
-            try:
-                ray.init(address=address, **quiet)
-            except (ConnectionError, RuntimeError, TimeoutError, ValueError) as error:
-                raise UserError(f"--address {address}: cannot join the Ray cluster there: {error}") from error
+            options["address"] = address
+        try:
+            with guarded():
+                ray.init(**options)
+        except (ConnectionError, RuntimeError, TimeoutError, ValueError) as error:
+            raise UserError(f"Ray cannot be started or joined {where}: {error}") from error
         resources = ray.cluster_resources()
         self.gpus, self.cpus = int(resources.get("GPU", 0)), max(1, int(resources.get("CPU", 1)))
         self.asked = workers

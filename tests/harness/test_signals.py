@@ -49,3 +49,33 @@ def test_the_first_is_noted_and_the_second_interrupts(second, says):
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert done.stdout.split("\n")[:4] == ["interrupted", "False", "True", says], done.stderr
     assert done.stderr.splitlines()[:1] == ["stopping"]
+
+
+GUARDED = """
+import os, signal, sys
+from lfombench.harness.signals import deaf, guarded, listen
+
+listen(signal.SIGTERM)
+try:
+    with guarded():
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(number))
+        {inside}
+    print("went on")
+    os.kill(os.getpid(), signal.SIGTERM)
+except KeyboardInterrupt:
+    print("interrupted")
+deaf()
+os.kill(os.getpid(), signal.SIGTERM)
+print("deaf")
+"""
+
+
+@pytest.mark.parametrize(
+    ("inside", "says"),
+    [("pass", ["went on", "interrupted", "deaf"]), ("os.kill(os.getpid(), 15)", ["interrupted", "deaf"])],
+)
+def test_handlers_that_others_set_are_put_back_and_what_they_end_is_interrupted(inside, says):
+    program = GUARDED.replace("{inside}", inside)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.stdout.splitlines() == says, done.stderr
+    assert done.returncode == 0
