@@ -14,7 +14,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from idle import Idle
+from idle import Blank, Idle
 from ledger import parts
 from timing import Row
 
@@ -31,7 +31,6 @@ from lfombench.harness.store import Store
 from lfombench.harness.track import Tracker, default_uri
 from lfombench.harness.workers import OnRay
 from lfombench.harness.writer import Writer
-from lfombench.tasks import LinearRegression
 
 HERE = Path(__file__).parent
 CPUS = 16  # logical ones, whatever the machine has: sleeping takes none
@@ -49,7 +48,7 @@ class Run:
     """Jobs of one case through Ray into a store, as `lfombench run` does it with packs of a given width."""
 
     def __init__(self, folder: Path, jobs: int, width: int, seconds: float = 0.0, mlflow: bool = False) -> None:
-        task, protocol = LinearRegression(d=2, n=3), replace(PROTOCOLS["published"], test_prompts=64)
+        task, protocol = Blank(d=1, n=2), replace(PROTOCOLS["published"], test_prompts=64)
         case = Case(task=task, solver=Idle(depth=1, seconds=seconds), protocol=protocol)
         self.packs = [Pack(part) for part in parts((Job(case, seed) for seed in range(jobs)), width)]
         self.folder, self.jobs, self.mlflow = folder, jobs, mlflow
@@ -94,7 +93,7 @@ def noop(folder: Path, jobs: int = 100_000) -> list[Row]:
         executor.close()
     grown = max(run.memory) - run.memory[len(run.memory) // 10]
     work = f"{jobs:,} no-op jobs through Ray, packs of 64"
-    cores = f"{executor.workers} workers and the driver on as many cores; every job is tested on 64 prompts"
+    cores = f"{executor.workers} workers and the driver on as many cores; every job is tested on 64 prompts of zeros"
     files = sum(path.is_file() for path in (folder / "noop").rglob("*"))
     return [
         Row(f"{work}, committed", "jobs a second", None, jobs / seconds, None, None, None, 10_000, cores),

@@ -74,15 +74,24 @@ class Desk:
 class Finished:
     """What is done with packs that are safe in the store."""
 
-    def __init__(self, progress: Progress, shelf: Shelf, observer: Observer, tracker: track.Tracker | None) -> None:
+    def __init__(
+        self,
+        progress: Progress,
+        shelf: Shelf,
+        observer: Observer,
+        tracker: track.Tracker | None,
+        spans: list[Span] | None = None,
+    ) -> None:
+        """spans: where to note what packs spent their time on."""
         self.progress, self.shelf, self.observer, self.tracker = progress, shelf, observer, tracker
-        self.spans: list[Span] = []
+        self.spans = spans
 
     def take(self, committed: Iterable[tuple[Pack, Outcome]]) -> None:
         """These are."""
         for pack, outcome in committed:
             self.shelf.done(job.id for job in pack.jobs)
-            self.spans += outcome.spans
+            if self.spans is not None:
+                self.spans += outcome.spans
             self.progress.took(outcome.jobs, outcome.failed, pack.expected.seconds if pack.expected else 0.0)
             self.observer.committed(self.progress)
             if self.tracker:

@@ -17,7 +17,7 @@ from .desk import Desk, Finished, Observer, Silent, Unrecorded
 from .errors import UserError
 from .pack import Pack
 from .planned import Plan, make_plan
-from .profile import chrome
+from .profile import Span, chrome
 from .profile import shares as shares_of
 from .progress import Progress
 from .schedule import Limits
@@ -110,7 +110,8 @@ def run(
         observer.planned(store, ready, progress)
         limits = Limits(deadline, max_failures, lambda: stop() or held.lost, progress, shares)
         tracker = _tracker(out, sweep, mlflow)
-        finished = Finished(progress, shelf, observer, tracker)
+        spans: list[Span] | None = [] if profile else None
+        finished = Finished(progress, shelf, observer, tracker, spans)
         audited: Audit | None = None
         elapsed = 0.0
         with _Workers(address, workers) as hired:
@@ -127,9 +128,9 @@ def run(
             if audit and not limits.stop():
                 audited = _audit(sweep, store, hired.executor, audit)
             shared = None
-            if profile and ready.packs:
-                store.write(f"profile/{sweep.name}.json", chrome(finished.spans))
-                shared = shares_of(finished.spans, hired.executor.workers, elapsed)
+            if spans:
+                store.write(f"profile/{sweep.name}.json", chrome(spans))
+                shared = shares_of(spans, hired.executor.workers, elapsed)
         if held.lost:
             raise UserError(f"another driver took this one for dead and works on {out} now; what was committed is safe")
         if tracker and stop():

@@ -191,7 +191,7 @@ class Store:
         """The next snapshot, and the removed files gone; False where another driver made one, which is ours then."""
         made = self.snapshot.changed(add, remove)
         if not ledger.follow(self.place, made):
-            self._catch_up()
+            self.catch_up()
             return False
         self.snapshot = made
         for table, files in remove.items():
@@ -223,7 +223,7 @@ class Store:
             if self.place.kind(f"code/{code}.json") != fs.FileType.File:
                 self.place.put(f"code/{code}.json", json.dumps(modules, indent=1, sort_keys=True).encode())
 
-    def _catch_up(self) -> None:
+    def catch_up(self) -> None:
         """Another driver's snapshot is ours now; and what it has added, or merged, is not to be added again."""
         before = set(self.snapshot.paths("results"))
         while True:

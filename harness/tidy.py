@@ -46,7 +46,7 @@ def rewrite(store: Store, table: str, old: Sequence[File], keep: Callable[[pa.Ta
         parts = ledger.dataset(store.place, table, paths).to_batches(batch_size=AT_ONCE)
         add = store.written(table, (keep(pa.Table.from_batches([part])) for part in parts))
     except FileNotFoundError:
-        store.snapshot = ledger.latest(store.place)
+        store.catch_up()
         return False
     if store.swap({table: [add] if add.rows else []}, {table: old}):
         return True
