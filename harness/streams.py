@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from numpy.polynomial import Chebyshev, Polynomial
-from scipy import stats
+from scipy import special  # scipy.stats takes a second to import
 from torch import Tensor
 
 Words = tuple[Any, ...]
@@ -112,9 +112,10 @@ class Draws(ABC):
 @functools.cache
 def quantile(k: int) -> tuple[float, ...]:
     """The polynomial in a normal z whose value is the root of the chi-square quantile at z's probability."""
-    chi2, norm = stats.chi2(k), stats.norm
     z = REACH * np.cos(np.pi * (np.arange(256) + 0.5) / 256)
-    exact = np.sqrt(np.where(z < 0, chi2.ppf(norm.cdf(z)), chi2.isf(norm.sf(z))))
+    exact = np.sqrt(
+        np.where(z < 0, 2 * special.gammaincinv(k / 2, special.ndtr(z)), special.chdtri(k, special.ndtr(-z)))
+    )
     degree = 12 if k >= 16 else 15
     fitted = Chebyshev.fit(z, exact, degree, domain=[-REACH, REACH]).convert(kind=Polynomial)
     return (*map(float, fitted.coef), *[0.0] * (16 - len(fitted.coef)))
