@@ -48,10 +48,10 @@ def rewrite(store: Store, table: str, old: Sequence[File], keep: Callable[[pa.Ta
     except FileNotFoundError:
         store.catch_up()
         return False
-    if store.swap({table: [add] if add.rows else []}, {table: old}):
-        return True
-    store.discard(table, add)
-    return False
+    done = store.swap({table: [add] if add.rows else []}, {table: old})
+    if not (done and add.rows):
+        store.discard(table, add)
+    return done
 
 
 Chosen = Callable[[pa.Table], pa.Array]  # which rows
