@@ -164,6 +164,15 @@ def test_what_is_worth_merging(sizes, at):
     assert tidy.mergeable(sizes) == at
 
 
+def test_a_file_whose_rows_all_go_leaves_none(store):
+    store.commit([run(pack([0]))])
+    store.commit([run(pack([1]))])
+    tidy.forget(store, ids(pack([0])))
+    assert store.done().keys() == ids(pack([1]))
+    for name in TABLES:
+        assert [f"{name}/{base}" for base in store.place.names(name)] == store.snapshot.paths(name)
+
+
 def test_a_reader_in_the_middle_of_a_merge_reads_again(store, monkeypatch):
     """The files it was about to read are gone: it takes the ones that hold their rows now."""
     from lfombench.harness import ledger
