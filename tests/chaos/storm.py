@@ -39,7 +39,7 @@ solvers:
 """
 DONE = 3 * (2 + 1 + 1 + 5)  # of 30: the jobs that raise never are
 CODE = 3  # what the command ends with: some jobs failed and some diverged
-SHORT = 20.0  # seconds without a sign of life until a pack is cancelled
+SHORT = 12.0  # seconds without a sign of life until a pack is cancelled
 
 
 @dataclass
@@ -91,7 +91,7 @@ class Storm:
             command, cwd=self.folder, env=environment, stdout=pipe, stderr=pipe, text=True, start_new_session=True
         )
 
-    def over(self, process: subprocess.Popen[str], seconds: float = 180.0) -> int:
+    def over(self, process: subprocess.Popen[str], seconds: float = 400.0) -> int:
         """Wait for the end, with what it said noted."""
         told = process.communicate(timeout=seconds)
         self.said.append(f"exit {process.returncode}\n{told[0][-2000:]}\n{told[1][-2000:]}")
