@@ -44,6 +44,7 @@ def modules(*roots: str) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
+@functools.lru_cache(1 << 12)
 def code(case: Case, test: Task | None = None) -> str:
     """The fingerprint of a job's solver, task and engine; and of a further task that it is tested on."""
     return _code(*_roots(case, test))

@@ -17,10 +17,15 @@ AT_ONCE = 1 << 22  # squared errors
 Columns = dict[str, list[Any]]
 
 
-def overflow(squared_error: torch.Tensor) -> str | None:
-    """Why a job counts as diverged on a test though training did not: an iterate has no finite mean error."""
-    finite = squared_error.mean(-1).isfinite().tolist()
-    return None if all(finite) else f"the test error is not finite from step {finite.index(False)} on"
+def overflow(squared_error: torch.Tensor) -> list[str | None]:
+    """Why each job counts as diverged on a test though training did not: an iterate has no finite mean error. Squared
+    errors `jobs steps prompts`.
+    """
+    finite = squared_error.mean(-1).isfinite()
+    reasons: list[str | None] = [None] * len(finite)
+    for j in (~finite.all(-1)).nonzero().flatten().tolist():
+        reasons[j] = f"the test error is not finite from step {finite[j].tolist().index(False)} on"
+    return reasons
 
 
 def losses_of(squared_error: np.ndarray[Any, Any], diverged: Sequence[bool]) -> Columns:

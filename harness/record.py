@@ -34,7 +34,6 @@ from .probe import parts
 from .profile import Span, span, split, taken
 
 Rows = list[dict[str, Any]]
-REST = ("jobs", "curves", "weights")  # tables besides the results
 
 
 @dataclass(frozen=True)
@@ -85,19 +84,20 @@ def stages(pack: Pack, device: torch.device) -> Generator[Stage, None, Outcome]:
         polynomials, directions = ([], []) if pack.trained else portrait(settled, trained.params, device)
     found: list[pa.Table] = []
     for task, squared_error in tested:
-        reasons = [trained.diverged[j] or overflow(squared_error[j]) for j in range(len(pack.jobs))]
+        reasons = [before or now for before, now in zip(trained.diverged, overflow(squared_error), strict=True)]
         if task is None:
             trained.diverged = reasons  # a job fares as it does on its own task; another test speaks for itself
         with span("rows"):
             found.append(_results(pack, trained, task, squared_error.cpu().numpy(), reasons, directions))
     modules = {code(pack.first.case, task): code_modules(pack.first.case, task) for task in (None, *pack.tests)}
-    kept: tuple[Rows, Rows, Rows] = ([], [], [])
-    if not pack.trained:
-        cost = _cost(pack, device, time.perf_counter() - begin, peak.bytes())
-        kept = _jobs(pack, trained, cost, polynomials), _curves(pack, trained), _weights(pack, trained)
     with span("rows"):
-        results = pa.concat_tables([_table("results", []), *found])
-        tables = {"results": results} | {name: _table(name, rows) for name, rows in zip(REST, kept, strict=True)}
+        tables = {name: schema.arrow(name).empty_table() for name in schema.TABLES}
+        tables["results"] = pa.concat_tables([tables["results"], *found])
+        if not pack.trained:
+            cost = _cost(pack, device, time.perf_counter() - begin, peak.bytes())
+            tables["jobs"] = _table("jobs", _jobs(pack, trained, polynomials), cost | {"engine": trained.engine})
+            tables["curves"] = _table("curves", _curves(pack, trained))
+            tables["weights"] = _table("weights", _weights(pack, trained))
     spans = taken(pack.id)
     if pack.profiled and trained.engine:
         with span("probe"):
@@ -135,12 +135,11 @@ def _results(
     return pa.table(columns, schema.arrow("results"))
 
 
-def _jobs(pack: Pack, trained: engine.Trained, cost: dict[str, Any], polynomials: Sequence[Any]) -> Rows:
+def _jobs(pack: Pack, trained: engine.Trained, polynomials: Sequence[Any]) -> Rows:
     return [
         _names(job)
         | _fate(trained, j, trained.diverged[j])
-        | cost
-        | {"engine": trained.engine, "spec": job.spec, "floors": job.case.floors, "polynomial": polynomials[j]}
+        | {"spec": job.spec, "floors": job.case.floors, "polynomial": polynomials[j]}
         | _tuned(job, trained, j)
         for j, job in enumerate(pack.jobs)
     ]
@@ -198,9 +197,9 @@ def _status(name: str) -> int:
 def failure(pack: Pack, reason: str) -> Outcome:
     """A pack that raised: its jobs have no results, so the next run tries them again."""
     fate = _cost(pack, torch.device("cpu"), None, None) | {"status": "failed", "reason": reason}
-    rows = [] if pack.trained else [_names(job) | fate | {"spec": job.spec} for job in pack.jobs]
+    rows = [] if pack.trained else [_names(job) | {"spec": job.spec} for job in pack.jobs]
     names = (f"{label(job.solver)} depth {job.solver.depth} seed {job.seed}, job {job.id}" for job in pack.jobs)
-    tables = {name: _table(name, rows if name == "jobs" else []) for name in schema.TABLES}
+    tables = {name: _table(name, rows if name == "jobs" else [], fate) for name in schema.TABLES}
     return Outcome(pack.id, tables, 0, tuple((name, reason) for name in names))
 
 
@@ -257,5 +256,13 @@ def _versions() -> str:
     return f"lfombench {version('lfombench')}, torch {torch.__version__}, Python {platform.python_version()}"
 
 
-def _table(name: str, rows: Rows) -> pa.Table:
-    return pa.Table.from_pylist(rows, schema=schema.arrow(name))
+def _table(name: str, rows: Rows, same: dict[str, Any] | None = None) -> pa.Table:
+    """A table from rows, and from values that are the same in all of them."""
+    same = same or {}
+    columns = [
+        pa.repeat(pa.scalar(same[f.name], f.type), len(rows))
+        if f.name in same
+        else pa.array([row.get(f.name) for row in rows], f.type)
+        for f in schema.arrow(name)
+    ]
+    return pa.table(columns, schema.arrow(name))

@@ -14,7 +14,7 @@ from .todo import Todo
 
 LARGE = 64 << 20  # bytes of a file that is never merged again
 MANY = 8  # files that are worth merging while a sweep runs
-AT_ONCE = 1 << 16  # rows
+AT_ONCE = 1 << 14  # rows
 
 
 def compact(store: Store, many: int = MANY) -> bool:
@@ -43,7 +43,9 @@ def rewrite(store: Store, table: str, old: Sequence[File], keep: Callable[[pa.Ta
     """One file in place of several, with the rows that are kept; False where another driver was in between."""
     paths = [f"{table}/{file.name}" for file in old]
     try:
-        parts = ledger.dataset(store.place, table, paths).to_batches(batch_size=AT_ONCE)
+        parts = ledger.dataset(store.place, table, paths).to_batches(
+            batch_size=AT_ONCE, batch_readahead=1, fragment_readahead=1
+        )
         add = store.written(table, (keep(pa.Table.from_batches([part])) for part in parts))
     except FileNotFoundError:
         store.catch_up()

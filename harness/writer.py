@@ -18,6 +18,7 @@ Item = tuple[Pack, Outcome]
 
 WAITING = 64  # packs at most: what finishes faster than it can be written has to wait
 ROWS = 1 << 18  # of results in a commit, about
+GATHER = 0.5  # seconds from commit to commit: what comes faster waits for company
 
 
 class Writer:
@@ -66,17 +67,22 @@ class Writer:
         return found
 
     def _work(self) -> None:
-        more = True
+        more, last = True, 0.0
         while more:
             batch: list[Item] = []
             rows = 0
-            while not batch or (rows < ROWS and not self.waiting.empty()):
-                one = self.waiting.get()
+            while not batch or rows < ROWS:
+                try:
+                    left = max(0.0, last + GATHER - time.monotonic())
+                    one = self.waiting.get(timeout=left if batch else None)
+                except queue.Empty:
+                    break
                 if one is None:
                     more = False
                     break
                 batch.append(one)
                 rows += one[1].rows
+            last = time.monotonic()
             if batch:
                 with span("commit"):
                     self.store.commit([outcome for _, outcome in batch])

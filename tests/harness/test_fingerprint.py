@@ -74,14 +74,28 @@ def mine(tmp_path, monkeypatch):
             (tmp_path / name).write_text(text)
         for name in ("signs_mine", "helpers"):
             sys.modules.pop(name, None)
-        for cached in (fingerprint.modules, fingerprint._code, fingerprint.source, fingerprint._tree, *CACHES):
+        for cached in (
+            fingerprint.modules,
+            fingerprint._code,
+            fingerprint.source,
+            fingerprint._tree,
+            fingerprint.code,
+            *CACHES,
+        ):
             cached.cache_clear()
         sys.dont_write_bytecode = True
         return find("solver", "signs_mine:Signs")
 
     yield write
     sys.dont_write_bytecode = False
-    for cached in (fingerprint.modules, fingerprint._code, fingerprint.source, fingerprint._tree, *CACHES):
+    for cached in (
+        fingerprint.modules,
+        fingerprint._code,
+        fingerprint.source,
+        fingerprint._tree,
+        fingerprint.code,
+        *CACHES,
+    ):
         cached.cache_clear()
 
 
