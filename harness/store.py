@@ -266,7 +266,9 @@ def _without(rows: pa.Table, known: Mapping[str, set[str]]) -> pa.Table:
 def parquet(table: str, parts: Iterable[pa.Table]) -> tuple[pa.Buffer, int]:
     """Rows of a table as the content of a file, and how many they are."""
     sink, rows = pa.BufferOutputStream(), 0
-    with pq.ParquetWriter(sink, schema.arrow(table), compression="zstd") as writer:
+    fields = schema.arrow(table)
+    repeated = [f.name for f in fields if pa.types.is_string(f.type)]  # of numbers a dictionary only takes time
+    with pq.ParquetWriter(sink, fields, compression="zstd", use_dictionary=repeated) as writer:
         for part in parts:
             writer.write_table(part)
             rows += part.num_rows
