@@ -86,7 +86,8 @@ def noop(folder: Path, jobs: int = 100_000) -> list[Row]:
     run, first = Run(folder / "noop", jobs, 64), Run(folder / "first", 640, 64)
     executor = OnRay()
     try:
-        first.go(executor_for(executor, first))
+        await_workers(executor, first)
+        first.go(executor)
         begin = time.perf_counter()
         run.go(executor)
         seconds = time.perf_counter() - begin
@@ -106,12 +107,11 @@ def noop(folder: Path, jobs: int = 100_000) -> list[Row]:
     ]
 
 
-def executor_for(executor: OnRay, run: Run) -> OnRay:
-    """With its workers up."""
+def await_workers(executor: OnRay, run: Run) -> None:
+    """Until all are up that a run has use for."""
     executor.fit(run.packs)
     while len(executor.free) < min(executor.workers, len(run.packs)):
         executor.poll(0.1)
-    return executor
 
 
 def sleeping(folder: Path, jobs: int = 480) -> Row:
@@ -185,7 +185,7 @@ def killed(folder: Path) -> Row:
 
 
 def counted(path: Path) -> int:
-    """Lines that workers have written."""
+    """How often workers have run it."""
     return path.stat().st_size if path.exists() else 0
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,7 +23,7 @@ def want(store: Store, sweep: Sweep) -> None:
 
 def skip(store: Store, sweep: Sweep) -> None:
     """Record the combinations that a sweep and its parts leave out, each as a row of the jobs table."""
-    found = {digest(row): row for part in _parts(sweep) for row in _wanted(part)["skipped"]}
+    found = {digest(row): row for part in _parts(sweep) for row in _skipped(_own(part))}
     known = set(store.rows("jobs", set(found))["job"].to_pylist()) if found else set()
     rows = [
         {name: row[name] for name in ("task", "solver", "protocol", "depth", "reason")}
@@ -45,25 +45,34 @@ def _parts(sweep: Sweep) -> Iterator[Sweep]:
 
 def _wanted(sweep: Sweep) -> dict[str, Any]:
     """A sweep as the store remembers it: its own jobs, and the names of the sweeps that are parts of it."""
-    own = [part for part in sweep.parts if part.name == sweep.name] or ([] if sweep.parts else [sweep])
+    own = _own(sweep)
     return {
         "name": sweep.name,
         "about": sweep.about.strip(),
         "protocols": list(dict.fromkeys(label(protocol) for part in own for protocol in part.protocols)),
         "jobs": list(dict.fromkeys(job.id for part in own for job in part.jobs())),
         "tests": list(dict.fromkeys(label(task) for part in own for task in part.tests)),
-        "skipped": [
-            {
-                "task": label(skipped.task),
-                "solver": label(skipped.solver),
-                "depth": skipped.solver.depth,
-                "protocol": label(skipped.protocol),
-                "reason": skipped.reason,
-            }
-            for part in own
-            for skipped in part.skipped
-        ],
+        "skipped": _skipped(own),
         "axis": next((part.axis for part in own if part.axis), None),
         "split": next((list(part.split) for part in own if part.split), []),
         "parts": [part.name for part in sweep.parts if part.name != sweep.name],
     }
+
+
+def _own(sweep: Sweep) -> list[Sweep]:
+    """What makes jobs under its name: itself, or the parts that have no name of their own."""
+    return [part for part in sweep.parts if part.name == sweep.name] or ([] if sweep.parts else [sweep])
+
+
+def _skipped(own: Sequence[Sweep]) -> list[dict[str, Any]]:
+    return [
+        {
+            "task": label(skipped.task),
+            "solver": label(skipped.solver),
+            "depth": skipped.solver.depth,
+            "protocol": label(skipped.protocol),
+            "reason": skipped.reason,
+        }
+        for part in own
+        for skipped in part.skipped
+    ]

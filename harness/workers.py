@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import threading
@@ -105,19 +106,17 @@ class OnRay:
         import ray
 
         self.ray = ray
-        options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-        where = "on this machine" if address is None else f"at --address {address}"
-        if address is None:
-            here = {"include_dashboard": False, "num_cpus": workers or cores(), "object_store_memory": 256 << 20}
-            options |= {"address": "local"} | here
-        else:
+        options: dict[str, Any] = {"address": "local", "include_dashboard": False, "object_store_memory": 256 << 20}
+        options["num_cpus"] = workers or cores()
+        failure = "Ray cannot start on this machine"
+        if address is not None:
             reachable(address)
-            options["address"] = address
+            options, failure = {"address": address}, f"--address {address}: cannot join the Ray cluster there"
         try:
             with guarded():
-                ray.init(**options)
+                ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
         except (ConnectionError, RuntimeError, TimeoutError, ValueError) as error:
-            raise UserError(f"Ray cannot be started or joined {where}: {error}") from error
+            raise UserError(f"{failure}: {error}") from error
         resources = ray.cluster_resources()
         self.gpus, self.cpus = int(resources.get("GPU", 0)), max(1, int(resources.get("CPU", 1)))
         self.asked = workers

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import queue
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -67,7 +68,7 @@ class Writer:
         return found
 
     def _work(self) -> None:
-        more, last = True, 0.0
+        more, last = True, -math.inf
         while more:
             batch: list[Item] = []
             rows = 0

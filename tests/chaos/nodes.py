@@ -13,7 +13,8 @@ from pathlib import Path
 from types import TracebackType
 
 RAY = str(Path(sys.executable).parent / "ray")
-SOON = {  # that a node or a link is gone is noticed in seconds instead of minutes
+ENVIRONMENT = {  # of all processes: that a node or a link is gone is noticed in seconds instead of minutes
+    "RAY_AUTH_MODE": "disabled",
     "RAY_health_check_period_ms": "1000",
     "RAY_health_check_timeout_ms": "2000",
     "RAY_health_check_failure_threshold": "3",
@@ -29,11 +30,8 @@ class Node:
         self.log = folder / f"{name}.log"
         command = [*prefix, RAY, "start", "--block", f"--node-ip-address={address}", "--num-cpus=1"]
         command += ["--object-store-memory=100000000", "--disable-usage-stats", *arguments]
-        environment = os.environ | {"RAY_AUTH_MODE": "disabled"}
         with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                command, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True
-            )
+            self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
 
     def up(self) -> None:
         """Wait until it says that it is."""
@@ -58,7 +56,6 @@ class Cluster:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
-        self.prefix: tuple[str, ...] = ()
         self.nodes: list[Node] = []
 
     def host(self, number: int) -> str:

@@ -38,7 +38,7 @@ solvers:
   - "haunted:Haunted": {preconditioner: full, depth: 1, ghost: {each: [0, 1, 2, 3, 4, 5]}}
 """
 DONE = 3 * (2 + 1 + 1 + 5)  # of 30: the jobs that raise never are
-CODE = 3  # what the command ends with: some jobs failed and some diverged
+CODE = 3  # what the command ends with: three jobs failed and three diverged
 SHORT = 12.0  # seconds without a sign of life until a pack is cancelled
 
 

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from .nodes import SOON, Cluster, Linked, permitted
+from .nodes import ENVIRONMENT, Cluster, Linked, permitted
 from .storm import CODE, Storm, cmdline, descendants
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.xdist_group("ray")]
@@ -21,9 +21,7 @@ def working(node: int) -> bool:
 def storm(tmp_path, monkeypatch) -> Storm:
     """A sweep, whose solver's module the nodes find too."""
     made = Storm(tmp_path / "storm", 0, 2)
-    for name, value in (
-        SOON | {"PYTHONPATH": str(made.folder), "HAUNTED": str(made.folder / "ghosts"), "RAY_AUTH_MODE": "disabled"}
-    ).items():
+    for name, value in (ENVIRONMENT | {"PYTHONPATH": str(made.folder), "HAUNTED": str(made.folder / "ghosts")}).items():
         monkeypatch.setenv(name, value)
     return made
 
@@ -50,8 +48,9 @@ def test_a_dead_node_changes_nothing(undisturbed, storm, tmp_path):
     assert storm.whole().equals(undisturbed), storm.report()
 
 
-@pytest.mark.skipif(not permitted(), reason="network namespaces cannot be made here: needs root and iproute2")
 def test_a_cut_link_changes_nothing(undisturbed, storm, tmp_path):
+    if not permitted():
+        pytest.skip("network namespaces cannot be made here: needs root and iproute2")
     with Linked(tmp_path) as cluster:
         survives(storm, cluster, cluster.cut)
     assert storm.whole().equals(undisturbed), storm.report()

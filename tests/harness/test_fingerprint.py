@@ -21,7 +21,7 @@ from lfombench.tasks import LinearRegression
 
 QUICK = replace(PROTOCOLS["rigorous"], steps=2, batch=4, learning_rates=(0.1,), test_prompts=64)
 TASK = LinearRegression(d=2, n=3)
-CACHES = (fingerprint._digest, fingerprint._imported)
+CACHES = [cached for cached in vars(fingerprint).values() if hasattr(cached, "cache_clear")]
 
 SOLVER = '''\
 """Mine."""
@@ -63,6 +63,12 @@ def test_it_holds_what_a_solver_stands_on_and_no_other_solver():
     assert fingerprint.code(case(ConjugateGradient(depth=1))) == fingerprint.code(case(ConjugateGradient(depth=2)))
 
 
+def forget() -> None:
+    """All that was read of sources."""
+    for cached in CACHES:
+        cached.cache_clear()
+
+
 @pytest.fixture
 def mine(tmp_path, monkeypatch):
     """A solver of one's own in two files; call it with the changed text of one of them."""
@@ -74,29 +80,13 @@ def mine(tmp_path, monkeypatch):
             (tmp_path / name).write_text(text)
         for name in ("signs_mine", "helpers"):
             sys.modules.pop(name, None)
-        for cached in (
-            fingerprint.modules,
-            fingerprint._code,
-            fingerprint.source,
-            fingerprint._tree,
-            fingerprint.code,
-            *CACHES,
-        ):
-            cached.cache_clear()
+        forget()
         sys.dont_write_bytecode = True
         return find("solver", "signs_mine:Signs")
 
     yield write
     sys.dont_write_bytecode = False
-    for cached in (
-        fingerprint.modules,
-        fingerprint._code,
-        fingerprint.source,
-        fingerprint._tree,
-        fingerprint.code,
-        *CACHES,
-    ):
-        cached.cache_clear()
+    forget()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,61 @@
+"""The thread that commits: at once where nothing was committed just now, else together."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import torch
+
+from lfombench.harness import PROTOCOLS, Job, writer
+from lfombench.harness.pack import Pack
+from lfombench.harness.record import execute
+from lfombench.harness.store import Store
+from lfombench.harness.writer import Writer
+from lfombench.solvers import ConjugateGradient
+from lfombench.tasks import LinearRegression
+
+QUICK = replace(PROTOCOLS["published"], test_prompts=64)
+
+
+def pack(seed: int) -> Pack:
+    return Pack(
+        (Job.of(task=LinearRegression(d=2, n=4), solver=ConjugateGradient(depth=1), protocol=QUICK, seed=seed),)
+    )
+
+
+def test_what_comes_fast_is_committed_together_and_nothing_waits_for_the_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(writer, "GATHER", 60.0)
+    monkeypatch.setattr(writer.tidy, "compact", lambda *_: False)
+    store = Store(str(tmp_path / "out"))
+    store.create()
+    ready = [(one, execute(one, torch.device("cpu"))) for one in map(pack, range(4))]
+    begin = time.monotonic()
+    with Writer(store) as committing:
+        committing.put(*ready[0])
+        committing.flush()
+        assert len(store.done()) == 1
+        for one in ready[1:]:
+            committing.put(*one)
+        time.sleep(0.2)
+        assert len(store.done()) == 1
+    assert time.monotonic() - begin < 30
+    assert len(store.done()) == 4
+    assert [file.rows for file in store.snapshot.files["results"]] == [2, 6]
+    assert [one.id for one, _ in committing.done()] == [one.id for one, _ in ready]
+
+
+def test_a_pack_after_a_pause_does_not_wait(tmp_path):
+    """With the next one still far away."""
+    store = Store(str(tmp_path / "out"))
+    store.create()
+    with Writer(store) as committing:
+        for seed in range(2):
+            one = pack(seed)
+            outcome = execute(one, torch.device("cpu"))
+            time.sleep(writer.GATHER)
+            committing.put(one, outcome)
+            deadline = time.monotonic() + 10
+            while len(store.done()) == seed and time.monotonic() < deadline:
+                time.sleep(0.01)
+            assert len(store.done()) == seed + 1
