@@ -41,12 +41,14 @@ class Compared:
 
     @property
     def verdict(self) -> str:
-        """inside, explained, outside; or missing."""
+        """inside, explained, outside; or missing; or undecided, where a single redraw spans no range."""
         if self.ours is None:
             return "missing"
         if self.ours.holds(self.value):
             return "inside"
-        return "explained" if self.toggled and self.toggled.holds(self.value) else "outside"
+        if self.toggled and self.toggled.holds(self.value):
+            return "explained"
+        return "outside" if self.ours.redraws > 1 else "undecided"
 
 
 def compare(tables: Tables, wanted: list[Wanted]) -> list[Compared]:

@@ -31,11 +31,13 @@ def render(out: str, wanted: list[Wanted]) -> str:
     named, wanted = wanted, leaves(out, wanted)
     tables = Tables(out)
     compared = compare(tables, wanted)
+    verdicts = Counter(one.verdict for one in compared)
     return environment.get_template("report.html.j2").render(
         title=", ".join(sweep.name for sweep in named),
         named=[sweep for sweep in named if sweep.parts],
         compared=compared,
-        verdicts=", ".join(f"{n} {verdict}" for verdict, n in Counter(one.verdict for one in compared).items()),
+        verdicts=", ".join(f"{n} {verdict}" for verdict, n in verdicts.items()),
+        undecided=verdicts["undecided"],
         tolerance=TOLERANCE,
         sweeps=[_sweep(tables, sweep) for sweep in wanted],
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),

@@ -231,6 +231,15 @@ def test_a_published_value_lies_inside_the_redraws_or_not(tmp_path, shift, verdi
     assert verdict in render(out, sweeps(out))
 
 
+def test_one_redraw_is_no_range(tmp_path):
+    out = by_hand(tmp_path, [redrawn("conjugate_gradient", 1, 0, 3, 0.6)])
+    [one] = compare(Tables(out), sweeps(out))
+    assert one.verdict == "undecided"
+    html = render(out, sweeps(out))
+    assert "is no range" in html
+    assert "0.60 to 0.60" not in html
+
+
 def test_a_value_outside_is_explained_by_the_run_that_toggles_its_quirk(tmp_path):
     """Ten prompts: 20 redraws miss the paper's value, 200 more reach it; only those of the first kind are ours."""
     named = {"protocol": None}
