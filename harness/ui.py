@@ -19,6 +19,7 @@ from .errors import UserError
 from .track import default_uri, prepare
 
 HOST = "127.0.0.1"
+VIEW = "?workflowType=machine_learning"  # without the menus for agents and their traces
 
 
 def serve(out: str, port: int | None, mlflow: str | None) -> int:
@@ -99,7 +100,7 @@ def _pages(uri: str, port: int) -> list[tuple[str, str]]:
 
     found = MlflowClient(tracking_uri=uri).search_experiments()
     return [
-        (each.name, f"http://{HOST}:{port}/#/experiments/{each.experiment_id}/runs")
+        (each.name, f"http://{HOST}:{port}/#/experiments/{each.experiment_id}/runs{VIEW}")
         for each in found
         if each.name != "Default"
     ] or [("no runs yet", f"http://{HOST}:{port}")]
