@@ -95,12 +95,12 @@ def run(
                 log.warning("%s is damaged: its jobs run again", name)
         shares.enter(stop, log.warning)
         skip(store, sweep)
-        shelf, failed = Shelf(store.place), set[str]()
+        shelf = Shelf(store.place)
 
         def planned() -> Plan:
             keep = keep_stale or shares.ever  # whose code is right, drivers beside each other cannot tell
             slots = lanes() if workers is None else max(1, workers)
-            return make_plan(sweep, store, slots, keep, shelf, shares.mine, failed)
+            return make_plan(sweep, store, slots, keep, shelf, shares.mine, shares.failed)
 
         ready = planned()
         tidy.set_aside(store, ready.stale)
@@ -119,10 +119,13 @@ def run(
             with Writer(store) as writer:
                 while packs:
                     for pack, outcome in schedule.outcomes(packs, hired.executor, Desk(store, shelf), limits):
-                        failed |= {job.id for job in pack.jobs} if outcome.failed else set()
+                        if outcome.failed:
+                            shares.failed.update(job.id for job in pack.jobs)
                         writer.put(pack, outcome)
                         finished.take(writer.done())
-                    packs = _rest(shares, writer, planned, limits.stop) if shares.ever else []
+                    writer.flush()
+                    finished.take(writer.done())
+                    packs = _rest(shares, planned, limits.stop) if shares.ever else []
             finished.take(writer.done())
             elapsed = time.monotonic() - begin
             if audit and not limits.stop():
@@ -157,10 +160,9 @@ def _profiled(packs: list[Pack]) -> list[Pack]:
     return [replace(pack, profiled=first[pack.first.structure] is pack) for pack in packs]
 
 
-def _rest(shares: Shares, writer: Writer, planned: Callable[[], Plan], stop: Callable[[], bool]) -> list[Pack]:
+def _rest(shares: Shares, planned: Callable[[], Plan], stop: Callable[[], bool]) -> list[Pack]:
     """What is this driver's after all, its share being done: that of one that died. Waits for the others' work."""
     shares.running([])
-    writer.flush()
     while not stop():
         shares.update()
         shares.settled()

@@ -46,6 +46,7 @@ class Driver:
     progress: Progress
     knows: list[int] = field(default_factory=list)  # the numbers of others that it leaves their share
     running: list[str] = field(default_factory=list)  # jobs, where there are others
+    failed: list[str] = field(default_factory=list)  # likewise: nobody need try these again
 
     @property
     def name(self) -> str:
@@ -67,6 +68,7 @@ class Lease:
         self.heard: dict[int, tuple[int, float]] = {}  # the last beat of each, and when it was new
         self.knows: list[int] = []
         self.running: list[str] = []
+        self.failed: list[str] = []
         self.over = threading.Event()
         self.thread = threading.Thread(target=self._beat, name="lease", daemon=True)
 
@@ -89,9 +91,8 @@ class Lease:
                 if self.place.read(_name(self.driver.number)) is None:
                     self.lost = True  # another took us for dead
                     return
-                self.driver = replace(
-                    self.driver, beat=beat, progress=self.progress(), knows=self.knows, running=self.running
-                )
+                driver = replace(self.driver, beat=beat, progress=self.progress())
+                self.driver = replace(driver, knows=self.knows, running=self.running, failed=self.failed)
                 self.place.put(_name(self.driver.number), _content(self.driver))
                 self._listen()
 

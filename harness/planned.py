@@ -29,8 +29,8 @@ class Plan:
 
     @property
     def to_run(self) -> int:
-        """Jobs that lack results."""
-        return self.jobs - self.done - self.elsewhere
+        """Jobs of all packs."""
+        return sum(len(pack.jobs) for pack in self.packs)
 
     @property
     def work(self) -> float:

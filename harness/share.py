@@ -23,11 +23,13 @@ class Shares:
         self.lease, self.store = lease, store
         self.wanted: dict[int, set[str]] = {}  # by the number of each other driver
         self.ever = False  # whether there was another
+        self.failed: set[str] = set()  # jobs that somebody tried in vain: else each would wait for the other's
         self.update()
 
     def update(self) -> bool:
         """Take note of who came and who went; whether anybody did."""
         others = self.lease.others
+        self.failed.update(*(driver.failed for driver in others.values()))
         if others.keys() == self.wanted.keys():
             return False
         self.wanted = {
@@ -41,8 +43,9 @@ class Shares:
         self.lease.knows = sorted(self.wanted)
 
     def running(self, packs: Sequence[Pack]) -> None:
-        """Tell what is on workers, where somebody may ask."""
+        """Tell what is on workers, and what has failed, where somebody may ask."""
         self.lease.running = [job.id for pack in packs for job in pack.jobs] if self.wanted else []
+        self.lease.failed = sorted(self.failed) if self.wanted else []
 
     def mine(self, job: str) -> bool:
         """Whether a job is this driver's."""

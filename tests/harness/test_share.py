@@ -57,8 +57,8 @@ def command(sweep: Path, out: Path, *options: str) -> list[str]:
     return [*run, "--workers", "0", "--mlflow", "off", *options]
 
 
-def start(*arguments) -> subprocess.Popen[str]:
-    return subprocess.Popen(command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def start(*arguments, **options) -> subprocess.Popen[str]:
+    return subprocess.Popen(command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
 
 
 @pytest.fixture
@@ -108,6 +108,36 @@ def test_two_drivers_share_a_sweep_and_no_job_runs_twice(long, tmp_path):
     assert sum(ran) == 48
     assert min(ran) > 5
     finished(out)
+
+
+@pytest.mark.slow
+def test_drivers_do_not_wait_for_each_others_failures(tmp_path):
+    """Nor try them again, those apart of the last two beats of the one that ends first."""
+    (tmp_path / "vain.py").write_text(
+        "import dataclasses, time\n"
+        "from lfombench.solvers import ConjugateGradient\n"
+        "@dataclasses.dataclass(frozen=True, kw_only=True)\n"
+        "class Vain(ConjugateGradient):\n"
+        "    def iterates(self, params, problem):\n"
+        "        time.sleep(0.7)\n"
+        "        raise ValueError('in vain')\n"
+    )
+    (tmp_path / "vain.yaml").write_text(
+        "name: vain\n"
+        "protocol: {use: published, test_prompts: 64}\n"
+        "tasks: [linear_regression: {d: 3, n: 9}]\n"
+        "solvers: ['vain:Vain': {depth: {each: [" + ", ".join(map(str, range(1, 25))) + "]}}]\n"
+    )
+    out = tmp_path / "out"
+    first = start("vain.yaml", out, cwd=tmp_path)
+    until(lambda: drivers(place(str(out))))
+    second = start("vain.yaml", out, "--join", cwd=tmp_path)
+    told = [process.communicate(timeout=120) for process in (first, second)]
+    assert [first.returncode, second.returncode] == [3, 3], told
+    failed = [int(re.search(r"^(\d+) jobs failed", errors, re.MULTILINE)[1]) for _, errors in told]
+    assert min(failed) > 2
+    assert table(str(out), "jobs").collect()["job"].n_unique() == 24
+    assert 24 <= sum(failed) <= 24 + 2 * 2.0 / 0.7 + 1
 
 
 @pytest.mark.slow
