@@ -114,7 +114,7 @@ def await_workers(executor: OnRay, run: Run) -> None:
         executor.poll(0.1)
 
 
-def sleeping(folder: Path, jobs: int = 480) -> Row:
+def sleeping(folder: Path, jobs: int = 1600) -> Row:
     """Jobs of one second on 16 logical CPUs, MLflow and all, from before Ray starts until all is written."""
     begin = time.perf_counter()
     run = Run(folder / "sleep", jobs, 4, 1.0, mlflow=True)

@@ -188,6 +188,10 @@ class OnRay:
                 del self.running[key]
                 self.free.append(actor)
             return event
+        except self.ray.exceptions.RayTaskError as error:  # before it ran: a module that is not there, say
+            del self.running[key]
+            self.free.append(actor)
+            return Fault("exception", str(error))
         except self.ray.exceptions.RayError as error:
             del self.running[key]
             self._hire()

@@ -23,6 +23,7 @@ from lfombench.harness import PROTOCOLS, Sweep, engine, load, record, run, sched
 from lfombench.harness.checkpoint import Checkpoint
 from lfombench.harness.desk import Silent
 from lfombench.harness.errors import UserError
+from lfombench.harness.names import find
 from lfombench.harness.pack import Pack
 from lfombench.harness.planned import make_plan
 from lfombench.harness.store import Store
@@ -69,6 +70,30 @@ def test_ray_and_this_process_give_the_same_numbers(on_ray, finished):
     assert there.select("job", "test", "step").equals(here.select("job", "test", "step"))
     assert (there["log_mse"] - here["log_mse"]).abs().max() < 1e-9
     assert on_ray[1] == [20]
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("ray")
+def test_a_solver_that_workers_cannot_import_is_a_failure_that_says_so(tmp_path, monkeypatch):
+    """Its workers stay: other jobs run on them."""
+    (tmp_path / "only_here.py").write_text(
+        "import dataclasses\n"
+        "from lfombench.solvers import ConjugateGradient\n"
+        "@dataclasses.dataclass(frozen=True, kw_only=True)\n"
+        "class Own(ConjugateGradient): pass\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    own = find("solver", "only_here:Own")
+    sweep = Sweep(
+        name="own",
+        tasks=[LinearRegression(d=2, n=3)],
+        solvers=[own(depth=1), own(depth=2), own(depth=3), ConjugateGradient(depth=1)],
+        protocols=[QUICK],
+        seeds=range(2),
+    )
+    summary = run(sweep, str(tmp_path / "out"), workers=2, mlflow="off")
+    assert (summary.ran, len(summary.failed), summary.exit_code) == (2, 6, 3)
+    assert "No module named 'only_here'" in summary.failed[0][1]
 
 
 @pytest.mark.slow
