@@ -15,11 +15,12 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
+from statistics import median
 from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
-from timing import Row
+from timing import Row, spread
 
 from lfombench.harness import Job, load, schema
 from lfombench.harness.fingerprint import code
@@ -109,24 +110,26 @@ def outcomes(jobs: Iterator[Job]) -> Iterator[tuple[Pack, Outcome]]:
         yield Pack(some), Outcome(f"{i:020x}", made_up(some, i), len(some))
 
 
-def committed(folder: Path) -> list[Row]:
+def committed(folder: Path, rounds: int = 5) -> list[Row]:
     """Rows that a writer commits, from the first pack until all are on disk and merged: with curves, and without."""
     sweep = _sweep(folder)
-    with_curves = list(outcomes(islice(sweep.jobs(), 0, 200_000, 10)))
+    with_curves = list(outcomes(islice(sweep.jobs(), 0, 200_000, 4)))
     tables = [{**outcome.tables, "curves": outcome.tables["curves"].slice(0, 0)} for _, outcome in with_curves]
     bare = [(pack, replace(one, tables=t)) for (pack, one), t in zip(with_curves, tables, strict=True)]
     found = []
     for name, given in (("with training curves", with_curves), ("results and jobs alone", bare)):
-        store = Store(str(folder / name.replace(" ", "-")))
-        store.create()
-        begin = time.perf_counter()
-        with Writer(store) as writer:
-            for pack, outcome in given:
-                writer.put(pack, outcome)
-        seconds = time.perf_counter() - begin
         rows = sum(table.num_rows for _, outcome in given for table in outcome.tables.values())
-        note = f"{rows:,} rows of {len(given)} packs, durable and merged"
-        found.append(Row(f"rows into the store, {name}", "rows/s", None, rows / seconds, None, None, None, 1e5, note))
+        rates = []
+        for i in range(rounds):
+            store = Store(str(folder / f"{name.replace(' ', '-')}-{i}"))
+            store.create()
+            begin = time.perf_counter()
+            with Writer(store) as writer:
+                for pack, outcome in given:
+                    writer.put(pack, outcome)
+            rates.append(rows / (time.perf_counter() - begin))
+        note = f"{rows:,} rows of {len(given)} packs, durable and merged; {spread(rates)}"
+        found.append(Row(f"rows into the store, {name}", "rows/s", None, median(rates), None, None, None, 1e5, note))
     return found
 
 

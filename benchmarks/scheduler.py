@@ -17,7 +17,7 @@ from statistics import median
 
 from idle import Blank, Idle
 from ledger import parts
-from timing import Row
+from timing import Row, spread
 
 from lfombench.analysis.results import table
 from lfombench.harness import PROTOCOLS, Job
@@ -81,28 +81,35 @@ def private() -> float:
     return int(next(line for line in lines if line.startswith("RssAnon")).split()[1]) / 1e3
 
 
-def noop(folder: Path, jobs: int = 100_000) -> list[Row]:
-    """Jobs that do nothing, in packs of 64."""
-    run, first = Run(folder / "noop", jobs, 64), Run(folder / "first", 640, 64)
-    executor = OnRay()
-    try:
-        await_workers(executor, first)
-        first.go(executor)
-        begin = time.perf_counter()
-        run.go(executor)
-        seconds = time.perf_counter() - begin
-    finally:
-        executor.close()
-    tenth = len(run.memory) // 10
-    early, late = median(run.memory[tenth : 2 * tenth]), median(run.memory[-tenth:])
-    grown, most = late - early, max(run.memory) - early
+def noop(jobs: int = 100_000, rounds: int = 5) -> list[Row]:
+    """Jobs that do nothing, in packs of 64; the driver's growth from the second tenth of the first round to its last."""
+    rates = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        executor = OnRay()
+        try:
+            first = Run(folder / "first", 640, 64)
+            await_workers(executor, first)
+            first.go(executor)
+            runs = [Run(folder / f"noop {i}", jobs, 64) for i in range(rounds)]
+            for run in runs:
+                begin = time.perf_counter()
+                run.go(executor)
+                rates.append(jobs / (time.perf_counter() - begin))
+        finally:
+            executor.close()
+        files = sum(path.is_file() for path in runs[0].folder.rglob("*"))
+    memory = runs[0].memory
+    tenth = len(memory) // 10
+    early, late = median(memory[tenth : 2 * tenth]), median(memory[-tenth:])
+    grown, most = late - early, max(memory) - early
     work = f"{jobs:,} no-op jobs through Ray, packs of 64"
     cores = f"{executor.workers} workers and the driver on as many cores; every job is tested on 64 prompts of zeros"
-    memory = f"from the second tenth to the last, medians; {most:.0f} MB at moments, while files are merged"
-    files = sum(path.is_file() for path in (folder / "noop").rglob("*"))
+    held = f"from the second tenth to the last, medians; {most:.0f} MB at moments, while files are merged"
+    note = f"{cores}; {spread(rates)}"
     return [
-        Row(f"{work}, committed", "jobs a second", None, jobs / seconds, None, None, None, 10_000, cores),
-        Row(f"{work}, growth of the driver", "MB", None, grown, None, None, None, 50, memory),
+        Row(f"{work}, committed", "jobs a second", None, median(rates), None, None, None, 10_000, note),
+        Row(f"{work}, growth of the driver", "MB", None, grown, None, None, None, 50, held),
         Row(f"{work}, files at the end", "files", None, files, None, None, None, 100, "Tune: four a trial"),
     ]
 
@@ -192,9 +199,9 @@ def counted(path: Path) -> int:
 def rows() -> list[Row]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        return [*noop(folder), sleeping(folder), killed(folder)]
+        return [sleeping(folder), killed(folder)]
 
 
 if __name__ == "__main__":
-    for row in rows():
+    for row in [*noop(), *rows()]:
         print(row)

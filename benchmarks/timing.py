@@ -52,3 +52,8 @@ def interleaved(
         goal,
         note,
     )
+
+
+def spread(values: list[float]) -> str:
+    """In words, beside their median."""
+    return f"{len(values)} rounds, {min(values):,.0f} to {max(values):,.0f}"
