@@ -82,7 +82,7 @@ def private() -> float:
 
 
 def noop(jobs: int = 100_000, rounds: int = 5) -> list[Row]:
-    """Jobs that do nothing, in packs of 64; the driver's growth from the second tenth of the first round to its last."""
+    """Jobs that do nothing, in packs of 64; how the driver grows from the first round's second tenth to its last."""
     rates = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
