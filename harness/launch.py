@@ -123,9 +123,11 @@ def run(
                             shares.failed.update(job.id for job in pack.jobs)
                         writer.put(pack, outcome)
                         finished.take(writer.done())
+                    if not shares.ever:
+                        break
                     writer.flush()
                     finished.take(writer.done())
-                    packs = _rest(shares, planned, limits.stop) if shares.ever else []
+                    packs = _rest(shares, planned, limits.stop)
             finished.take(writer.done())
             elapsed = time.monotonic() - begin
             if audit and not limits.stop():
@@ -168,6 +170,8 @@ def _rest(shares: Shares, planned: Callable[[], Plan], stop: Callable[[], bool])
         shares.settled()
         plan = planned()
         if plan.packs or not plan.elsewhere or not shares.wanted:
+            if not plan.packs and shares.wanted and shares.failed:
+                time.sleep(2 * lease.BEAT)  # until the others have heard what they need not try
             return plan.packs
         time.sleep(lease.BEAT)
     return []

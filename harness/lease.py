@@ -91,8 +91,14 @@ class Lease:
                 if self.place.read(_name(self.driver.number)) is None:
                     self.lost = True  # another took us for dead
                     return
-                driver = replace(self.driver, beat=beat, progress=self.progress())
-                self.driver = replace(driver, knows=self.knows, running=self.running, failed=self.failed)
+                self.driver = replace(
+                    self.driver,
+                    beat=beat,
+                    progress=self.progress(),
+                    knows=self.knows,
+                    running=self.running,
+                    failed=self.failed,
+                )
                 self.place.put(_name(self.driver.number), _content(self.driver))
                 self._listen()
 

@@ -184,18 +184,16 @@ class OnRay:
         actor, _ = self.running[key]
         try:
             event: Event = self.ray.get(next(stream))
-            if not isinstance(event, Checkpoint):  # the last
-                del self.running[key]
-                self.free.append(actor)
-            return event
         except self.ray.exceptions.RayTaskError as error:  # before it ran: a module that is not there, say
-            del self.running[key]
-            self.free.append(actor)
-            return Fault("exception", str(error))
+            event = Fault("exception", str(error))
         except self.ray.exceptions.RayError as error:
             del self.running[key]
             self._hire()
             return self._died(actor, error)
+        if not isinstance(event, Checkpoint):  # the last
+            del self.running[key]
+            self.free.append(actor)
+        return event
 
     def _died(self, actor: Any, error: Exception) -> Fault:
         """Whether it was the worker or its node."""

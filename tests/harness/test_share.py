@@ -112,7 +112,7 @@ def test_two_drivers_share_a_sweep_and_no_job_runs_twice(long, tmp_path):
 
 @pytest.mark.slow
 def test_drivers_do_not_wait_for_each_others_failures(tmp_path):
-    """Nor try them again, those apart of the last two beats of the one that ends first."""
+    """Nor try them again."""
     (tmp_path / "vain.py").write_text(
         "import dataclasses, time\n"
         "from lfombench.solvers import ConjugateGradient\n"
@@ -137,7 +137,7 @@ def test_drivers_do_not_wait_for_each_others_failures(tmp_path):
     failed = [int(re.search(r"^(\d+) jobs failed", errors, re.MULTILINE)[1]) for _, errors in told]
     assert min(failed) > 2
     assert table(str(out), "jobs").collect()["job"].n_unique() == 24
-    assert 24 <= sum(failed) <= 24 + 2 * 2.0 / 0.7 + 1
+    assert sum(failed) == 24
 
 
 @pytest.mark.slow
