@@ -6,6 +6,7 @@ from .linear_regression import LinearRegression
 from .problem import Law, Logistic, Quadratic, Risk, apply
 from .prompts import Examples, Prompts
 from .teachers import LogisticRegression, QuadraticRegression, ReluNetwork, SineFeatures
+from .union import Union
 
 TASKS: dict[str, type[Task]] = {
     "linear_regression": LinearRegression,
@@ -13,6 +14,7 @@ TASKS: dict[str, type[Task]] = {
     "quadratic_regression": QuadraticRegression,
     "relu_network": ReluNetwork,
     "sine_features": SineFeatures,
+    "union": Union,
 }
 
 __all__ = [
@@ -32,5 +34,6 @@ __all__ = [
     "Risk",
     "SineFeatures",
     "Task",
+    "Union",
     "apply",
 ]

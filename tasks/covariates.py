@@ -1,16 +1,17 @@
 """Covariates: what x is drawn from, and what generates w*.
 
-    x = U D z        z has mean 0 and covariance I, so Sigma = U D^2 U^T
+    x = sqrt(variance) U D z        z has mean 0 and covariance I, so Sigma = E x x^T = variance U D^2 U^T
 
 z is Gaussian; uniform on the sphere of radius sqrt(d); uniform on a cube; multivariate Student-t; or has independent
-centred gamma (chi-square) entries. Examples of a prompt are independent, or a first-order autoregression.
+centred gamma (chi-square) entries. Examples of a prompt are independent, or a first-order autoregression. With a mean m
+it is z + m u, u = (1, .., 1) / sqrt(d), and Sigma = variance U D (I + m^2 u u^T) D U^T.
 """
 
 from __future__ import annotations
 
 import functools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 import torch
@@ -29,9 +30,11 @@ class Regression(Task):
     """Labels y_i = f(x_i) + noise e_i, e ~ N(0, 1); the target f(x) at the query carries no noise.
 
     d, n: dimension, and examples in a prompt.
-    spectrum: the diagonal of D, d numbers; left out: all ones (isotropic).
+    spectrum: the diagonal of D, d numbers; left out: all ones (isotropic). variance: of all of x.
     rotation: U is drawn once per seed, anew for each prompt, or is the identity; or once per seed as the left
         singular factor of a matrix of uniforms on (-1, 1), as in the paper's code, which is not quite uniform.
+    turn: U by so many radians more, in the plane of its first and last column, of its second and last but one, ...
+    mean: m.
     noise: standard deviation of the label noise. heteroscedastic: times |z_i| / sqrt(d) of the example.
     covariates: what z is. degrees: of freedom, for student_t (at least 3) and gamma.
     correlation: of an example with the next, in each coordinate of z; the query is independent of the examples.
@@ -44,6 +47,9 @@ class Regression(Task):
     covariates: Literal["gaussian", "sphere", "uniform", "student_t", "gamma"] = "gaussian"
     degrees: Degrees | None = None
     correlation: Annotated[float, Gt(-1), Lt(1)] | None = None
+    variance: Annotated[float, Gt(0)] = 1.0
+    turn: Annotated[float, Ge(0), Le(math.pi / 2)] = 0.0
+    mean: NonNegative | None = None
 
     def check(self) -> None:
         """The spectrum has d entries, not all 0; degrees where they are needed."""
@@ -51,6 +57,8 @@ class Regression(Task):
             raise ValueError(f"spectrum: got {len(self.spectrum)} numbers, needs d = {self.d}")
         if self.spectrum is not None and not any(self.spectrum):
             raise ValueError("spectrum: all numbers are 0, so every covariate would be")
+        if self.turn and self.rotation == "per_prompt":
+            raise ValueError("turn: means nothing where each prompt has a rotation of its own")
         needs = self.covariates in ("student_t", "gamma")
         if needs and self.degrees is None:
             raise ValueError(f"degrees: {self.covariates} covariates need them")
@@ -61,9 +69,10 @@ class Regression(Task):
 
     @property
     def facts(self) -> frozenset[Fact]:
-        """The risk is quadratic, its spectrum's edges are known, and Sigma^{-1} unless D has zeros."""
+        """The risk is quadratic, its spectrum's edges are known if the mean is 0, and Sigma^{-1} unless D has zeros."""
         invertible = self.spectrum is None or all(self.spectrum)
-        return frozenset({"quadratic", "edges", *(("covariance",) if invertible else ())})
+        edges, covariance = ("edges",) if self.mean is None else (), ("covariance",) if invertible else ()
+        return frozenset({"quadratic", *edges, *covariance})
 
     def frame(self, random: Random) -> Tensor | None:
         """U: streams d d; None where each prompt has its own."""
@@ -71,19 +80,49 @@ class Regression(Task):
             return None
         if self.rotation == "svd":
             factors: Tensor = torch.linalg.svd(2 * random.uniform(self.d, self.d, 1).squeeze(-1) - 1)[0]
-            return factors
+            return factors @ self._turned(factors)
         U = haar(random, self.d, 1).squeeze(-1)
-        return U if self.rotation == "per_seed" else torch.eye(self.d).to(U).expand_as(U)
+        U = U if self.rotation == "per_seed" else torch.eye(self.d).to(U).expand_as(U)
+        return U @ self._turned(U)
+
+    def _turned(self, U: Tensor) -> Float[Tensor, "streams d d"]:
+        """A rotation in the planes of first and last coordinate, second and last but one, ..."""
+        angle = torch.as_tensor(self.turn, dtype=U.dtype, device=U.device).reshape(-1).expand(len(U))
+        R = torch.eye(self.d).to(U).repeat(len(U), 1, 1)
+        for i in range(self.d // 2):
+            j = self.d - 1 - i
+            R[:, i, i] = R[:, j, j] = angle.cos()
+            R[:, i, j], R[:, j, i] = -angle.sin(), angle.sin()
+        return R
 
     def law(self, random: Random, frame: Tensor | None, prompts: int) -> Law:
         """Of all prompts or of each: U D, U D^{-1}, and where the spectrum of G ends."""
+        law = self._centred(random, frame, prompts)
+        if self.mean is None:
+            return law
+        along = law.root.sum(2, keepdim=True) / self.d  # root u u^T has this in every column
+        root, dual = law.root + (self._long(law.root) - 1) * along, law.dual
+        if dual is not None:
+            dual = dual + (1 / self._long(dual) - 1) * dual.sum(2, keepdim=True) / self.d
+        return replace(law, root=root, dual=dual)
+
+    def _long(self, like: Tensor) -> Tensor:
+        """The root of the mean square of <u, z>, streams 1 1 1."""
+        m = torch.as_tensor(self.mean, dtype=like.dtype, device=like.device).reshape(-1, 1, 1, 1)
+        return (1 + m * m).sqrt()
+
+    def _centred(self, random: Random, frame: Tensor | None, prompts: int) -> Law:
+        """The law without a mean."""
         U = haar(random, self.d, prompts) if frame is None else frame.unsqueeze(-1)
         reach = math.sqrt(self.d / self.n)
         low, high = (1 - reach) ** 2, (1 + reach) ** 2
         white = torch.tensor([max(low, 1e-3 * high), high], dtype=U.dtype, device=U.device).expand(len(U), 2)
+        size = torch.as_tensor(self.variance, dtype=U.dtype, device=U.device).reshape(-1, 1, 1, 1)
         if self.spectrum is None:
-            return Law(root=U, dual=U, edges=white, white=white)
+            root = U * size.sqrt()
+            return Law(root=root, dual=U / size.sqrt(), edges=white * size[:, :, 0, 0], white=white)
         D = torch.as_tensor(self.spectrum, dtype=U.dtype, device=U.device).expand(len(U), self.d)
+        D = D * size[:, :, 0, 0].sqrt()
         wide, square = D[:, None, :, None], D.square().unbind(-1)
         ends = torch.stack([functools.reduce(f, square) for f in (torch.minimum, torch.maximum)], -1)
         return Law(root=U * wide, dual=U / wide, edges=white * ends, white=white)
@@ -91,7 +130,9 @@ class Regression(Task):
     def draw(
         self, random: Random, prompts: int
     ) -> tuple[Float[Tensor, "streams d n prompts"], Float[Tensor, "streams d prompts"]]:
-        """z of the examples and of the query."""
+        """z of the examples and of the query, with second moment I: where there is a mean, what D U^T is applied to
+        has been divided by its root.
+        """
         d, n = self.d, self.n
         match self.covariates:
             case "gamma":
@@ -117,7 +158,15 @@ class Regression(Task):
             for i in range(1, n):
                 chain.append(rho * chain[-1] + fresh * examples[:, :, i])
             examples = torch.stack(chain, 2)
-        return examples, z[:, :, n]
+        query = z[:, :, n]
+        if self.mean is not None:
+            long = self._long(z)
+            examples, query = (
+                v + (1 / long - 1) * v.sum(1, keepdim=True) / d + (1 - 1 / long**2).sqrt() / math.sqrt(d)
+                for v in (examples, query.unsqueeze(2))
+            )
+            query = query.squeeze(2)
+        return examples, query
 
     def error(self, random: Random, z: Float[Tensor, "streams d n prompts"]) -> Float[Tensor, "streams n prompts"]:
         """The labels' noise."""

@@ -1,7 +1,7 @@
 """In-context linear regression (Garg et al., 2022; Ahn et al., 2023).
 
     x = U D z            Sigma = U D^2 U^T
-    w* ~ N(0, Sigma^{-1}) as U D^{-1} g, so that every direction matters alike; or N(0, I); or sparse
+    w* ~ N(0, Sigma^{-1}) as U D^{-1} g, so that every direction matters alike; or N(0, I); or sparse; times strength
     y_i = <w*, x_i> + noise e_i
 
 X is never needed where only G = X^T X / n and b = X^T y / n are and x is Gaussian: n G is Wishart, and Bartlett (1933)
@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 import torch
-from annotated_types import Ge
+from annotated_types import Ge, Gt
 from jaxtyping import Float
 from torch import Tensor
 
@@ -32,10 +32,12 @@ class LinearRegression(Regression):
     """A linear teacher.
 
     weights: w* ~ N(0, Sigma^{-1}), N(0, I), or sparse: `support` entries that are not 0, with E |w*|^2 = d.
+    strength: what w* is multiplied by.
     """
 
     weights: Literal["inverse_covariance", "isotropic", "sparse"] = "inverse_covariance"
     support: Annotated[int, Ge(1)] | None = None
+    strength: Annotated[float, Gt(0)] = 1.0
 
     def check(self) -> None:
         """A support where it is needed; Sigma^{-1} where it is."""
@@ -62,19 +64,23 @@ class LinearRegression(Regression):
     @property
     def bartlett(self) -> bool:
         """Whether n G is Wishart."""
-        return self.covariates == "gaussian" and self.correlation is None and not self.heteroscedastic
+        plain = self.correlation is None and self.mean is None and not self.heteroscedastic
+        return self.covariates == "gaussian" and plain
 
     def law(self, random: Random, frame: Tensor | None, prompts: int) -> Law:
         """With the penalty of the best linear estimate: noise^2 / n times the precision of w*, or nearly 0."""
         law = super().law(random, frame, prompts)
-        noise = torch.as_tensor(self.noise, dtype=law.root.dtype, device=law.root.device).reshape(-1, 1, 1, 1)
+        noise, strength = (
+            torch.as_tensor(x, dtype=law.root.dtype, device=law.root.device).reshape(-1, 1, 1, 1)
+            for x in (self.noise, self.strength)
+        )
         if self.weights == "inverse_covariance":
             precision = (law.root.unsqueeze(2) * law.root.unsqueeze(1)).sum(3)
             scale = torch.ones_like(noise)
         else:
             precision = torch.eye(self.d, dtype=law.root.dtype, device=law.root.device)[None, :, :, None]
             scale = law.root.square().sum((1, 2), keepdim=True) / self.d  # Sigma's mean eigenvalue
-        return replace(law, penalty=precision * (noise.square() / self.n + LIMIT * scale))
+        return replace(law, penalty=precision * ((noise / strength).square() / self.n + LIMIT * scale))
 
     def examples(self, random: Random, frame: Tensor | None, prompts: int) -> Examples:
         """Prompts in full, through X."""
@@ -102,7 +108,7 @@ class LinearRegression(Regression):
 
     def teacher(self, random: Random, law: Law, prompts: int) -> Float[Tensor, "streams d prompts"]:
         """w*."""
-        w = random.normal(self.d, prompts)
+        w = self.strength * random.normal(self.d, prompts)
         match self.weights:
             case "inverse_covariance":
                 assert law.dual is not None

@@ -1,7 +1,7 @@
 """Teachers that are not linear, each drawn anew for every prompt; f(x) has mean square d, as the linear one's.
 
     quadratic   f = <w, z> + curvature sum_i v_i (z_i^2 - 1) / sqrt(2), scaled        w, v ~ N(0, I)
-    network     f = sqrt(2 / width) sum_j a_j relu(<v_j, z>)                          (Garg et al., 2022)
+    network     f = sqrt(2 / (1 + leak^2) width) sum_j a_j relu(<v_j, z>)             (Garg et al., 2022: leak = 0)
     sine        f = sqrt(2 d / features) sum_j a_j sin(frequency <v_j, z> + phi_j)    v_j ~ N(0, I / d)
     logistic    P(y = 1) = sigma(<w*, x>); the target is the logit; w* ~ N(0, strength^2 Sigma^{-1})
 
@@ -63,15 +63,18 @@ class QuadraticRegression(Nonlinear):
 
 @dataclass(frozen=True, kw_only=True)
 class ReluNetwork(Nonlinear):
-    """A network of one hidden layer. width: its units."""
+    """A network of one hidden layer. width: its units. leak: slope of its units below 0; 1 is a linear teacher."""
 
     width: Width = 20
+    leak: Annotated[float, Ge(0), Le(1)] = 0.0
 
     def value(self, random: Random, z: Float[Tensor, "streams d m prompts"]) -> Float[Tensor, "streams m prompts"]:
-        """sqrt(2 / width) sum_j a_j relu(<v_j, z>)."""
+        """sqrt(2 / (1 + leak^2) width) sum_j a_j relu(<v_j, z>)."""
         v = random.normal(self.width, self.d, z.shape[-1])
         a = random.normal(self.width, z.shape[-1])
-        hidden = torch.relu((v.unsqueeze(3) * z.unsqueeze(1)).sum(2))  # streams width m prompts
+        leak = torch.as_tensor(self.leak, dtype=z.dtype, device=z.device).reshape(-1, 1, 1, 1)
+        s = (v.unsqueeze(3) * z.unsqueeze(1)).sum(2)  # streams width m prompts
+        hidden = (torch.relu(s) - leak * torch.relu(-s)) / (1 + leak * leak).sqrt()
         return math.sqrt(2 / self.width) * (a.unsqueeze(2) * hidden).sum(1)
 
 

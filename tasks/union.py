@@ -1,0 +1,84 @@
+"""Prompts from several tasks, each prompt from one of them: what a single model for all of them is trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float
+from pydantic import SkipValidation
+from torch import Tensor
+
+from .base import Fact, Random, Task
+from .problem import Law
+from .prompts import Examples
+
+LOST: frozenset[Fact] = frozenset({"edges", "prior", "bayes", "statistics"})  # a mixture of Gaussians is none
+
+
+@dataclass(frozen=True, kw_only=True)
+class Union(Task):
+    """Each prompt is of one of the components, all alike likely; which, no solver is told. A seed turns all alike.
+
+    components: tasks of this d and n.
+    """
+
+    components: tuple[SkipValidation[Task], ...] = field(metadata={"part": "task"})
+
+    def check(self) -> None:
+        """Two or more, of one size and one kind of risk."""
+        if len(self.components) < 2:
+            raise ValueError(f"components: got {len(self.components)}, a union has two or more")
+        for one in self.components:
+            one.check()
+            for name in ("d", "n"):
+                if getattr(one, name) != getattr(self, name):
+                    raise ValueError(
+                        f"components: one has {name} = {getattr(one, name)}, the union {getattr(self, name)}"
+                    )
+        if len({"quadratic" in one.facts for one in self.components}) > 1:
+            raise ValueError("components: some have a quadratic risk, others have not")
+
+    @property
+    def facts(self) -> frozenset[Fact]:
+        """What all components have and a mixture keeps."""
+        return frozenset.intersection(*(one.facts for one in self.components)) - LOST
+
+    def frame(self, random: Random) -> Tensor | None:
+        """The first component's."""
+        return self.components[0].frame(random)
+
+    def examples(self, random: Random, frame: Tensor | None, prompts: int) -> Examples:
+        """Drawn from every component; one of them is taken."""
+        u = random.uniform(prompts)  # streams prompts
+        drawn = [one.examples(random, frame, prompts) for one in self.components]
+        first = [u < (k + 1) / len(drawn) for k in range(len(drawn) - 1)]  # the first of these that is true is taken
+
+        def choose(values: Sequence[Tensor]) -> Tensor:
+            *others, chosen = values
+            for value, taken in zip(reversed(others), reversed(first), strict=True):
+                chosen = torch.where(taken.view(len(u), *[1] * (value.ndim - 2), -1), value, chosen)
+            return chosen
+
+        def unless_none(values: Sequence[Tensor | None]) -> Tensor | None:
+            there = [x for x in values if x is not None]
+            return choose(there) if len(there) == len(values) else None
+
+        w_star = unless_none([one.w_star for one in drawn])
+        return Examples(
+            X=choose([one.X for one in drawn]),
+            y=choose([one.y for one in drawn]),
+            query=choose([one.query for one in drawn]),
+            law=Law(root=choose([one.law.root for one in drawn]), dual=unless_none([one.law.dual for one in drawn])),
+            w_star=w_star,
+            target=choose([_target(one) for one in drawn]) if w_star is None else None,
+            logistic=drawn[0].logistic,
+        )
+
+
+def _target(drawn: Examples) -> Float[Tensor, "streams prompts"]:
+    if drawn.target is not None:
+        return drawn.target
+    assert drawn.w_star is not None
+    return (drawn.w_star * drawn.query).sum(1)
