@@ -1,16 +1,18 @@
 """Methods and token models. A new one is a file here and a line in SOLVERS, or `package.module:Class` in a sweep."""
 
-from .base import FittedBound, Method, Normal, Oracle, Params, Problem, Residual, Solver, Span, TokenModel
+from .base import Fitted, FittedBound, Method, Normal, Oracle, Params, Problem, Residual, Solver, Span, TokenModel
 from .best_krylov import BestKrylov
 from .best_lfom import BestLfom
 from .chebyshev import Chebyshev
 from .conjugate_gradient import ConjugateGradient
+from .estimated import Estimated
 from .gd_plus_plus import GdPlusPlus
 from .gradient_descent import GradientDescent
 from .l_bfgs import LBfgs
 from .lfom import Lfom
 from .linear_transformer import LinearTransformer
 from .memformer import Memformer
+from .mixture import Mixture
 from .momentum import HeavyBall, Nesterov
 from .newton import Bayes, Newton, Ridge
 from .simulate import coefficients_of, compile_lfom
@@ -22,6 +24,7 @@ SOLVERS: dict[str, type[Solver]] = {
     "best_lfom": BestLfom,
     "chebyshev": Chebyshev,
     "conjugate_gradient": ConjugateGradient,
+    "estimated": Estimated,
     "gd_plus_plus": GdPlusPlus,
     "gradient_descent": GradientDescent,
     "heavy_ball": HeavyBall,
@@ -29,6 +32,7 @@ SOLVERS: dict[str, type[Solver]] = {
     "lfom": Lfom,
     "linear_transformer": LinearTransformer,
     "memformer": Memformer,
+    "mixture": Mixture,
     "nesterov": Nesterov,
     "newton": Newton,
     "ridge": Ridge,
@@ -42,6 +46,8 @@ __all__ = [
     "BestLfom",
     "Chebyshev",
     "ConjugateGradient",
+    "Estimated",
+    "Fitted",
     "FittedBound",
     "GdPlusPlus",
     "GradientDescent",
@@ -51,6 +57,7 @@ __all__ = [
     "LinearTransformer",
     "Memformer",
     "Method",
+    "Mixture",
     "Nesterov",
     "Newton",
     "Normal",

@@ -99,6 +99,20 @@ class Solver(ABC):
         """Parameters to start training from; empty where there is nothing to train."""
         return {}
 
+    @property
+    def trains(self) -> bool:
+        """Whether parameters are trained, step by step."""
+        return self.family == "learned"
+
+    @property
+    def fits(self) -> bool:
+        """Whether parameters have a closed form in the training prompts."""
+        return False
+
+    def moving(self, name: str) -> bool:
+        """Whether training changes a parameter."""
+        return True
+
 
 @dataclass(frozen=True, kw_only=True)
 class Method(Solver):
@@ -119,18 +133,35 @@ class Method(Solver):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FittedBound(Method):
-    """A bound whose parameters have a closed form in sums over prompts."""
+class Fitted(Method):
+    """A method whose parameters have a closed form in sums over prompts: those of its training batch."""
 
-    family: ClassVar[Literal["bound"]] = "bound"
+    @property
+    def trains(self) -> bool:
+        """No."""
+        return False
+
+    @property
+    def fits(self) -> bool:
+        """Yes."""
+        return True
 
     @abstractmethod
-    def moments(self, problem: Problem, residual: Residual) -> Params:
-        """What the closed form needs of a batch: sums over prompts, `jobs ...`."""
+    def moments(self, params: Params, problem: Problem, residual: Residual) -> Params:
+        """What the closed form needs of a batch: sums over prompts, `jobs ...`. params: what is there before, of a
+        mixture's experts.
+        """
 
     @abstractmethod
     def fit(self, moments: Params) -> Params:
         """The best parameters, from the moments of all batches, added."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FittedBound(Fitted):
+    """A bound that is fitted: to a million prompts of its own, whatever the protocol."""
+
+    family: ClassVar[Literal["bound"]] = "bound"
 
     @abstractmethod
     def risk(self, params: Params, moments: Params) -> Float[Tensor, "*jobs depth"]:

@@ -41,7 +41,7 @@ class BestLfom(FittedBound):
         """Fixed coefficients, as of those that it bounds."""
         return Span(self.preconditioner, fixed=True)
 
-    def moments(self, problem: Problem, residual: Residual) -> Params:
+    def moments(self, params: Params, problem: Problem, residual: Residual) -> Params:
         """H: jobs depth depth, h: jobs depth. The error at q is <q, H q> + 2 <h, q> + what no q changes."""
         # columns r_i = residual along the Krylov vector G^i b; residual(sum q_i G^i b) = r + sum q_i r_i
         r = residual(problem.start())

@@ -9,6 +9,8 @@ import torch
 
 from lfombench.harness import PROTOCOLS, Job
 from lfombench.harness.evaluate import iterates
+from lfombench.harness.expert import Expert
+from lfombench.harness.names import label
 from lfombench.harness.pack import Pack, stack
 from lfombench.harness.record import execute
 from lfombench.harness.streams import Streams, keys
@@ -19,6 +21,7 @@ from lfombench.solvers import (
     BestLfom,
     Chebyshev,
     ConjugateGradient,
+    Estimated,
     GdPlusPlus,
     GradientDescent,
     HeavyBall,
@@ -26,6 +29,7 @@ from lfombench.solvers import (
     Lfom,
     LinearTransformer,
     Memformer,
+    Mixture,
     Nesterov,
     Newton,
     Ridge,
@@ -37,6 +41,15 @@ from lfombench.tasks import Law, LinearRegression, LogisticRegression, Prompts, 
 D, N, PROMPTS, DEPTH = 4, 9, 11, 3
 CPU = torch.device("cpu")
 SHAPES = ("scalar", "diagonal", "full")
+
+
+def mixed(*solvers: Solver, **options) -> Mixture:
+    task, protocol = LinearRegression(d=D, n=N), PROTOCOLS["rigorous"]
+    experts = tuple(Expert(solver=solver, task=task, protocol=protocol) for solver in solvers)
+    return Mixture(depth=DEPTH, experts=experts, **options)
+
+
+LT = LinearTransformer(depth=DEPTH, preconditioner="full")
 CASES: list[Solver] = [
     *(ConjugateGradient(depth=DEPTH, preconditioner=p) for p in ("identity", "covariance", "jacobi")),
     *(GradientDescent(depth=DEPTH, step=s) for s in (0.1, "theory", "tuned", "per_layer")),
@@ -64,6 +77,15 @@ CASES: list[Solver] = [
     *(Memformer(depth=DEPTH, memory=m, preconditioner="full", free=True) for m in ("lfom", "ungated")),
     Memformer(depth=DEPTH, memory="lfom", preconditioner="scalar", looped=True, heads=3),
     *(GdPlusPlus(depth=DEPTH, memory=m, heads=h) for m, h in (("none", 1), ("none", 2), ("cgd", 1), ("cgd", 2))),
+    mixed(LT, Memformer(depth=DEPTH, memory="cgd", preconditioner="diagonal")),
+    mixed(LT, Lfom(depth=DEPTH, coefficients="full"), gates="layer", form="softmax"),
+    mixed(LT, LT, combine="outputs", form="simplex"),
+    mixed(*[GdPlusPlus(depth=DEPTH)] * 2),
+    mixed(LT, LT, combine="outputs", by="least_squares"),
+    *(
+        Estimated(depth=DEPTH, method=method)
+        for method in (ConjugateGradient(depth=DEPTH, preconditioner="covariance"), Bayes(depth=DEPTH))
+    ),
     *(BestLfom(depth=DEPTH, preconditioner=p) for p in ("identity", "covariance")),
     *(BestKrylov(depth=DEPTH, preconditioner=p) for p in ("identity", "covariance")),
 ]
@@ -76,8 +98,8 @@ TOKENS = [
     *(Memformer(depth=DEPTH, memory=m, preconditioner="full", gate="token") for m in ("lfom", "ungated", "hadamard")),
     Memformer(depth=DEPTH, memory="lfom", preconditioner="diagonal", gate="diagonal", free=True, tokens=True),
 ]
-every = pytest.mark.parametrize("solver", CASES, ids=repr)
-learned = pytest.mark.parametrize("solver", [s for s in CASES if s.family == "learned"], ids=repr)
+every = pytest.mark.parametrize("solver", CASES, ids=label)
+learned = pytest.mark.parametrize("solver", [s for s in CASES if s.trains], ids=label)
 
 
 def drawn(jobs: int, dtype: torch.dtype = torch.float64) -> Prompts:
@@ -88,11 +110,17 @@ def drawn(jobs: int, dtype: torch.dtype = torch.float64) -> Prompts:
 
 def parameters(solver: Solver, prompts: Prompts, scale: float = 0.3):
     """Random ones, or the closed-form fit."""
-    jobs, dtype = len(prompts.w_star), prompts.w_star.dtype
-    if isinstance(solver, BestLfom):
-        return solver.fit(solver.moments(prompts.problem, prompts.residual))
-    random = Streams(keys([("init", i) for i in range(jobs)], CPU), dtype)
-    return solver.init(D, N, lambda *shape: scale * random.normal(*shape))
+    params = started(solver, len(prompts.w_star), prompts.w_star.dtype, scale)
+    return params | solver.fit(solver.moments(params, prompts.problem, prompts.residual)) if solver.fits else params
+
+
+def started(solver: Solver, jobs: int, dtype: torch.dtype, scale: float, *word):
+    """Random ones, of a mixture's experts too."""
+    random = Streams(keys([("init", *word, i) for i in range(jobs)], CPU), dtype)
+    params = dict(solver.init(D, N, lambda *shape: scale * random.normal(*shape)))
+    for e, model in enumerate(solver.models if isinstance(solver, Mixture) else ()):
+        params |= {f"{e}.{name}": p for name, p in started(model, jobs, dtype, scale, e).items()}
+    return params
 
 
 def one(prompts: Prompts, j: int) -> Prompts:
@@ -189,14 +217,13 @@ def test_from_the_optimum_nothing_moves(solver):
     assert torch.all(run(solver, parameters(solver, prompts), still) == 0)
 
 
-@pytest.mark.parametrize("solver", [s for s in CASES if s.needs <= {"covariance"}], ids=repr)
+@pytest.mark.parametrize("solver", [s for s in CASES if s.needs <= {"covariance"}], ids=label)
 def test_on_a_logistic_risk(solver):
     """Every method that asks for no more than a gradient and a Hessian runs, and packed is alone."""
     task = LogisticRegression(d=D, n=N)
     frame = task.frame(Streams(keys([("frame", i) for i in range(2)], CPU), torch.float64))
     examples = task.examples(Streams(keys([("x", i) for i in range(2)], CPU), torch.float64), frame, PROMPTS)
-    random = Streams(keys([("init", i) for i in range(2)], CPU), torch.float64)
-    params = solver.init(D, N, lambda *shape: 0.1 * random.normal(*shape))
+    params = started(solver, 2, torch.float64, 0.1)
     w = torch.stack(list(solver.iterates(params, examples.problem())))
     assert w.shape == (DEPTH + 1, 2, D, PROMPTS)
     assert torch.all(w.isfinite())
@@ -209,7 +236,7 @@ def seen(jobs: int, dtype: torch.dtype = torch.float64) -> torch.Tensor:
     return task.examples(random, task.frame(random), PROMPTS).tokens()
 
 
-@pytest.mark.parametrize("solver", TOKENS, ids=repr)
+@pytest.mark.parametrize("solver", TOKENS, ids=label)
 def test_a_token_model_on_its_tokens(solver):
     """Shapes, types and the start; packed = alone; a further axis in front; a gradient; no parameters, no change."""
     for dtype in (torch.float32, torch.float64):
@@ -233,7 +260,7 @@ def test_a_token_model_on_its_tokens(solver):
     assert torch.all(torch.stack(list(solver.predictions(still, Z))) == 0)
 
 
-@pytest.mark.parametrize("solver", CASES + TOKENS, ids=repr)
+@pytest.mark.parametrize("solver", [s for s in CASES + TOKENS if not isinstance(s, Mixture)], ids=label)
 def test_a_pack_runs_from_training_to_rows(solver):
     """Nothing on the way asks a solver for what it has not."""
     protocol = replace(PROTOCOLS["rigorous"], steps=2, batch=8, learning_rates=(0.01,), test_prompts=64)

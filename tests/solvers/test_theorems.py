@@ -72,7 +72,7 @@ def test_conjugate_gradients_reach_the_known_losses(task, expected):
 def test_best_lfom_reaches_the_known_bounds(preconditioner, expected):
     solver = BestLfom(depth=4, preconditioner=preconditioner)
     fitted = drawn(FIGURE_1, 200_000, "fit")
-    params = solver.fit(solver.moments(fitted.problem, fitted.residual))
+    params = solver.fit(solver.moments({}, fitted.problem, fitted.residual))
     _, *found = log_losses(solver, params, drawn(FIGURE_1, 200_000))
     assert found == pytest.approx(expected, abs=0.03)
 
@@ -82,7 +82,7 @@ def test_best_lfom_at_one_step_is_the_closed_form():
     d, n = 5, 20
     fitted = drawn(ISOTROPIC, 400_000)
     solver = BestLfom(depth=1, preconditioner="identity")
-    q = solver.fit(solver.moments(fitted.problem, fitted.residual))["q"]
+    q = solver.fit(solver.moments({}, fitted.problem, fitted.residual))["q"]
     assert q.item() == pytest.approx(n / (n + d + 1), rel=0.01)
 
 
@@ -90,7 +90,7 @@ def test_nothing_scalar_beats_the_best_lfom_on_the_prompts_it_was_fitted_to():
     """Heavy ball, gradient descent and random scalar Memformers, in the mean over the same prompts."""
     prompts = drawn(FIGURE_1, 2000)
     best = BestLfom(depth=4, preconditioner="identity")
-    bound = log_losses(best, best.fit(best.moments(prompts.problem, prompts.residual)), prompts)
+    bound = log_losses(best, best.fit(best.moments({}, prompts.problem, prompts.residual)), prompts)
     generator = torch.Generator().manual_seed(0)
     rivals = [(GradientDescent(depth=4, step=step), {}) for step in (0.1, 0.5, 1.0, 1.5)]
     for _ in range(50):
@@ -111,7 +111,7 @@ def test_two_layers_of_gd_plus_plus_are_not_below_the_best_method_of_four_steps(
     """
     prompts = drawn(ISOTROPIC, 4000)
     best = BestLfom(depth=4, preconditioner="identity")
-    bound = log_losses(best, best.fit(best.moments(prompts.problem, prompts.residual)), prompts)
+    bound = log_losses(best, best.fit(best.moments({}, prompts.problem, prompts.residual)), prompts)
     eye, generator = torch.eye(5).double(), torch.Generator().manual_seed(0)
     lowest = math.inf
     for _ in range(300):

@@ -35,6 +35,6 @@ def test_nothing_is_made_elsewhere(rotation, through):
     for solver in SOLVERS:
         params = solver.init(3, 5, random.normal)
         if solver.family == "bound":
-            params = solver.fit(solver.moments(prompts.problem, prompts.residual))
+            params = solver.fit(solver.moments({}, prompts.problem, prompts.residual))
         for w in stack([solver, solver], torch.float32, META).iterates(params, prompts.problem):
             assert prompts.squared_error(w).device == META

@@ -1,0 +1,292 @@
+"""A mixture of experts: trained solvers, and gates that adapt to what they meet (Dutta & Sra, arXiv 2410.07263).
+
+    updates   w_{l+1} = w_l + sum_e g_e^l u_e^l      u_e^l: what expert e would add, at the w_l that all share
+    outputs   w_l = sum_e g_e^l w_l^e                w_l^e: where expert e is by itself
+
+On tokens updates are Z_{l+1} = Z_l + sum_e g_e^l Attn_e^l(Z_l), as in the paper. Gates are any numbers (linear), a
+softmax, or the positive parts of numbers over their sum (simplex); one for each expert, or for each layer and expert.
+A scale multiplies all of them. With one expert, updates and linear gates the gate is a factor on its step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from pydantic import SkipValidation
+from torch import Tensor
+
+from .base import Fitted, Known, Method, Normal, Params, Problem, Residual, Solver
+from .gd_plus_plus import GdPlusPlus
+
+MEMORY = ("alpha", "gamma", "Gamma")  # parameters of a model that weigh what it remembers
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mixture(Fitted):
+    """Experts, trained beforehand, each a solver of this depth with the task and protocol that trained it.
+
+    gates: one for each expert, or for each layer and expert. form: what they may be. combine: what they weigh.
+    moves: what training changes, besides nothing else: the gates; one scale for all; the experts' memory; everything.
+    start: of the gates, all 1 / experts or, as published, all 0. by: what moves them, the protocol's optimiser or,
+        where they are linear and of outputs, least squares on the training batch.
+    """
+
+    experts: tuple[SkipValidation[Any], ...] = field(metadata={"part": "expert"})
+    gates: Literal["expert", "layer"] = "expert"
+    form: Literal["linear", "softmax", "simplex"] = "linear"
+    combine: Literal["updates", "outputs"] = "updates"
+    moves: Literal["nothing", "gates", "scale", "memory", "everything"] = "gates"
+    start: Literal["uniform", "zero"] = "uniform"
+    by: Literal["descent", "least_squares"] = "descent"
+
+    @property
+    def family(self) -> Literal["learned", "control"]:  # type: ignore[override]  # elsewhere of the class
+        """Learned where something moves."""
+        return "control" if self.moves == "nothing" else "learned"
+
+    @property
+    def fits(self) -> bool:
+        """By least squares."""
+        return self.by == "least_squares"
+
+    @property
+    def trains(self) -> bool:
+        """By descent."""
+        return self.moves != "nothing" and not self.fits
+
+    @property
+    def models(self) -> list[Solver]:
+        """The experts' solvers."""
+        return [one.solver for one in self.experts]
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What any expert needs."""
+        return frozenset().union(*(model.needs for model in self.models))
+
+    @property
+    def on_tokens(self) -> bool:
+        """Where the experts are."""
+        return any(model.on_tokens for model in self.models)
+
+    @property
+    def context(self) -> bool:
+        """Where an expert's parameters belong to positions."""
+        return any(model.context for model in self.models)
+
+    def moving(self, name: str) -> bool:
+        """Whether training changes a parameter."""
+        own = name in ("gates", "scale")
+        match self.moves:
+            case "nothing":
+                return False
+            case "gates" | "scale":
+                return name == self.moves
+            case "memory":
+                return not own and name.partition(".")[2] in MEMORY
+            case "everything":
+                return name != "scale"
+
+    def check(self, d: int, n: int) -> None:
+        """Experts that can be combined so."""
+        if not self.experts:
+            raise ValueError("experts: none given")
+        if len({model.on_tokens for model in self.models}) > 1:
+            raise ValueError("experts: some run on tokens, others do not; give those tokens: true")
+        depths = sorted({model.depth for model in self.models})
+        if depths != [self.depth]:
+            raise ValueError(f"experts: are of depth {', '.join(map(str, depths))}, the mixture of {self.depth}")
+        if self.start == "zero" and self.form == "simplex":
+            raise ValueError("start: zero gates are on no simplex; softmax of zeros is uniform, linear may be zero")
+        if self.fits and (self.moves, self.form, self.combine) != ("gates", "linear", "outputs"):
+            raise ValueError("by: least_squares is for linear gates, that move, of outputs")
+        if self.fits and self.on_tokens:
+            raise ValueError("by: least_squares is for experts that are not on tokens")
+        for model in self.models:
+            model.check(d, n)
+        if self.moves == "memory" and not any(name in MEMORY for model in self.models for name in _zeros(model, d, n)):
+            raise ValueError("moves: memory, which none of the experts has")
+        if self.combine == "updates":
+            self._check_updates(d, n)
+
+    def _check_updates(self, d: int, n: int) -> None:
+        """Experts whose steps can be taken from a state that others have changed."""
+        if all(isinstance(model, GdPlusPlus) for model in self.models):
+            if any(model.memory != "none" for model in self.models):  # type: ignore[attr-defined]
+                raise ValueError("combine: updates of GD++ with memory share no one memory; say combine: outputs")
+            return
+        for model in self.models:
+            if self.on_tokens or not isinstance(model, Method):
+                raise ValueError(f"combine: {type(model).__name__} on tokens has no updates; say combine: outputs")
+            zero = torch.zeros(1, d, 1)
+            for _ in model.iterates(_zeros(model, d, n), Shared(_Flat(zero), zero)):
+                pass
+
+    # ---- parameters --------------------------------------------------------------------------------------------------
+
+    def init(self, d: int, n: int, normal: Normal) -> Params:
+        """gates: jobs (depth) experts; scale: jobs 1. Those of the experts come from their jobs."""
+        count = len(self.experts)
+        gates = 0 * normal(*([self.depth] if self.gates == "layer" else []), count)
+        even = 0.0 if self.start == "zero" or self.form == "softmax" else 1 / count
+        return {"gates": gates + even, "scale": 1 + 0 * normal(1)}
+
+    def weights(self, params: Params, l: int, axes: int = 2) -> list[Tensor]:
+        """g_e at layer l of every expert, to broadcast with so many axes behind jobs: d and prompts."""
+        raw = params["gates"][..., l, :] if self.gates == "layer" else params["gates"]
+        if self.form == "softmax":
+            raw = raw.exp() / raw.exp().sum(-1, keepdim=True)
+        elif self.form == "simplex":
+            raw = torch.relu(raw) / torch.relu(raw).sum(-1, keepdim=True)
+        gates = (raw * params["scale"]).unbind(-1)
+        return [g.reshape(*g.shape, *[1] * axes) for g in gates]
+
+    def of(self, params: Params, e: int) -> Params:
+        """An expert's."""
+        begin = f"{e}."
+        return {name.removeprefix(begin): p for name, p in params.items() if name.startswith(begin)}
+
+    def moments(self, params: Params, problem: Problem, residual: Residual) -> Params:
+        """H: jobs depth experts experts, h: jobs depth experts. The error with gates g is <g, H g> + 2 <h, g> + ..."""
+        each = [list(_iterates(model, self.of(params, e), problem))[1:] for e, model in enumerate(self.models)]
+        r = residual(problem.start())
+        columns = torch.stack([torch.stack([residual(w) - r for w in mine], -3) for mine in each], -3)
+        H = (columns.unsqueeze(-3) * columns.unsqueeze(-4)).sum((-2, -1))  # columns: jobs depth experts k prompts
+        return {"H": H, "h": (columns * r[..., None, None, :, :]).sum((-2, -1))}
+
+    def fit(self, moments: Params) -> Params:
+        """gates, the shortest where several are best; those of the last layer, where it is one for all."""
+        g = -(torch.linalg.pinv(moments["H"], hermitian=True) @ moments["h"].unsqueeze(-1)).squeeze(-1)
+        return {"gates": g if self.gates == "layer" else g[..., -1, :]}
+
+    # ---- what they do ------------------------------------------------------------------------------------------------
+
+    def iterates(self, params: Params, problem: Problem) -> Iterator[Float[Tensor, "*jobs d prompts"]]:
+        """w_0 .. w_depth."""
+        if self.combine == "outputs":
+            each = [_iterates(model, self.of(params, e), problem) for e, model in enumerate(self.models)]
+            yield from self._weighed(params, each, 2)
+            return
+        if isinstance(self.models[0], GdPlusPlus):
+            merged, heads = self._merged(params)
+            yield from merged.iterates(heads, problem)
+            return
+        w = problem.start()
+        shared = Shared(problem, problem.gradient(w))
+        each = [_iterates(model, self.of(params, e), shared) for e, model in enumerate(self.models)]
+        own = [next(one) for one in each]
+        yield w
+        for l in range(self.depth):
+            shared.slope = problem.gradient(w)
+            ahead = [next(one) for one in each]
+            for g, after, before in zip(self.weights(params, l), ahead, own, strict=True):
+                w = w + g * (after - before)
+            own = ahead
+            yield w
+
+    def predictions(self, params: Params, Z: Float[Tensor, "... d_1 n_1 prompts"]) -> Iterator[Tensor]:
+        """The same on tokens: the prediction at the query after 0 .. depth layers."""
+        if self.combine == "updates":
+            merged, heads = self._merged(params)
+            yield from merged.predictions(heads, Z)
+            return
+        each = [model.predictions(self.of(params, e), Z) for e, model in enumerate(self.models)]  # type: ignore[attr-defined]
+        yield from self._weighed(params, each, 1)
+
+    def _weighed(self, params: Params, each: Sequence[Iterator[Tensor]], axes: int) -> Iterator[Tensor]:
+        """Outputs: before the first layer all are the same."""
+        for l, values in enumerate(zip(*each, strict=True)):
+            if l == 0:
+                yield values[0]
+                continue
+            gates = self.weights(params, l - 1, axes)
+            total = gates[0] * values[0]
+            for g, value in zip(gates[1:], values[1:], strict=True):
+                total = total + g * value
+            yield total
+
+    def _merged(self, params: Params) -> tuple[GdPlusPlus, Params]:
+        """Of GD++ models one, with all their heads: g Attn_{P,Q} has P's B as it is, and Q's A times g."""
+        models = [model for model in self.models if isinstance(model, GdPlusPlus)]
+        A, B = [], []
+        for l in range(self.depth):
+            for e, (model, g) in enumerate(zip(models, self.weights(params, l, 3), strict=True)):
+                mine, at = self.of(params, e), slice(l * model.heads, (l + 1) * model.heads)
+                A.append(mine["A"][..., at, :, :] * g)
+                B.append(mine["B"][..., at, :, :].expand_as(A[-1]))
+        heads = sum(model.heads for model in models)
+        return replace(models[0], heads=heads), {"A": torch.cat(A, -3), "B": torch.cat(B, -3)}
+
+
+def _zeros(model: Solver, d: int, n: int) -> Params:
+    """Parameters of a model, for a look at what it does with them."""
+    params = dict(model.init(d, n, lambda *shape: torch.zeros(1, *shape)))
+    for e, one in enumerate(model.models if isinstance(model, Mixture) else ()):
+        params |= {f"{e}.{name}": p for name, p in _zeros(one, d, n).items()}
+    return params
+
+
+def _iterates(model: Solver, params: Params, problem: Problem) -> Iterator[Tensor]:
+    assert isinstance(model, Method)
+    return iter(model.iterates(params, problem))
+
+
+class Shared:
+    """A problem whose gradient is taken at the state that experts share, whatever w they ask about."""
+
+    def __init__(self, problem: Problem, slope: Tensor) -> None:
+        self.problem, self.slope = problem, slope
+
+    def start(self) -> Tensor:
+        """w_0."""
+        return self.problem.start()
+
+    def gradient(self, w: Tensor) -> Tensor:
+        """grad R at the shared w."""
+        return self.slope
+
+    def curvature(self, p: Tensor, w: Tensor | None = None) -> Tensor:
+        """Not to be had: what an expert does with it is not an update from the gradient."""
+        raise ValueError("combine: an expert asks for more than gradients, so it has no updates; say combine: outputs")
+
+    def whiten(self, g: Tensor) -> Tensor:
+        """Sigma^{-1} g."""
+        return self.problem.whiten(g)
+
+    def penalty(self) -> Tensor:
+        """The task's."""
+        return self.problem.penalty()
+
+    def interval(self, known: Known) -> tuple[Tensor, Tensor]:
+        """The task's."""
+        return self.problem.interval(known)
+
+
+@dataclass(frozen=True)
+class _Flat:
+    """A problem of zeros."""
+
+    zero: Tensor
+
+    def start(self) -> Tensor:
+        return self.zero
+
+    def gradient(self, w: Tensor) -> Tensor:
+        return self.zero
+
+    def curvature(self, p: Tensor, w: Tensor | None = None) -> Tensor:
+        return self.zero
+
+    def whiten(self, g: Tensor) -> Tensor:
+        return g
+
+    def penalty(self) -> Tensor:
+        return self.zero.unsqueeze(-3)
+
+    def interval(self, known: Known) -> tuple[Tensor, Tensor]:
+        one = torch.ones(1, 1, 1)
+        return one, one
