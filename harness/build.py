@@ -6,14 +6,17 @@ import contextlib
 import functools
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import fields
+from collections.abc import Collection, Mapping
+from dataclasses import fields, replace
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 from pydantic import TypeAdapter, ValidationError
 
 from .errors import SpecError, nearest
+from .expert import Expert
+from .names import known, plain
+from .protocol import PROTOCOLS, Protocol
 
 T = TypeVar("T")
 
@@ -35,17 +38,21 @@ def built(part: Any) -> bool:
 
 
 def build(cls: type[T], values: Mapping[str, Any]) -> T:
-    """An instance of a frozen dataclass from plain values: strict types, no unknown keys."""
-    known = {f.name for f in fields(cls)}  # type: ignore[arg-type]
-    for key in values:
-        if key not in known:
-            raise FieldError(f"unknown key {key!r}; {nearest(str(key), known)}", (key,))
+    """An instance of a frozen dataclass from plain values: strict types, no unknown keys.
+
+    A field whose metadata names a `part` holds a solver, or several tasks, or experts.
+    """
+    kinds = {f.name: f.metadata.get("part") for f in fields(cls)}  # type: ignore[arg-type]
+    _keys(values, kinds)
+    nested = {key: _nested(kind, key, values) for key, kind in kinds.items() if kind and key in values}
+    values = {**values, **dict.fromkeys(nested, ())}
     for key, value in values.items():
         for number in value if isinstance(value, list | tuple) else [value]:
             if isinstance(number, float) and not math.isfinite(number):
                 raise FieldError(f"{key}: got {number}, must be finite", (key,))
     try:
         part: T = _adapter(cls).validate_json(json.dumps(values), strict=True)  # type: ignore[arg-type]  # classes hash
+        part = replace(part, **nested) if nested else part  # type: ignore[type-var]
         with contextlib.suppress(TypeError):  # a class with slots
             _BUILT[id(part)] = part
         return part
@@ -55,6 +62,72 @@ def build(cls: type[T], values: Mapping[str, Any]) -> T:
         if alike and len(error["loc"]) > 1 and isinstance(error["loc"][1], str):  # one of several types
             raise FieldError(_explain_choice([error, *alike]), (error["loc"][0],)) from None
         raise FieldError(_explain(error), tuple(error["loc"])) from None
+
+
+def _keys(values: Mapping[str, Any], known: Collection[str]) -> None:
+    for key in values:
+        if key not in known:
+            raise FieldError(f"unknown key {key!r}; {nearest(str(key), known)}", (key,))
+
+
+def _nested(kind: str, key: str, whole: Mapping[str, Any]) -> Any:
+    """A part, or parts, within a part of so many steps or layers."""
+    entries, found = whole[key], []
+    usual = {"depth": whole["depth"]} if "depth" in whole else {}
+    if kind == "solver":
+        try:
+            return named(kind, entries, **usual)
+        except FieldError as error:
+            raise FieldError(f"{key}: {error}", (key, *error.path)) from None
+        except SpecError as error:
+            raise FieldError(f"{key}: {error}", (key,)) from None
+    if not isinstance(entries, list | tuple):
+        raise FieldError(f"{key}: got {json.dumps(entries)}, must be a list of {kind}s", (key,))
+    for i, entry in enumerate(entries):
+        try:
+            found.append(expert(entry, usual) if kind == "expert" else named(kind, entry))
+        except FieldError as error:
+            raise FieldError(f"{key}: {error}", (key, i, *error.path)) from None
+        except (SpecError, ValueError) as error:
+            raise FieldError(f"{key}: {error}", (key, i)) from None
+    return tuple(found)
+
+
+def named(kind: str, entry: Any, **usual: Any) -> Any:
+    """A task or solver from `name: {field: value}`, or a name alone. usual: fields that it has where none are given."""
+    entry = {entry: {}} if isinstance(entry, str) else entry
+    if not isinstance(entry, Mapping) or len(entry) != 1:
+        raise FieldError(f"got {json.dumps(entry)}, must be one {kind}: `name: {{field: value}}`")
+    [(name, values)] = entry.items()
+    cls, base = known(kind, name)
+    if not isinstance(values or {}, Mapping):
+        raise FieldError(f"got {json.dumps(values)}, must be a mapping of fields", (name,))
+    try:
+        part = build(cls, {**usual, **base, **(values or {})})
+    except FieldError as error:
+        raise FieldError(f"{name}, {error}", (name, *error.path)) from None
+    if kind == "task":
+        part.check()
+    return part
+
+
+def expert(entry: Any, usual: Mapping[str, Any]) -> Expert:
+    """An expert, from a mapping of its solver, task and protocol. usual: fields of a solver where none are given."""
+    if not isinstance(entry, Mapping):
+        raise FieldError(f"got {json.dumps(entry)}, must be an expert: {{solver: ..., task: ..., protocol: ...}}")
+    names = [f.name for f in fields(Expert)]
+    _keys(entry, names)
+    for name in names:
+        if name not in entry:
+            raise FieldError(f"{name} is missing")
+    given = {"use": entry["protocol"]} if isinstance(entry["protocol"], str) else entry["protocol"]
+    if not isinstance(given, Mapping) or given.get("use") not in PROTOCOLS:
+        raise FieldError(f"protocol: got {json.dumps(given)}; {nearest(str(given), PROTOCOLS)}", ("protocol",))
+    protocol = build(Protocol, {**plain(PROTOCOLS[given["use"]]), **given})
+    protocol.check()
+    solver = named("solver", entry["solver"], **usual)
+    task = None if entry["task"] is None else named("task", entry["task"])
+    return Expert(solver=solver, task=task, protocol=protocol)
 
 
 @functools.cache

@@ -53,7 +53,7 @@ def prior(job: Job, tests: int = 0) -> Prior:
     layer = d * d * (1 if not job.solver.on_tokens else n)
     members, compiled = 0, 0.0
     fixed, each = 0.05, 0.0
-    if job.solver.family == "learned":
+    if job.solver.trains:
         trained, drawn = _steps(job)
         members = len(job.trials)
         met = drawn * protocol.batch
@@ -72,7 +72,7 @@ def prior(job: Job, tests: int = 0) -> Prior:
         each += count * times * (draw * (8 if as_written else 1) + (2e-8 if as_written else 1e-9) * work)
     each += (1 + tests) * protocol.test_prompts * (depth + 1) * 3e-8  # quantiles
     held = 8 * protocol.test_prompts * (depth + 1) * 2.0
-    if job.solver.family == "learned":
+    if job.solver.trains:
         at_once = protocol.validation_prompts if members > 1 else protocol.batch
         held += 4 * at_once * members * layer * (2 + depth)
     return Prior(fixed + compiled, each, 3e7, held)

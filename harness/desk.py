@@ -57,7 +57,8 @@ class Desk:
 
     def ready(self, pack: Pack) -> Pack:
         """A pack as it is sent to a worker."""
-        return settle(self.store, pack) if pack.trained else replace(pack, resume=self.shelf.resume(pack))
+        ready = settle(self.store, pack)
+        return ready if pack.trained else replace(ready, resume=self.shelf.resume(pack))
 
     def keep(self, pack: Pack, checkpoint: Checkpoint) -> None:
         """A pack is so far. A full disk is no reason to stop it."""
@@ -101,9 +102,12 @@ class Finished:
 class Unrecorded:
     """A desk for packs that leave nothing behind."""
 
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
     def ready(self, pack: Pack) -> Pack:
-        """As it is."""
-        return pack
+        """With its experts, if it has such."""
+        return settle(self.store, pack)
 
     def keep(self, pack: Pack, checkpoint: Checkpoint) -> None:
         """Nothing."""

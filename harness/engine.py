@@ -28,7 +28,7 @@ from .evaluate import errors, expect, last, test, validate
 from .fitted import Fit, fit
 from .job import Job, tunable
 from .kept import Curve, Kept, trial_table
-from .pack import Pack, floats, having, of_trials, prompts
+from .pack import Pack, floats, having, of_experts, of_trials, prompts
 from .profile import span
 from .program import program
 from .step import Step, Tensors, named, under
@@ -71,7 +71,7 @@ def stages(pack: Pack, device: torch.device) -> Generator[Stage, None, tuple[Tra
     """The same, which stops at every moment at which a checkpoint can be made."""
     if pack.trained:
         trained = restored(pack, device)
-    elif pack.first.solver.family == "learned":
+    elif pack.first.solver.trains:
         trained = yield from train(pack, device)
     else:
         trained = given(pack, device)
@@ -101,7 +101,9 @@ def restored(pack: Pack, device: torch.device) -> Trained:
 
 def given(pack: Pack, device: torch.device) -> Trained:
     """What needs no training: a closed form's parameters; floats by validation loss where the protocol tries some."""
-    params, excess = fit(pack, device) if pack.first.solver.family == "bound" else Fit({}, None)
+    params, excess = fit(pack, device) if pack.first.solver.fits else Fit({}, None)
+    if pack.experts:
+        params = {name: p[0] for name, p in initial(pack, device).items()} | params
     count, trials = len(pack.jobs), len(pack.first.trials)
     best = [0] * count
     if trials > 1:
@@ -115,6 +117,7 @@ def train(pack: Pack, device: torch.device) -> Generator[Stage, None, Trained]:
     """Adam on every trial of every job at once, cycle by cycle; after each the validation prompts say which go on."""
     protocol, count, trials = pack.first.protocol, len(pack.jobs), len(pack.first.trials)
     step, job, state, key = training(pack, device)
+    still = under("still", job)
     at = _At(pack, state)
     if len(at.going) < count:
         narrowed = _of({**job, "key": key}, at.going, device)
@@ -133,7 +136,8 @@ def train(pack: Pack, device: torch.device) -> Generator[Stage, None, Trained]:
             at.curve.add(points, first, records, at.tried, at.going)
         part = replace(pack, jobs=tuple(pack.jobs[j] for j in at.going))
         params, alive = under("p", at.state), at.state["alive"]
-        loss = torch.zeros_like(at.state["rate"]) if blind else validate(part, at.tried, params, device)
+        whole = params | {name: p.expand(len(at.tried), *p.shape) for name, p in under("still", job).items()}
+        loss = torch.zeros_like(at.state["rate"]) if blind else validate(part, at.tried, whole, device)
         loss = torch.where(alive, loss.nan_to_num(nan=math.inf), math.inf)
         for j in at.going:
             at.budget[j] += (look - at.begin) * protocol.batch * len(at.tried)
@@ -154,7 +158,7 @@ def train(pack: Pack, device: torch.device) -> Generator[Stage, None, Trained]:
     kept = at.kept
     losses, norms = at.curve.of(kept.trial)
     return Trained(
-        kept.params(),
+        kept.params() | still,
         [one.tried(k) for one, k in zip(pack.jobs, kept.trial, strict=True)],
         [one.trials[k] for one, k in zip(pack.jobs, kept.trial, strict=True)],
         kept.reason,
@@ -238,7 +242,9 @@ def training(pack: Pack, device: torch.device) -> tuple[Step, Tensors, Tensors, 
     dtype = torch.float64 if protocol.dtype == "float64" else torch.float32  # of parameters and Adam
     drawing = prompts(pack, [job.task for job in pack.jobs], "train", compute, device)
     job = drawing.job | named("solver", floats([job.solver for job in pack.jobs], compute, device))
-    params = {name: p.to(dtype) for name, p in initial(pack, device).items()}
+    every = {name: p.to(dtype) for name, p in initial(pack, device).items()}
+    params = {name: p for name, p in every.items() if solver.moving(name)}
+    job |= named("still", {name: p[0].contiguous() for name, p in every.items() if name not in params})
     numbers = {"rate": of_trials(pack, "learning_rate", dtype, device)}
     numbers |= {name: of_trials(pack, name, torch.float64, device) for name in ("beta1", "beta2")}
     numbers |= {"clip": of_trials(pack, "clip", dtype, device)} if protocol.clip is not None else {}
@@ -246,22 +252,27 @@ def training(pack: Pack, device: torch.device) -> tuple[Step, Tensors, Tensors, 
     names = [name for name in tunable(solver) if name in pack.first.trials[0]]
     state |= {f"tried.{name}": of_trials(pack, name, compute, device)[..., None, None] for name in names}
     first = under("solver", job) | {name: x[0] for name, x in under("tried", state).items()}
-    expect(having(solver, first), {name: p[0].to(compute) for name, p in params.items()}, drawing)
+    expect(having(solver, first), {name: p[0].to(compute) for name, p in every.items()}, drawing)
 
     def update(job: Tensors, state: Tensors, batch: Prompts, t: Tensor) -> tuple[Tensors, Tensors]:
         one = having(solver, under("solver", job) | under("tried", state))
-        loss, gradients = loss_and_gradient(one, under("p", state), batch, protocol.batch)
+        loss, gradients = loss_and_gradient(one, under("p", state), under("still", job), batch, protocol.batch)
         return adam.update(protocol, state, loss, gradients, t)
 
     step = Step(drawing.draw, update, protocol.batch, protocol.renew, compute, ("train", pack.program))
     return step, job, state, drawing.key
 
 
-def loss_and_gradient(solver: Solver, params: Tensors, batch: Prompts, count: int) -> tuple[Tensor, Tensors]:
-    """Mean squared error of the last iterate over `count` prompts and its gradient, for every member: trials jobs."""
+def loss_and_gradient(
+    solver: Solver, params: Tensors, still: Tensors, batch: Prompts, count: int
+) -> tuple[Tensor, Tensors]:
+    """Mean squared error of the last iterate over `count` prompts and its gradient, for every member: trials jobs.
+
+    still: parameters that do not move, `jobs ...`.
+    """
 
     def total(params: Tensors) -> tuple[Tensor, Tensor]:
-        cast = {name: p.to(batch.w_star.dtype) for name, p in params.items()}
+        cast = {name: p.to(batch.w_star.dtype) for name, p in (still | params).items()}
         loss = last(errors(solver, cast, batch)).to(next(iter(params.values())).dtype).sum(-1) / count
         return loss.sum(), loss
 
@@ -281,7 +292,7 @@ def initial(pack: Pack, device: torch.device) -> Tensors:
         return random.normal(*shape) * scales.view(*scales.shape, *[1] * len(shape))
 
     solver, trials = pack.first.solver, len(pack.first.trials)
-    params = solver.init(pack.first.task.d, pack.first.task.n, normal)
+    params = dict(solver.init(pack.first.task.d, pack.first.task.n, normal))
     if not params:
         raise ValueError(f"{type(solver).__name__} is a learned method: its init must return parameters")
     for name, p in params.items():
@@ -290,5 +301,6 @@ def initial(pack: Pack, device: torch.device) -> Tensors:
                 f"{type(solver).__name__}.init gave {name} of shape {tuple(p.shape)}, "
                 f"needs ({trials}, {len(pack.jobs)}, ...): make it with normal(...), which puts the jobs in front"
             )
+    params |= {name: p.expand(trials, *p.shape) for name, p in of_experts(pack, device).items()}
     start = closed_form(pack, device) or {}
     return {name: start.get(name, p).to(p.dtype).expand_as(p).clone() for name, p in params.items()}

@@ -16,7 +16,7 @@ from pathlib import Path
 from lfombench.tasks import Task
 
 from .job import Case
-from .names import digest
+from .names import digest, within
 
 PACKAGE = "lfombench"
 ENGINE = ("harness.engine", "harness.losses", "harness.portrait")
@@ -56,8 +56,8 @@ def code_modules(case: Case, test: Task | None = None) -> dict[str, str]:
 
 
 def _roots(case: Case, test: Task | None) -> list[str]:
-    parts = [case.solver, case.task, *([test] if test else [])]
-    return [*(type(part).__module__ for part in parts), *(f"{PACKAGE}.{name}" for name in ENGINE)]
+    parts = [one for part in (case.solver, case.task, *([test] if test else [])) for one in within(part)]
+    return [*dict.fromkeys(type(part).__module__ for part in parts), *(f"{PACKAGE}.{name}" for name in ENGINE)]
 
 
 @functools.cache

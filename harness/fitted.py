@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lfombench.solvers import FittedBound
+from lfombench.solvers import Fitted, FittedBound
 from lfombench.tasks import Prompts, Random
 
 from .evaluate import CHUNK
-from .pack import Pack, floats, having, prompts
+from .pack import Pack, floats, having, of_experts, prompts
 from .profile import span
 from .program import program
 from .step import Step, Tensors, named, under
@@ -38,21 +38,26 @@ def batches(d: int) -> tuple[int, int]:
 
 @torch.no_grad()
 def fit(pack: Pack, device: torch.device) -> Fit:
-    """A bound in closed form, in float64, from prompts of its own: exact statistics, whatever the protocol."""
-    solver, dtype = pack.first.solver, torch.float64
-    if not isinstance(solver, FittedBound):
-        return Fit({}, None)  # a bound that needs no fit
-    drawing = prompts(pack, [job.task for job in pack.jobs], "fit", dtype, device)
+    """Parameters in closed form, in float64: a bound's from prompts of its own and their exact statistics, whatever the
+    protocol; others' from the training batch.
+    """
+    solver, dtype = cast(Fitted, pack.first.solver), torch.float64
+    bound = isinstance(solver, FittedBound)
+    drawing = prompts(pack, [job.task for job in pack.jobs], "fit" if bound else "train", dtype, device)
     job = drawing.job | named("solver", floats([job.solver for job in pack.jobs], dtype, device))
+    job |= named("still", {name: p.to(dtype) for name, p in of_experts(pack, device).items()})
 
     def draw(job: Tensors, random: Random, count: int) -> Prompts:
+        if not bound:
+            return drawing.draw(job, random, count)
         return having(drawing.task, under("task", job)).prompts(random, job.get("frame"), count)
 
     def update(job: Tensors, state: Tensors, batch: Prompts, t: Tensor) -> tuple[Tensors, Tensors]:
-        found = having(solver, under("solver", job)).moments(batch.problem, batch.residual)
+        one = having(solver, under("solver", job))
+        found = one.moments(under("still", job), batch.problem, batch.residual)
         return {}, {name: x.unsqueeze(0) for name, x in found.items()}
 
-    times, count = batches(pack.first.task.d)
+    times, count = batches(pack.first.task.d) if bound else (1, pack.first.protocol.batch)
     begins = range(0, times * count, count)
     step = Step(draw, update, count, None, dtype, ("fit", pack.program))
     run = program(step, job, {}, drawing.key, len(begins), as_written=pack.as_written)
@@ -62,6 +67,8 @@ def fit(pack: Pack, device: torch.device) -> Fit:
             group = sums[i % GROUPS]
             for name, x in run(0, 1, begin).items():
                 group[name] = group[name] + x[0, 0] if name in group else x[0, 0].clone()
+        if not isinstance(solver, FittedBound):
+            return Fit(dict(having(solver, under("solver", job)).fit(sums[0])), None)
         moments = {name: torch.stack([group[name] for group in sums]) for name in sums[0]}
         return _fit(having(solver, under("solver", job)), moments, times * count)
 

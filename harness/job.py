@@ -38,12 +38,36 @@ class Case:
         self.protocol.check()
         self.solver.check(self.task.d, self.task.n)
         lacking(self.solver, self.task, self.protocol)
+        self._check_experts()
         if self.solver.family not in FAMILIES:
             raise SpecError(f"family: got {self.solver.family!r}; {nearest(str(self.solver.family), FAMILIES)}")
         if self.protocol.withheld >= self.task.n:
             raise SpecError(
                 f"protocol withheld={self.protocol.withheld} leaves none of the task's n = {self.task.n} examples"
             )
+
+    def _check_experts(self) -> None:
+        """They are of this dimension, and can be trained."""
+        for k, expert in enumerate(self.experts, start=1):
+            own = expert.task
+            if own.d != self.task.d:
+                raise SpecError(f"expert {k} is trained on {label(own)} of d = {own.d}, the task has d = {self.task.d}")
+            if expert.solver.context and own.n != self.task.n:
+                raise SpecError(
+                    f"expert {k}, {label(expert.solver)}, has parameters for each of n = {own.n} examples, the task "
+                    f"has n = {self.task.n}"
+                )
+            tuned = set(expert.trials[0]) & set(tunable(expert.solver))
+            if tuned:
+                raise SpecError(
+                    f"expert {k}: its {', '.join(sorted(tuned))} is tuned, and may differ from seed to seed"
+                )
+
+    @functools.cached_property
+    def experts(self) -> tuple[Case, ...]:
+        """What a mixture's experts are trained as."""
+        given = getattr(self.solver, "experts", ())
+        return tuple(Case(task=one.task or self.task, solver=one.solver, protocol=one.protocol) for one in given)
 
     @functools.cached_property
     def parts(self) -> dict[str, Any]:
@@ -99,7 +123,7 @@ class Case:
     @functools.cached_property
     def trials(self) -> tuple[dict[str, float], ...]:
         """What the protocol tries for a job: a value for each float that it tunes, by name."""
-        learned = self.solver.family == "learned"
+        learned = self.solver.trains
         axes = [[("learning_rate", rate) for rate in self.protocol.learning_rates]] if learned else []
         mine = set(tunable(self.solver)) | (set(OWN) if learned else set())
         axes += [[(name, value) for value in values] for name, values in self.protocol.tune if name in mine]
@@ -163,6 +187,11 @@ class Job:
         return self.case.protocol
 
     @property
+    def experts(self) -> tuple[Job, ...]:
+        """Jobs that must be done before: the same seed's."""
+        return tuple(Job(case, self.seed) for case in self.case.experts)
+
+    @property
     def spec(self) -> str:
         """The canonical form, JSON."""
         return self.case.spec(self.seed)
@@ -195,6 +224,8 @@ def lacking(solver: Solver, task: Task, protocol: Protocol) -> None:
     """SpecError where a task has not what a solver or protocol must count on."""
     for fact in sorted(solver.needs - task.facts):
         raise SpecError(f"{label(solver)} {NEEDS.get(fact, f'needs {fact}')}, which {label(task)} does not have")
+    if protocol.batch == 0 and (solver.trains or (solver.fits and solver.family != "bound")):
+        raise SpecError(f"{label(solver)} has parameters to train, and protocol batch=0 gives no prompts for it")
     if protocol.draw == "statistics" and "statistics" not in task.facts:
         raise SpecError(
             f"protocol draw=statistics needs Gaussian covariates, independent examples and a linear teacher, which "

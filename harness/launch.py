@@ -6,7 +6,7 @@ import functools
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,13 @@ from . import lease, schedule, tidy, track
 from .audit import TOLERANCE, Audit, again_as_written
 from .desk import Desk, Finished, Observer, Silent, Unrecorded
 from .errors import UserError
+from .names import label
 from .pack import Pack
 from .planned import Plan, make_plan
 from .profile import Span, chrome
 from .profile import shares as shares_of
 from .progress import Progress
+from .record import failure
 from .schedule import Limits
 from .share import Shares
 from .shelf import Shelf
@@ -109,13 +111,18 @@ def run(
         progress.planned(ready.jobs, ready.done, ready.to_run, ready.work, ready.estimate.seconds)
         observer.planned(store, ready, progress)
         limits = Limits(deadline, max_failures, lambda: stop() or held.lost, progress, shares)
+
+        def over() -> bool:
+            return limits.stop() or (max_failures is not None and len(progress.failed) > max_failures)
+
         tracker = _tracker(out, sweep, mlflow)
         spans: list[Span] | None = [] if profile else None
         finished = Finished(progress, shelf, observer, tracker, spans)
         audited: Audit | None = None
         elapsed = 0.0
         with _Workers(address, workers) as hired:
-            packs = _profiled(ready.packs) if profile else ready.packs
+            packs = [pack for pack in (_profiled(ready.packs) if profile else ready.packs) if not pack.waits]
+            later = len(packs) < len(ready.packs)
             with Writer(store) as writer:
                 while packs:
                     for pack, outcome in schedule.outcomes(packs, hired.executor, Desk(store, shelf), limits):
@@ -123,11 +130,13 @@ def run(
                             shares.failed.update(job.id for job in pack.jobs)
                         writer.put(pack, outcome)
                         finished.take(writer.done())
-                    if not shares.ever:
+                    if not (shares.ever or later):
                         break
                     writer.flush()
                     finished.take(writer.done())
-                    packs = _rest(shares, planned, limits.stop)
+                    packs, waiting = _rest(shares, planned, over)
+                    for alone, why in _in_vain(waiting, store.done()):
+                        writer.put(alone, failure(alone, why))
             finished.take(writer.done())
             elapsed = time.monotonic() - begin
             if audit and not limits.stop():
@@ -162,19 +171,32 @@ def _profiled(packs: list[Pack]) -> list[Pack]:
     return [replace(pack, profiled=first[pack.first.structure] is pack) for pack in packs]
 
 
-def _rest(shares: Shares, planned: Callable[[], Plan], stop: Callable[[], bool]) -> list[Pack]:
-    """What is this driver's after all, its share being done: that of one that died. Waits for the others' work."""
+def _in_vain(packs: list[Pack], done: Collection[str]) -> Iterator[tuple[Pack, str]]:
+    """Every job of these packs alone, and which of its experts there are no weights of."""
+    for pack in packs:
+        for job in pack.jobs:
+            lost = (
+                f"{label(one.solver)} on {label(one.task)}, job {one.id}" for one in job.experts if one.id not in done
+            )
+            yield replace(pack, jobs=(job,)), f"an expert could not be trained: {'; '.join(lost)}"
+
+
+def _rest(shares: Shares, planned: Callable[[], Plan], stop: Callable[[], bool]) -> tuple[list[Pack], list[Pack]]:
+    """What can be run now: mixtures whose experts are trained, the share of a driver that died. Waits for the others'
+    work; when there is nothing more to wait for, also what still waits for experts, in vain.
+    """
     shares.running([])
     while not stop():
         shares.update()
         shares.settled()
         plan = planned()
-        if plan.packs or not plan.elsewhere or not shares.wanted:
-            if not plan.packs and shares.wanted and shares.failed:
+        packs = [pack for pack in plan.packs if not pack.waits]
+        if packs or not plan.elsewhere or not shares.wanted:
+            if not packs and shares.wanted and shares.failed:
                 time.sleep(2 * lease.BEAT)  # until the others have heard what they need not try
-            return plan.packs
+            return packs, [] if packs else plan.packs
         time.sleep(lease.BEAT)
-    return []
+    return [], []
 
 
 class _Workers:
@@ -206,7 +228,7 @@ def _audit(sweep: Sweep, store: Store, executor: schedule.Executor, share: float
     """Run a share of the jobs again, and keep what came of it beside the sweep."""
 
     def again(packs: list[Pack]) -> list[dict[str, Any]]:
-        done = schedule.outcomes(packs, executor, Unrecorded())
+        done = schedule.outcomes(packs, executor, Unrecorded(store))
         return [row for _, outcome in done for row in outcome.tables["results"].to_pylist()]
 
     entries = list(sweep.entries())

@@ -6,14 +6,15 @@ import hashlib
 import importlib
 import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any
 
 from lfombench.solvers import SOLVERS, Method, Solver, TokenModel
-from lfombench.tasks import TASKS, Task
+from lfombench.tasks import CATALOG, TASKS, Task
 
 from .errors import SpecError, nearest
+from .expert import Expert
 from .protocol import PROTOCOLS, Protocol
 
 FAMILIES = ("classical", "learned", "bound", "control")
@@ -46,6 +47,13 @@ def find(kind: str, name: str) -> type[Any]:
     return found
 
 
+def known(kind: str, name: str) -> tuple[type[Any], dict[str, Any]]:
+    """The class of a task or solver, and fields that the name stands for: those of a task of the catalogue."""
+    if kind == "task" and name in CATALOG:
+        return type(CATALOG[name]), plain(CATALOG[name])
+    return find(kind, name), {}
+
+
 def name_of(part: Any) -> str:
     """The inverse of `find`."""
     for table in (TASKS, SOLVERS):
@@ -72,9 +80,46 @@ def label(part: Any) -> str:
 
 
 def _show(value: Any) -> str:
+    if isinstance(value, tuple) and value and isinstance(value[0], Task | Expert):
+        return _told_apart(value)
     if isinstance(value, tuple | list):
         return "[" + ", ".join(map(_show, value)) + "]"
+    if isinstance(value, Solver):
+        return label(value)
     return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
+
+
+def _told_apart(parts: tuple[Any, ...]) -> str:
+    """Parts within a part: what they differ in, and a mark of all that they are."""
+    flat = [_flat(part) for part in parts]
+    keys = [
+        key
+        for key in dict.fromkeys(key for one in flat for key in one)
+        if len({_show(one.get(key)) for one in flat}) > 1
+    ]
+    if keys:
+        shown = [" ".join(f"{key.rpartition('.')[2]}={_show(one[key])}" for key in keys if key in one) for one in flat]
+    else:
+        shown = [_title(part) for part in parts]
+    return f"[{', '.join(shown)}] #{digest([{key: _plain(x) for key, x in one.items()} for one in flat])[:4]}"
+
+
+def _title(part: Any) -> str:
+    if isinstance(part, Expert):
+        return "its own task" if part.task is None else label(part.task)
+    return label(part)
+
+
+def _flat(part: Any) -> dict[str, Any]:
+    """All fields but a solver's depth, those of a part's parts by a path."""
+    found: dict[str, Any] = {} if isinstance(part, Expert) else {"kind": name_of(part)}
+    for f in fields(part):
+        value = getattr(part, f.name)
+        if isinstance(value, Task | Solver | Protocol):
+            found |= {f"{f.name}.{key}": x for key, x in _flat(value).items()}
+        elif value is not None and f.name != "depth":
+            found[f.name] = value
+    return found
 
 
 def digest(spec: Any) -> str:
@@ -95,7 +140,20 @@ def plain(part: Any) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return tuple(map(_plain, value))
+    if isinstance(value, Task | Solver):
+        return spec_of(value)
     return plain(value) if is_dataclass(value) else value
+
+
+def within(part: Any) -> Iterator[Any]:
+    """A part and all tasks and solvers that are parts of it."""
+    if isinstance(part, Task | Solver):
+        yield part
+    for f in fields(part):
+        value = getattr(part, f.name)
+        for one in value if isinstance(value, tuple) else (value,):
+            if isinstance(one, Task | Solver | Expert):
+                yield from within(one)
 
 
 def shape_of(part: Any) -> Any:
@@ -106,6 +164,10 @@ def shape_of(part: Any) -> Any:
             return "float"
         if isinstance(value, tuple) and value and all(isinstance(v, float) for v in value):
             return f"{len(value)} floats"
+        if isinstance(value, tuple):
+            return [spec_of(one.solver) if isinstance(one, Expert) else _plain(one) for one in value]
+        if isinstance(value, Solver):
+            return spec_of(value)
         return value
 
     return [

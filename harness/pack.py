@@ -53,6 +53,8 @@ class Pack:
     why: tuple[tuple[str, int], ...] = ()  # it is run, with how many jobs for each reason
     trained: bool = False  # jobs whose own results stand: they are tested on the tests alone,
     settled: tuple[Settled, ...] = ()  # from these
+    experts: tuple[tuple[Settled, ...], ...] = ()  # of each job, trained; where its solver is a mixture
+    waits: bool = False  # for experts that are not trained yet
     resume: Checkpoint | None = None  # where training goes on
     as_written: bool = False  # never compiled: what an audit compares with
     profiled: bool = False  # measures the parts of its training step too
@@ -145,6 +147,15 @@ class Drawing:
             return task.prompts(random, frame, prompts)
         examples = task.examples(random, frame, prompts).withhold(withheld)
         return examples.prompts(sampled_query=self.protocol.query == "sampled")
+
+
+def of_experts(pack: Pack, device: torch.device) -> dict[str, Tensor]:
+    """The parameters of all jobs' experts, `jobs ...`, each behind the number of its expert: 0.A, 1.A."""
+    return {
+        f"{e}.{name}": torch.stack([experts[e].params[name] for experts in pack.experts]).to(device)
+        for e, expert in enumerate(pack.experts[0] if pack.experts else ())
+        for name in expert.params
+    }
 
 
 def of_trials(pack: Pack, name: str, dtype: torch.dtype, device: torch.device) -> Float[Tensor, "trials jobs"]:

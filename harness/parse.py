@@ -20,24 +20,25 @@ from __future__ import annotations
 import json
 import runpy
 from collections.abc import Iterator
+from dataclasses import fields
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from lfombench.solvers import Solver
-from lfombench.tasks import CATALOG, Task
+from lfombench.tasks import Task
 
 from .build import FieldError, build
 from .document import Document, Keys, read
 from .errors import SpecError, nearest
-from .names import find, plain
+from .names import known, plain
 from .protocol import PROTOCOLS, Protocol
 from .sweep import Sweep, check_name, possible, title
 
 SHIPPED = Path(__file__).parent / "sweeps"
 REQUIRED = ("name", "protocol", "tasks", "solvers")
-OPTIONAL = ("about", "seeds", "tests", "skip", "axis", "split", "parts")
-IN_PART = ("protocol", "seeds", "tasks", "solvers")
+OPTIONAL = ("about", "seeds", "tests", "skip", "axis", "split", "parts", "experts")
+IN_PART = ("protocol", "seeds", "tasks", "solvers", "experts")
 MOST_SEEDS = 1_000_000
 
 
@@ -189,14 +190,10 @@ class _Parts:
             if not isinstance(entry, dict) or len(entry) != 1:
                 raise self.document.error(at, f"got {json.dumps(entry)}, must be one {kind}: `name: {{field: value}}`")
             [(name, values)] = entry.items()
-            base: dict[str, Any] = {}
-            if kind == "task" and name in CATALOG:
-                cls, base = type(CATALOG[name]), plain(CATALOG[name])
-            else:
-                try:
-                    cls = find(kind, name)
-                except SpecError as error:
-                    raise self.document.error((*at, name), str(error)) from None
+            try:
+                cls, base = known(kind, name)
+            except SpecError as error:
+                raise self.document.error((*at, name), str(error)) from None
             made += self.grid(cls, {} if values is None else values, (*at, name), base)
         return self.distinct(made)
 
@@ -228,7 +225,45 @@ class _Parts:
         """Every instance of a class that an entry with grids stands for; fields that are not given are as in `base`."""
         if not isinstance(values, dict):
             raise self.document.error(at, f"got {json.dumps(values)}, must be a mapping of fields")
-        return [(self.make(cls, base | chosen, where, at), at) for chosen, where in self.choices(values, at)]
+        kinds = {f.name: f.metadata["part"] for f in fields(cls) if "part" in f.metadata}
+        made = []
+        for chosen, where in self.choices(values, at, tuple(kinds)):
+            meant = {key: self.experts(x, where[key]) if kinds.get(key) == "expert" else x for key, x in chosen.items()}
+            made.append((self.make(cls, base | meant, where, at), at))
+        return made
+
+    def experts(self, given: Any, at: Keys, trail: tuple[str, ...] = ()) -> Any:
+        """What is given as a mixture's experts, with those that are named under `experts` in place of their names."""
+        defined = self.get("experts") or {}
+        if not isinstance(given, list) or not isinstance(defined, dict):
+            return given
+        meant = []
+        for i, one in enumerate(given):
+            if isinstance(one, str):
+                if one not in defined:
+                    raise self.document.error((*at, i), f"no expert {one!r} under experts; {nearest(one, defined)}")
+                if one in trail:
+                    raise self.document.error(
+                        (*at, i), f"{' -> '.join((*trail, one))}: an expert cannot be made of itself"
+                    )
+                here = (*self.places["experts"], one)
+                meant.append(self._inner(defined[one], here, (*trail, one)))
+            else:
+                meant.append(self._inner(one, (*at, i), trail))
+        return meant
+
+    def _inner(self, expert: Any, at: Keys, trail: tuple[str, ...]) -> Any:
+        """An expert whose own experts are meant likewise."""
+        solver = expert.get("solver") if isinstance(expert, dict) else None
+        if not isinstance(solver, dict):
+            return expert
+        inner = {
+            name: values | {"experts": self.experts(values["experts"], (*at, "solver", name, "experts"), trail)}
+            if isinstance(values, dict) and "experts" in values
+            else values
+            for name, values in solver.items()
+        }
+        return expert | {"solver": inner}
 
     def choices(
         self, values: dict[str, Any], at: Keys, plain: tuple[str, ...] = ()

@@ -33,17 +33,17 @@ def packs(
     point: (job, code) -> where training of a job goes on; those of one pack go on together.
     """
     history = history or History()
-    groups: dict[tuple[str, tuple[Task, ...], bool, Point | None], list[Todo]] = {}
+    groups: dict[tuple[str, tuple[Task, ...], bool, bool, Point | None], list[Todo]] = {}
     for one in todo:
         at = None if one.trained else point(one.job.id, code(one.job.case))
-        groups.setdefault((one.job.structure, one.tests, one.trained, at), []).append(one)
+        groups.setdefault((one.job.structure, one.tests, one.trained, one.waits, at), []).append(one)
     made: list[tuple[Cost, Pack]] = []
-    for (_, tests, trained, at), group in groups.items():
+    for (_, tests, trained, waits, at), group in groups.items():
         share = -(-workers // len(groups))  # of the workers: a lone structure is spread over all of them
         for part in _even(group, width([one.job for one in group], len(tests), history, share, memory)):
             from_there = f", goes on at step {at[1]}" if at else ""
             why = tuple(Counter(one.why + from_there for one in part).items())
-            pack = Pack(tuple(one.job for one in part), tests, trained=trained, why=why)
+            pack = Pack(tuple(one.job for one in part), tests, trained=trained, waits=waits, why=why)
             cost = history.cost(pack)
             made.append((cost, replace(pack, expected=cost)))
     made.sort(key=lambda one: (one[0].seconds > CHEAP, one[0].seconds * (1 if one[0].seconds <= CHEAP else -1)))

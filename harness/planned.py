@@ -11,7 +11,7 @@ from .pack import Pack
 from .shelf import Shelf
 from .store import Store
 from .sweep import Sweep
-from .todo import Entry, Todo, pending
+from .todo import Done, Entry, Todo, pending
 from .workers import device_name, memory
 
 
@@ -69,10 +69,22 @@ def make_plan(
             jobs += 1
             yield entry
 
-    lacking = list(pending(counted(), store.done(), store.failed(), store.explain, keep))
+    done = store.done()
+    lacking = _waiting(list(pending(counted(), done, store.failed(), store.explain, keep)), done)
     left = [one for one in lacking if one.job.id not in without]
     todo = [one for one in left if mine(one.job.id)]
     packs = plan.packs(todo, store.history(device_name()), workers, memory() / max(workers, 1), shelf.point)
     estimate = plan.estimate([pack.expected for pack in packs if pack.expected], workers)
     stale = [one for one in todo if one.stale]
     return Plan(sweep, jobs, jobs - len(lacking), packs, estimate, len(left) - len(todo), stale)
+
+
+def _waiting(lacking: list[Todo], done: Done) -> list[Todo]:
+    """Jobs that lack results, with those marked whose experts are among them."""
+    undone = {one.job.id for one in lacking if not one.trained}
+    return [
+        one._replace(waits=True)
+        if one.job.case.experts and not one.trained and any(e.id in undone or e.id not in done for e in one.job.experts)
+        else one
+        for one in lacking
+    ]

@@ -33,7 +33,7 @@ class Protocol:
     """Adam on the mean squared error of the last iterate, then a test that no training prompt is part of.
 
     use: the named protocol this one starts from.
-    steps, batch: training steps at most, and prompts in each.
+    steps, batch: training steps at most, and prompts in each; 0 where nothing is trained.
     cycle: steps of the first cycle of the schedule, each further one taking as many as all before; left out, one cycle
         of all steps. A cycle ends on a look at the validation prompts; the best parameters of all looks are kept.
     plateau: a job is done when a cycle has bettered its log validation loss by less; left out, after all steps.
@@ -56,7 +56,7 @@ class Protocol:
 
     use: str
     steps: Count
-    batch: Count
+    batch: Annotated[int, Ge(0), Le(1_000_000_000)]
     renew: Count | None
     draw: Literal["examples", "statistics", "shortest"]
     query: Literal["sampled", "exact"]
@@ -137,6 +137,20 @@ PROTOCOLS = {
         schedule="cosine",
         beta1=0.9,
         beta2=0.95,
+        init_scale=0.01,
+    ),
+    # What is trained already meets another task: so many labelled prompts of it, the same for all, and none to tune on.
+    "adapted": Protocol(
+        use="adapted",
+        steps=500,
+        batch=64,
+        renew=None,
+        draw="examples",
+        query="sampled",
+        learning_rates=(0.01,),
+        schedule="constant",
+        beta1=0.9,
+        beta2=0.999,
         init_scale=0.01,
     ),
 }

@@ -125,13 +125,32 @@ class Sweep:
                 skipped.append(Skipped(task, solver, protocol, str(error)))
         return cases, skipped
 
+    @functools.cached_property
+    def _experts(self) -> list[Case]:
+        """What mixtures need and is not among the sweep's own combinations; an expert's experts before it."""
+        own = {case.id(0) for case in self._sorted_out[0]}
+        found: dict[str, Case] = {}
+
+        def add(case: Case) -> None:
+            for expert in case.experts:
+                add(expert)
+                found.setdefault(expert.id(0), expert)
+
+        for case in self._sorted_out[0]:
+            add(case)
+        return [case for key, case in found.items() if key not in own]
+
     @property
     def skipped(self) -> list[Skipped]:
         """Combinations that make no sense."""
         return [one for part in self.parts for one in part.skipped] if self.parts else self._sorted_out[1]
 
     def __len__(self) -> int:
-        return len({job.id for job in self.jobs()}) if self.parts else len(self.seeds) * len(self._sorted_out[0])
+        return (
+            len({job.id for job in self.jobs()})
+            if self.parts
+            else len(self.seeds) * len(self._experts + self._sorted_out[0])
+        )
 
     def jobs(self) -> Iterator[Job]:
         """Every job once, protocols outermost, seeds innermost."""
@@ -141,6 +160,9 @@ class Sweep:
         """Every job once, with the further tasks that it is tested on. A grid is never in memory as a whole."""
         if not self.parts:
             tests = tuple(self.tests)
+            for case in self._experts:
+                for seed in self.seeds:
+                    yield Job(case, seed), ()
             for case in self._sorted_out[0]:
                 for seed in self.seeds:
                     yield Job(case, seed), tests

@@ -24,6 +24,7 @@ class Todo(NamedTuple):
     why: str
     trained: bool = False  # its own results stand: only these tests are left to do, from its weights
     stale: tuple[str, ...] = ()  # tests whose results must go: they come from other code
+    waits: bool = False  # for experts that are not trained yet
 
 
 def pending(

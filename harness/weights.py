@@ -13,10 +13,18 @@ from .store import Store
 
 
 def settle(store: Store, pack: Pack) -> Pack:
-    """A pack of trained jobs with what training left of them; others as they are."""
-    if not pack.trained:
-        return pack
-    ids = {job.id for job in pack.jobs}
+    """A pack with what training left of its jobs, where they are trained; of its jobs' experts, where it has such."""
+    if pack.trained:
+        found = _settled(store, {job.id for job in pack.jobs})
+        return replace(pack, settled=tuple(found[job.id] for job in pack.jobs))
+    if pack.first.experts:
+        found = _settled(store, {expert.id for job in pack.jobs for expert in job.experts})
+        return replace(pack, experts=tuple(tuple(found[expert.id] for expert in job.experts) for job in pack.jobs))
+    return pack
+
+
+def _settled(store: Store, ids: set[str]) -> dict[str, Settled]:
+    """What training left of these jobs."""
     params: dict[str, dict[str, torch.Tensor]] = {job: {} for job in ids}
     for row in store.rows("weights", ids).to_pylist():
         values = np.array(row["values"], dtype=row["dtype"]).reshape(row["shape"])
@@ -27,4 +35,4 @@ def settle(store: Store, pack: Pack) -> Pack:
         settled[row["job"]] = Settled(
             params[row["job"]], chosen, row["reason"] if row["status"] == "diverged" else None
         )
-    return replace(pack, settled=tuple(settled[job.id] for job in pack.jobs))
+    return settled
