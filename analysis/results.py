@@ -32,6 +32,8 @@ class Wanted:
     skipped: list[dict[str, Any]]
     axis: str | None
     split: list[str]
+    named: dict[str, list[str]]  # names of solvers, and the labels that each stands for
+    crossover: list[str]  # two of them
     parts: list[str]  # sweeps whose jobs are also this one's
 
 

@@ -14,7 +14,7 @@ from weakref import WeakValueDictionary
 from pydantic import TypeAdapter, ValidationError
 
 from .errors import SpecError, nearest
-from .expert import Expert
+from .expert import MOST_APART, Expert
 from .names import known, plain
 from .protocol import PROTOCOLS, Protocol
 
@@ -115,9 +115,8 @@ def expert(entry: Any, usual: Mapping[str, Any]) -> Expert:
     """An expert, from a mapping of its solver, task and protocol. usual: fields of a solver where none are given."""
     if not isinstance(entry, Mapping):
         raise FieldError(f"got {json.dumps(entry)}, must be an expert: {{solver: ..., task: ..., protocol: ...}}")
-    names = [f.name for f in fields(Expert)]
-    _keys(entry, names)
-    for name in names:
+    _keys(entry, [f.name for f in fields(Expert)])
+    for name in ("solver", "task", "protocol"):
         if name not in entry:
             raise FieldError(f"{name} is missing")
     given = {"use": entry["protocol"]} if isinstance(entry["protocol"], str) else entry["protocol"]
@@ -127,7 +126,10 @@ def expert(entry: Any, usual: Mapping[str, Any]) -> Expert:
     protocol.check()
     solver = named("solver", entry["solver"], **usual)
     task = None if entry["task"] is None else named("task", entry["task"])
-    return Expert(solver=solver, task=task, protocol=protocol)
+    apart = entry.get("apart", 0)
+    if type(apart) is not int or not 0 <= apart <= MOST_APART:
+        raise FieldError(f"apart: got {json.dumps(apart)}, must be a whole number from 0 to {MOST_APART:,}", ("apart",))
+    return Expert(solver=solver, task=task, protocol=protocol, apart=apart)
 
 
 @functools.cache

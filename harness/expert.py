@@ -9,11 +9,17 @@ from lfombench.tasks import Task
 
 from .protocol import Protocol
 
+MOST_APART = 1_000_000_000
+
 
 @dataclass(frozen=True, kw_only=True)
 class Expert:
-    """The job that trains it, but for the seed, which is the mixture's. task: None is the mixture's own."""
+    """The job that trains it, but for the seed, which is the mixture's.
+
+    task: None is the mixture's own. apart: by what its seed is more than the mixture's; 0 shares the rotation.
+    """
 
     solver: Solver
     task: Task | None
     protocol: Protocol
+    apart: int = 0

@@ -189,7 +189,8 @@ class Job:
     @property
     def experts(self) -> tuple[Job, ...]:
         """Jobs that must be done before: the same seed's."""
-        return tuple(Job(case, self.seed) for case in self.case.experts)
+        given = getattr(self.solver, "experts", ())
+        return tuple(Job(case, self.seed + one.apart) for case, one in zip(self.case.experts, given, strict=True))
 
     @property
     def spec(self) -> str:

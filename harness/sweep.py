@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from itertools import product
 from typing import Any
 
@@ -40,6 +40,8 @@ class Sweep:
     skip: leave out combinations that make no sense, and record why, instead of refusing the sweep.
     axis: the field that the sweep varies, such as task.noise: the report draws losses against it, in one chart for
         each value of the fields that are named in `split`.
+    named: what boards call solvers: a name for the label of one, or for those of several, the best of which counts.
+    crossover: two of these names: where along the axis the one overtakes the other is looked for more finely.
     """
 
     name: str
@@ -53,6 +55,8 @@ class Sweep:
     skip: bool = False
     axis: str | None = None
     split: Sequence[str] = ()
+    named: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    crossover: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -106,13 +110,23 @@ class Sweep:
         if isinstance(self.split, str):
             raise SpecError(f"split: got {self.split!r}, must be a list of fields")
         for key, named in (*((("axis", self.axis),) if self.axis else ()), *(("split", one) for one in self.split)):
-            kind, _, field = named.partition(".")
+            kind, _, name = named.partition(".")
             if kind not in AXES:
                 raise SpecError(f"{key}: got {named!r}; allowed: {', '.join(f'{a}.FIELD' for a in AXES)}")
             parts: Sequence[Any] = getattr(self, f"{kind}s")
             here = sorted({f.name for part in parts for f in fields(part)})
-            if field not in here:
-                raise SpecError(f"{key}: no {kind} here has a field {field!r}; {nearest(field, here)}")
+            if name not in here:
+                raise SpecError(f"{key}: no {kind} here has a field {name!r}; {nearest(name, here)}")
+        labels = {label(solver) for solver in self.solvers}
+        for name, meant in self.named.items():
+            for one in meant:
+                if one not in labels:
+                    raise SpecError(f"named: {name!r} stands for {one!r}, which is no solver here")
+        if self.crossover and (len(self.crossover) != 2 or not self.axis):
+            raise SpecError("crossover: it is of two named solvers along an axis")
+        for name in self.crossover:
+            if name not in self.named:
+                raise SpecError(f"crossover: no solver is named {name!r}; {nearest(name, self.named)}")
 
     @functools.cached_property
     def _sorted_out(self) -> tuple[list[Case], list[Skipped]]:
@@ -126,19 +140,22 @@ class Sweep:
         return cases, skipped
 
     @functools.cached_property
-    def _experts(self) -> list[Case]:
+    def _experts(self) -> list[Job]:
         """What mixtures need and is not among the sweep's own combinations; an expert's experts before it."""
         own = {case.id(0) for case in self._sorted_out[0]}
-        found: dict[str, Case] = {}
+        found: dict[str, Job] = {}
 
-        def add(case: Case) -> None:
-            for expert in case.experts:
-                add(expert)
-                found.setdefault(expert.id(0), expert)
+        def add(job: Job) -> None:
+            for expert in job.experts:
+                if expert.id not in found:
+                    add(expert)
+                    if expert.seed not in self.seeds or expert.case.id(0) not in own:
+                        found[expert.id] = expert
 
         for case in self._sorted_out[0]:
-            add(case)
-        return [case for key, case in found.items() if key not in own]
+            for seed in self.seeds if case.experts else ():
+                add(Job(case, seed))
+        return list(found.values())
 
     @property
     def skipped(self) -> list[Skipped]:
@@ -149,7 +166,7 @@ class Sweep:
         return (
             len({job.id for job in self.jobs()})
             if self.parts
-            else len(self.seeds) * len(self._experts + self._sorted_out[0])
+            else len(self.seeds) * len(self._sorted_out[0]) + len(self._experts)
         )
 
     def jobs(self) -> Iterator[Job]:
@@ -160,9 +177,8 @@ class Sweep:
         """Every job once, with the further tasks that it is tested on. A grid is never in memory as a whole."""
         if not self.parts:
             tests = tuple(self.tests)
-            for case in self._experts:
-                for seed in self.seeds:
-                    yield Job(case, seed), ()
+            for job in self._experts:
+                yield job, ()
             for case in self._sorted_out[0]:
                 for seed in self.seeds:
                     yield Job(case, seed), tests

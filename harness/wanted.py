@@ -55,6 +55,8 @@ def _wanted(sweep: Sweep) -> dict[str, Any]:
         "skipped": _skipped(own),
         "axis": next((part.axis for part in own if part.axis), None),
         "split": next((list(part.split) for part in own if part.split), []),
+        "named": {name: list(labels) for part in own for name, labels in part.named.items()},
+        "crossover": next((list(part.crossover) for part in own if part.crossover), []),
         "parts": [part.name for part in sweep.parts if part.name != sweep.name],
     }
 

@@ -157,7 +157,7 @@ ERRORS = [
     (
         "solvers no list",
         ("  - conjugate_gradient: {depth: 4}\n  - memformer:", "  memformer:"),
-        6,
+        7,
         "must be a list of solvers",
         "",
     ),
@@ -222,6 +222,14 @@ ERRORS = [
         "split: got 3, must be a field or a list of fields",
         "",
     ),
+    (
+        "a crossover without names",
+        ("seeds: 2", "seeds: 2\naxis: task.n\ncrossover: [a, b]"),
+        5,
+        "no solver is named 'a'",
+        "",
+    ),
+    ("a crossover of one", ("seeds: 2", "seeds: 2\naxis: task.n\ncrossover: [a]"), 5, "is of two named solvers", ""),
     ("a split of nothing", ("seeds: 2", "seeds: 2\nsplit: [task.d, depth]"), 4, "allowed: task.FIELD", ""),
     ("tuning what nobody has", ("steps: 50", "tune: {step: [0.1]}"), 2, "no solver here has a float 'step'", ""),
     ("tuning no values", ("steps: 50", "tune: {beta1: []}"), 2, "tune", "at least 1"),
@@ -585,7 +593,7 @@ def test_a_part_may_be_another_sweep_and_tests_are_united(tmp_path):
         (("name: both", "name: both\naxis: task.n\ntests: []"), ""),
         (("  - tasks: [figure_1]\n", "  - fig9\n  - tasks: [figure_1]\n"), "line 5.*no sweep 'fig9'"),
         (("  - tasks: [figure_1]\n", "  - 3\n  - tasks: [figure_1]\n"), "line 5.*must be a sweep's name"),
-        (("    solvers: [conj", "    about: x\n    solvers: [conj"), "unknown key 'about'"),
+        (("    solvers: [conj", "    abuot: x\n    solvers: [conj"), "unknown key 'abuot'"),
     ],
 )
 def test_bad_parts(tmp_path, change, says):
@@ -635,3 +643,51 @@ def test_a_part_is_looked_at_once_and_a_copy_of_it_again():
     assert all(type(x) is float for x in made.task.spectrum)
     with pytest.raises(SpecError, match="depth: got 0"):
         Job.of(task=built.task, solver=replace(built.solver, depth=0), protocol=built.protocol, seed=0)
+
+
+NAMED = """\
+name: named
+protocol: {use: rigorous, steps: 50}
+axis: task.noise
+parts:
+  - name: one
+    tasks: [figure_1: {noise: {each: [0.0, 0.5]}}]
+    solvers:
+      fixed: {gradient_descent: {step: {each: [0.1, 0.2]}, depth: {each: [1, 2]}}}
+      krylov: {conjugate_gradient: {depth: 2}}
+    crossover: [fixed, krylov]
+  - name: two
+    about: also this
+    tasks: [isotropic]
+    solvers: [conjugate_gradient: {depth: 2}]
+  - name: one
+    tasks: [isotropic]
+    solvers: [conjugate_gradient: {depth: 2}]
+"""
+
+
+def test_parts_and_solvers_with_names(tmp_path):
+    """Parts of one name are one sweep; a name of a solver stands for labels, whatever their depth."""
+    sweep = parse(tmp_path, NAMED)
+    assert [part.name for part in sweep.parts] == ["one", "two"]
+    assert [len(part) for part in sweep.parts] == [2 * 5 + 1, 1]
+    [grid, _] = sweep.parts[0].parts
+    assert grid.named == {
+        "fixed": ["gradient_descent(step=0.1)", "gradient_descent(step=0.2)"],
+        "krylov": ["conjugate_gradient"],
+    }
+    assert (grid.axis, list(grid.crossover), sweep.parts[1].about) == ("task.noise", ["fixed", "krylov"], "also this")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (("[fixed, krylov]", "[fixed, krilov]"), "line 10, .*no solver is named 'krilov'.*did you mean 'krylov'"),
+        (("krylov: {conj", "newton: {conj"), "line 9, .*a mapping of other names"),
+        (("name: two", "name: /two"), "line 11, .*name: got '/two'"),
+        (("krylov: {conjugate_gradient: {depth: 2}}", "krylov: 3"), "line 9, .*got 3, must be one solver"),
+    ],
+)
+def test_bad_names(tmp_path, change, says):
+    with pytest.raises(SpecError, match=says):
+        parse(tmp_path, NAMED.replace(*change))
