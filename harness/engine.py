@@ -31,6 +31,7 @@ from .kept import Curve, Kept, trial_table
 from .pack import Pack, floats, having, of_experts, of_trials, prompts
 from .profile import span
 from .program import program
+from .protocol import Protocol
 from .step import Step, Tensors, named, under
 from .streams import Streams, keys
 from .warm import closed_form
@@ -256,24 +257,26 @@ def training(pack: Pack, device: torch.device) -> tuple[Step, Tensors, Tensors, 
 
     def update(job: Tensors, state: Tensors, batch: Prompts, t: Tensor) -> tuple[Tensors, Tensors]:
         one = having(solver, under("solver", job) | under("tried", state))
-        loss, gradients = loss_and_gradient(one, under("p", state), under("still", job), batch, protocol.batch)
+        loss, gradients = loss_and_gradient(one, under("p", state), under("still", job), batch, protocol)
         return adam.update(protocol, state, loss, gradients, t)
 
-    step = Step(drawing.draw, update, protocol.batch, protocol.renew, compute, ("train", pack.program))
+    step = Step(drawing.batch, update, protocol.batch, protocol.renew, compute, ("train", pack.program))
     return step, job, state, drawing.key
 
 
 def loss_and_gradient(
-    solver: Solver, params: Tensors, still: Tensors, batch: Prompts, count: int
+    solver: Solver, params: Tensors, still: Tensors, batch: Prompts, protocol: Protocol
 ) -> tuple[Tensor, Tensors]:
-    """Mean squared error of the last iterate over `count` prompts and its gradient, for every member: trials jobs.
+    """Mean squared error of the last iterate over a batch and its gradient, for every member: trials jobs.
 
     still: parameters that do not move, `jobs ...`.
     """
 
     def total(params: Tensors) -> tuple[Tensor, Tensor]:
         cast = {name: p.to(batch.w_star.dtype) for name, p in (still | params).items()}
-        loss = last(errors(solver, cast, batch)).to(next(iter(params.values())).dtype).sum(-1) / count
+        error = last(errors(solver, cast, batch)).to(next(iter(params.values())).dtype)
+        error = error if protocol.labels == "query" else error.mean(0)  # over what is left out
+        loss = error.sum(-1) / protocol.batch
         return loss.sum(), loss
 
     gradients, loss = torch.func.grad(total, has_aux=True)(params)
@@ -293,7 +296,7 @@ def initial(pack: Pack, device: torch.device) -> Tensors:
 
     solver, trials = pack.first.solver, len(pack.first.trials)
     params = dict(solver.init(pack.first.task.d, pack.first.task.n, normal))
-    if not params:
+    if not params and solver.trains:
         raise ValueError(f"{type(solver).__name__} is a learned method: its init must return parameters")
     for name, p in params.items():
         if p.ndim < 2 or p.shape[:2] != (trials, len(pack.jobs)):

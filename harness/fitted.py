@@ -43,19 +43,20 @@ def fit(pack: Pack, device: torch.device) -> Fit:
     """
     solver, dtype = cast(Fitted, pack.first.solver), torch.float64
     bound = isinstance(solver, FittedBound)
+    on_queries = bound or pack.first.protocol.labels == "query"  # else with every example left out in turn
     drawing = prompts(pack, [job.task for job in pack.jobs], "fit" if bound else "train", dtype, device)
     job = drawing.job | named("solver", floats([job.solver for job in pack.jobs], dtype, device))
     job |= named("still", {name: p.to(dtype) for name, p in of_experts(pack, device).items()})
 
     def draw(job: Tensors, random: Random, count: int) -> Prompts:
         if not bound:
-            return drawing.draw(job, random, count)
+            return drawing.batch(job, random, count)
         return having(drawing.task, under("task", job)).prompts(random, job.get("frame"), count)
 
     def update(job: Tensors, state: Tensors, batch: Prompts, t: Tensor) -> tuple[Tensors, Tensors]:
         one = having(solver, under("solver", job))
         found = one.moments(under("still", job), batch.problem, batch.residual)
-        return {}, {name: x.unsqueeze(0) for name, x in found.items()}
+        return {}, {name: x.unsqueeze(0) if on_queries else x.sum(0) for name, x in found.items()}
 
     times, count = batches(pack.first.task.d) if bound else (1, pack.first.protocol.batch)
     begins = range(0, times * count, count)

@@ -227,6 +227,15 @@ def lacking(solver: Solver, task: Task, protocol: Protocol) -> None:
         raise SpecError(f"{label(solver)} {NEEDS.get(fact, f'needs {fact}')}, which {label(task)} does not have")
     if protocol.batch == 0 and (solver.trains or (solver.fits and solver.family != "bound")):
         raise SpecError(f"{label(solver)} has parameters to train, and protocol batch=0 gives no prompts for it")
+    if protocol.labels == "context" and (solver.trains or solver.fits) and solver.family != "bound":
+        if "quadratic" not in task.facts:
+            raise SpecError(f"protocol labels=context needs labels that are targets, which {label(task)} does not have")
+        if task.n < 2:
+            raise SpecError(f"protocol labels=context leaves none of the task's n = {task.n} examples")
+        if solver.context:
+            raise SpecError(
+                f"{label(solver)} has parameters for each example, and protocol labels=context leaves one out"
+            )
     if protocol.draw == "statistics" and "statistics" not in task.facts:
         raise SpecError(
             f"protocol draw=statistics needs Gaussian covariates, independent examples and a linear teacher, which "

@@ -148,6 +148,13 @@ class Drawing:
         examples = task.examples(random, frame, prompts).withhold(withheld)
         return examples.prompts(sampled_query=self.protocol.query == "sampled")
 
+    def batch(self, job: Mapping[str, Tensor], random: Random, prompts: int) -> Prompts:
+        """A training batch: drawn likewise, or its prompts' examples, each left out in turn, `n 1 jobs ...`."""
+        if self.protocol.labels == "query":
+            return self.draw(job, random, prompts)
+        examples = having(self.task, under("task", job)).examples(random, job.get("frame"), prompts).leave_one_out()
+        return examples.with_tokens() if self.tokens else examples.prompts(sampled_query=True)
+
 
 def of_experts(pack: Pack, device: torch.device) -> dict[str, Tensor]:
     """The parameters of all jobs' experts, `jobs ...`, each behind the number of its expert: 0.A, 1.A."""

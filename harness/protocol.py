@@ -34,6 +34,8 @@ class Protocol:
 
     use: the named protocol this one starts from.
     steps, batch: training steps at most, and prompts in each; 0 where nothing is trained.
+    labels: what is learned from: the label of each prompt's query; or those of its context alone, every example in turn
+        left out as a query.
     cycle: steps of the first cycle of the schedule, each further one taking as many as all before; left out, one cycle
         of all steps. A cycle ends on a look at the validation prompts; the best parameters of all looks are kept.
     plateau: a job is done when a cycle has bettered its log validation loss by less; left out, after all steps.
@@ -75,6 +77,7 @@ class Protocol:
     validation_prompts: Count = 16_384
     test_prompts: Annotated[int, Ge(64)] = 102_400
     test_on: Literal["fresh", "training"] = "fresh"
+    labels: Literal["query", "context"] = "query"
     dtype: Literal["float32", "float64", "bfloat16"] = "float32"
 
     def check(self) -> None:
@@ -92,6 +95,8 @@ class Protocol:
             raise ValueError("tune: a name is given twice")
         if self.draw == "statistics" and self.query == "sampled":
             raise ValueError("query: a sampled query needs draw: examples, or shortest")
+        if self.draw == "statistics" and self.labels == "context":
+            raise ValueError("labels: those of a context are labels of examples, which draw: statistics has none of")
 
     @property
     def looks(self) -> tuple[int, ...]:

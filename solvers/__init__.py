@@ -5,6 +5,7 @@ from .best_krylov import BestKrylov
 from .best_lfom import BestLfom
 from .chebyshev import Chebyshev
 from .conjugate_gradient import ConjugateGradient
+from .context_mixture import ContextMixture
 from .estimated import Estimated
 from .gd_plus_plus import GdPlusPlus
 from .gradient_descent import GradientDescent
@@ -24,6 +25,7 @@ SOLVERS: dict[str, type[Solver]] = {
     "best_lfom": BestLfom,
     "chebyshev": Chebyshev,
     "conjugate_gradient": ConjugateGradient,
+    "context_mixture": ContextMixture,
     "estimated": Estimated,
     "gd_plus_plus": GdPlusPlus,
     "gradient_descent": GradientDescent,
@@ -46,6 +48,7 @@ __all__ = [
     "BestLfom",
     "Chebyshev",
     "ConjugateGradient",
+    "ContextMixture",
     "Estimated",
     "Fitted",
     "FittedBound",

@@ -19,8 +19,9 @@ from jaxtyping import Float
 from pydantic import SkipValidation
 from torch import Tensor
 
-from .base import Fitted, Known, Method, Normal, Params, Problem, Residual, Solver
+from .base import Fitted, Method, Normal, Params, Problem, Residual, Solver
 from .gd_plus_plus import GdPlusPlus
+from .shared import Flat, Shared
 
 MEMORY = ("alpha", "gamma", "Gamma")  # parameters of a model that weigh what it remembers
 
@@ -123,7 +124,7 @@ class Mixture(Fitted):
             if self.on_tokens or not isinstance(model, Method):
                 raise ValueError(f"combine: {type(model).__name__} on tokens has no updates; say combine: outputs")
             zero = torch.zeros(1, d, 1)
-            for _ in model.iterates(_zeros(model, d, n), Shared(_Flat(zero), zero)):
+            for _ in model.iterates(_zeros(model, d, n), Shared(Flat(zero), zero)):
                 pass
 
     # ---- parameters --------------------------------------------------------------------------------------------------
@@ -233,60 +234,3 @@ def _zeros(model: Solver, d: int, n: int) -> Params:
 def _iterates(model: Solver, params: Params, problem: Problem) -> Iterator[Tensor]:
     assert isinstance(model, Method)
     return iter(model.iterates(params, problem))
-
-
-class Shared:
-    """A problem whose gradient is taken at the state that experts share, whatever w they ask about."""
-
-    def __init__(self, problem: Problem, slope: Tensor) -> None:
-        self.problem, self.slope = problem, slope
-
-    def start(self) -> Tensor:
-        """w_0."""
-        return self.problem.start()
-
-    def gradient(self, w: Tensor) -> Tensor:
-        """grad R at the shared w."""
-        return self.slope
-
-    def curvature(self, p: Tensor, w: Tensor | None = None) -> Tensor:
-        """Not to be had: what an expert does with it is not an update from the gradient."""
-        raise ValueError("combine: an expert asks for more than gradients, so it has no updates; say combine: outputs")
-
-    def whiten(self, g: Tensor) -> Tensor:
-        """Sigma^{-1} g."""
-        return self.problem.whiten(g)
-
-    def penalty(self) -> Tensor:
-        """The task's."""
-        return self.problem.penalty()
-
-    def interval(self, known: Known) -> tuple[Tensor, Tensor]:
-        """The task's."""
-        return self.problem.interval(known)
-
-
-@dataclass(frozen=True)
-class _Flat:
-    """A problem of zeros."""
-
-    zero: Tensor
-
-    def start(self) -> Tensor:
-        return self.zero
-
-    def gradient(self, w: Tensor) -> Tensor:
-        return self.zero
-
-    def curvature(self, p: Tensor, w: Tensor | None = None) -> Tensor:
-        return self.zero
-
-    def whiten(self, g: Tensor) -> Tensor:
-        return g
-
-    def penalty(self) -> Tensor:
-        return self.zero.unsqueeze(-3)
-
-    def interval(self, known: Known) -> tuple[Tensor, Tensor]:
-        one = torch.ones(1, 1, 1)
-        return one, one

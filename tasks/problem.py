@@ -46,7 +46,7 @@ class Risk(ABC):
     law: Law
 
     @abstractmethod
-    def start(self) -> Float[Tensor, "streams d prompts"]:
+    def start(self) -> Float[Tensor, "*streams d prompts"]:
         """w_0 = 0."""
 
     @abstractmethod
@@ -82,10 +82,10 @@ class Risk(ABC):
 class Quadratic(Risk):
     """R(w) = <w, G w> / 2 - <b, w>: the least-squares risk of the prompt's examples, up to a constant."""
 
-    G: Float[Tensor, "streams d d prompts"]
-    b: Float[Tensor, "streams d prompts"]
+    G: Float[Tensor, "*streams d d prompts"]
+    b: Float[Tensor, "*streams d prompts"]
 
-    def start(self) -> Float[Tensor, "streams d prompts"]:
+    def start(self) -> Float[Tensor, "*streams d prompts"]:
         """w_0 = 0."""
         return torch.zeros_like(self.b)
 

@@ -25,20 +25,20 @@ class Prompts:
     """
 
     problem: Risk
-    w_star: Float[Tensor, "streams d prompts"]
-    judge: Float[Tensor, "streams d k some"]
-    tokens: Float[Tensor, "streams d_1 n_1 prompts"] | None = None
+    w_star: Float[Tensor, "*streams d prompts"]
+    judge: Float[Tensor, "*streams d k some"]
+    tokens: Float[Tensor, "*streams d_1 n_1 prompts"] | None = None
 
-    def residual(self, w: Float[Tensor, "*jobs d prompts"]) -> Float[Tensor, "*jobs k prompts"]:
+    def residual(self, w: Float[Tensor, "*jobs d prompts"]) -> Float[Tensor, "... k prompts"]:
         """judge^T (w - w*): affine in w; its squared length is the error at the query."""
         return apply(self.judge.transpose(-2, -3), w - self.w_star)
 
-    def target(self) -> Float[Tensor, "streams prompts"]:
+    def target(self) -> Float[Tensor, "*streams prompts"]:
         """<w*, query> for the query among the tokens."""
         assert self.tokens is not None
-        return (self.tokens[:, :-1, -1] * self.w_star).sum(1)
+        return (self.tokens[..., :-1, -1, :] * self.w_star).sum(-2)
 
-    def squared_error(self, w: Float[Tensor, "*jobs d prompts"]) -> Float[Tensor, "*jobs prompts"]:
+    def squared_error(self, w: Float[Tensor, "*jobs d prompts"]) -> Float[Tensor, "... prompts"]:
         """Squared error at the query of every prompt."""
         return self.residual(w).square().sum(-2)
 
@@ -50,12 +50,12 @@ class Examples:
     Either w_star is given (the target is <w*, query>), or the target itself, where no vector generates it.
     """
 
-    X: Float[Tensor, "streams d n prompts"]
-    y: Float[Tensor, "streams n prompts"]
-    query: Float[Tensor, "streams d prompts"]
+    X: Float[Tensor, "*streams d n prompts"]
+    y: Float[Tensor, "*streams n prompts"]
+    query: Float[Tensor, "*streams d prompts"]
     law: Law
-    w_star: Float[Tensor, "streams d prompts"] | None = None
-    target: Float[Tensor, "streams prompts"] | None = None
+    w_star: Float[Tensor, "*streams d prompts"] | None = None
+    target: Float[Tensor, "*streams prompts"] | None = None
     logistic: bool = False  # labels are -1 and 1, and the risk is logistic
 
     def withhold(self, count: int) -> Examples:
@@ -63,20 +63,38 @@ class Examples:
         keep = self.y.shape[-2] - count
         return replace(self, X=self.X[..., :keep, :], y=self.y[..., :keep, :])
 
+    def leave_one_out(self) -> Examples:
+        """Every example in turn as the query, its label as the target, and the others as the examples: with the axes
+        `n 1` in front, the second for whatever else stands in front of jobs.
+        """
+        n = self.y.shape[-2]
+        others = torch.tensor([[j for j in range(n) if j != i] for i in range(n)], device=self.y.device)
+
+        def first(x: Tensor, axis: int) -> Tensor:
+            return x.movedim(axis, 0).unsqueeze(1)
+
+        return Examples(
+            X=first(self.X[:, :, others], 2),
+            y=first(self.y[:, others], 1),
+            query=first(self.X, 2),
+            law=self.law,
+            target=first(self.y, 1),
+        )
+
     def problem(self) -> Risk:
         """The examples' risk."""
         if self.logistic:
             return Logistic(self.law, self.X, self.y)
         n = self.y.shape[-2]
-        G = torch.einsum("sinp,sjnp->sijp", self.X, self.X) / n
-        b = torch.einsum("sinp,snp->sip", self.X, self.y) / n
+        G = torch.einsum("...inp,...jnp->...ijp", self.X, self.X) / n
+        b = torch.einsum("...inp,...np->...ip", self.X, self.y) / n
         return Quadratic(self.law, G.contiguous(), b.contiguous())  # einsum leaves prompts first in memory
 
     def prompts(self, *, sampled_query: bool) -> Prompts:
         """The same prompts as a risk, judged at their own query, or over all queries where w_star is known."""
         if self.w_star is None:
             assert self.target is not None, "Examples need w_star or target"
-            w = self.query * (self.target / self.query.square().sum(1)).unsqueeze(1)
+            w = self.query * (self.target / self.query.square().sum(-2)).unsqueeze(-2)
             return Prompts(self.problem(), w, self.query.unsqueeze(-2))
         return Prompts(self.problem(), self.w_star, self.query.unsqueeze(-2) if sampled_query else self.law.root)
 
@@ -84,7 +102,7 @@ class Examples:
         """The same prompts as tokens too, judged at their own query."""
         return replace(self.prompts(sampled_query=True), tokens=self.tokens())
 
-    def tokens(self) -> Float[Tensor, "streams d_1 n_1 prompts"]:
+    def tokens(self) -> Float[Tensor, "*streams d_1 n_1 prompts"]:
         """Z_0 = [[x_1 .. x_n, query], [y_1 .. y_n, 0]]: what a token model sees."""
         X = torch.cat([self.X, self.query.unsqueeze(-2)], -2)
         y = torch.cat([self.y, torch.zeros_like(self.y[..., :1, :])], -2)

@@ -17,7 +17,7 @@ from lfombench.harness.names import label
 from lfombench.harness.planned import make_plan
 from lfombench.harness.store import Store
 from lfombench.solvers import LinearTransformer, Memformer, Mixture
-from lfombench.tasks import LinearRegression
+from lfombench.tasks import LinearRegression, LogisticRegression
 
 QUICK = replace(PROTOCOLS["published"], steps=3, batch=16, test_prompts=64)
 ADAPTED = replace(PROTOCOLS["adapted"], steps=3, batch=8, test_prompts=64)
@@ -217,3 +217,29 @@ def test_the_id_is_that_of_the_canonical_form():
     spec = json.loads(job.spec)
     assert spec["solver"]["mixture"]["experts"][1]["task"]["linear_regression"]["spectrum"] == [2.0, 2.0, 2.0]
     assert job == next(j for j in sweep(solver).jobs() if j.solver == solver)
+
+
+@pytest.mark.parametrize(
+    "solver", [mixture(expert(), expert(2.0)), mixture(expert(), combine="outputs", by="least_squares")]
+)
+def test_gates_that_learn_from_contexts_alone(tmp_path, solver):
+    """They move, and elsewhere than where the queries' labels would have moved them."""
+    trained = {}
+    for name in ("query", "context"):
+        wanted = sweep(solver, protocols=[replace(ADAPTED, labels=name)], seeds=(0,))
+        assert run(wanted, str(tmp_path / name), workers=0, mlflow="off").exit_code == 0
+        [*_, job] = wanted.jobs()
+        trained[name] = weights(str(tmp_path / name))[job.id, "gates"]
+    even = 1 / len(solver.experts)
+    assert not np.allclose(trained["context"], even)
+    assert not np.allclose(trained["context"], trained["query"])
+
+
+@pytest.mark.parametrize(
+    ("task", "said"),
+    [(LinearRegression(d=3, n=1), "leaves none"), (LogisticRegression(d=3, n=6), "labels that are targets")],
+)
+def test_contexts_that_cannot_be_learned_from(task, said):
+    solver = LinearTransformer(depth=DEPTH, preconditioner="full")
+    with pytest.raises(SpecError, match=said):
+        sweep(solver, tasks=[task], protocols=[replace(ADAPTED, labels="context")])

@@ -21,6 +21,7 @@ from lfombench.solvers import (
     BestLfom,
     Chebyshev,
     ConjugateGradient,
+    ContextMixture,
     Estimated,
     GdPlusPlus,
     GradientDescent,
@@ -90,6 +91,7 @@ CASES: list[Solver] = [
     *(BestKrylov(depth=DEPTH, preconditioner=p) for p in ("identity", "covariance")),
 ]
 TOKENS = [
+    ContextMixture(depth=DEPTH, experts=mixed(LT, LT).experts),
     *(GdPlusPlus(depth=DEPTH, memory=m, tokens=True) for m in ("none", "cgd", "lfom")),
     GdPlusPlus(depth=DEPTH, heads=2, tokens=True),
     SoftmaxTransformer(depth=DEPTH),
@@ -118,7 +120,7 @@ def started(solver: Solver, jobs: int, dtype: torch.dtype, scale: float, *word):
     """Random ones, of a mixture's experts too."""
     random = Streams(keys([("init", *word, i) for i in range(jobs)], CPU), dtype)
     params = dict(solver.init(D, N, lambda *shape: scale * random.normal(*shape)))
-    for e, model in enumerate(solver.models if isinstance(solver, Mixture) else ()):
+    for e, model in enumerate(solver.models if isinstance(solver, Mixture | ContextMixture) else ()):
         params |= {f"{e}.{name}": p for name, p in started(model, jobs, dtype, scale, e).items()}
     return params
 
@@ -241,9 +243,7 @@ def test_a_token_model_on_its_tokens(solver):
     """Shapes, types and the start; packed = alone; a further axis in front; a gradient; no parameters, no change."""
     for dtype in (torch.float32, torch.float64):
         Z = seen(3, dtype)
-        params = solver.init(
-            D, N, lambda *s, t=dtype: 0.1 * Streams(keys([("i", j) for j in range(3)], CPU), t).normal(*s)
-        )
+        params = started(solver, 3, dtype, 0.1)
         y = torch.stack(list(solver.predictions(params, Z)))
         assert y.shape == (DEPTH + 1, 3, PROMPTS)
         assert y.dtype == dtype
@@ -260,7 +260,9 @@ def test_a_token_model_on_its_tokens(solver):
     assert torch.all(torch.stack(list(solver.predictions(still, Z))) == 0)
 
 
-@pytest.mark.parametrize("solver", [s for s in CASES + TOKENS if not isinstance(s, Mixture)], ids=label)
+@pytest.mark.parametrize(
+    "solver", [s for s in CASES + TOKENS if not isinstance(s, Mixture | ContextMixture)], ids=label
+)
 def test_a_pack_runs_from_training_to_rows(solver):
     """Nothing on the way asks a solver for what it has not."""
     protocol = replace(PROTOCOLS["rigorous"], steps=2, batch=8, learning_rates=(0.01,), test_prompts=64)
