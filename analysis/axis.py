@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
 from typing import Any
 
 import polars as pl
@@ -19,16 +21,54 @@ TOLD = {"identity": "scalar", "covariance": "full"}  # preconditioners, and the 
 
 
 @dataclass(frozen=True)
-class Along:
-    """A sweep's losses at its deepest depth. data: chart, x, solver, family, competes, params, mean, low, high.
+class Point:
+    """A solver at a value of the axis, in one chart. losses: log mse by seed.
 
-    solver: without the fields that charts are split by, so that it is called, and coloured, alike in all of them.
-    What lacks a field that charts are split by, as bounds do, is in every chart that agrees with those it has.
+    solver: its name; label: the solver that counts there, the best in the mean of those that the name stands for.
+    """
+
+    chart: str
+    x: Any
+    solver: str
+    label: str
+    family: str
+    params: int
+    losses: Mapping[int, float]
+    task: str
+
+    @property
+    def competes(self) -> bool:
+        """Whether it is a method; bounds and controls are not."""
+        return self.family in ("classical", "learned")
+
+    @property
+    def mean(self) -> float:
+        """Over seeds."""
+        return fmean(self.losses.values())
+
+
+@dataclass(frozen=True)
+class Along:
+    """A sweep's losses at its deepest depth, along its axis.
+
+    Solvers are called without the fields that charts are split by, so that they are coloured alike in all of them. What
+    lacks a field that charts are split by, as bounds do, is in every chart that agrees with those it has.
     """
 
     name: str
     depth: int
-    data: pl.DataFrame
+    points: Sequence[Point]
+    trained: Sequence[Any]  # values of the axis that experts were trained at
+
+    @functools.cached_property
+    def data(self) -> pl.DataFrame:
+        """chart, x, solver, family, competes, params, mean, low, high: the 95 % interval over seeds."""
+        rows = []
+        for point in self.points:
+            mean, half = mean_interval(list(point.losses.values()))
+            row = {name: getattr(point, name) for name in ("chart", "x", "solver", "family", "competes", "params")}
+            rows.append(row | {"mean": mean, "low": mean - (half or 0.0), "high": mean + (half or 0.0)})
+        return pl.DataFrame(rows, infer_schema_length=None).sort("solver", "x")
 
     @property
     def values(self) -> list[Any]:
@@ -39,6 +79,11 @@ class Along:
     def charts(self) -> list[str]:
         """What tells them apart."""
         return self.data["chart"].unique().sort().to_list()
+
+    def of(self, chart: str, solver: str) -> dict[Any, Point]:
+        """A solver's points in a chart, by x in order."""
+        mine = {point.x: point for point in self.points if (point.chart, point.solver) == (chart, solver)}
+        return {x: mine[x] for x in sorted(mine)}
 
     def rows(self, chart: str) -> list[dict[str, Any]]:
         """A row per solver of a chart with its mean at every value, lowest first at the last."""
@@ -64,38 +109,55 @@ def along(tables: Tables, sweep: Wanted) -> Along | None:
         .collect()
     )
     specs = dict(tables.jobs.filter(pl.col("job").is_in(sweep.jobs)).select("job", "spec").collect().iter_rows())
+    names = {label: name for name, labels in sweep.named.items() for label in labels}
     rows = at_their_depth(frame)
+    if names:  # experts are jobs of the sweep too, and no rows of it
+        rows = rows.filter(pl.col("solver").is_in(list(names)))
     if rows.is_empty():
         return None
     depth = rows.group_by("solver", "protocol", "task").agg(pl.col("step").max())["step"].min()
     assert isinstance(depth, int)
-    groups: dict[tuple[Any, tuple[Any, ...], str, str, int], list[float]] = {}
-    here = rows.filter(pl.col("step") == depth).select("job", "solver", "family", "params", "log_mse")
-    for job, solver, family, params, loss in here.iter_rows():
-        x, *at = (_value(specs[job], field) for field in (sweep.axis, *sweep.split))
-        groups.setdefault((x, tuple(at), solver, family, params), []).append(loss)
-    every = {split for _, split, *_ in groups}
+    found: dict[tuple[Any, tuple[Any, ...], str], Point] = {}
+    here = rows.filter(pl.col("step") == depth).select(
+        "job", "solver", "family", "params", "task", "protocol", "seed", "log_mse"
+    )
+    trained: set[Any] = set()
+    for (label, family, params, task, _), mine in here.group_by(
+        "solver", "family", "params", "task", "protocol", maintain_order=True
+    ):
+        spec = json.loads(specs[mine["job"][0]])
+        x, *at = (value(spec, field) for field in (sweep.axis, *sweep.split))
+        losses = dict(mine.select("seed", "log_mse").iter_rows())
+        name = names.get(label) or _short(label, sweep.split)
+        point = Point("", x, name, label, family, params, losses, task)
+        key = (x, tuple(at), name)
+        if key not in found or point.mean < found[key].mean:
+            found[key] = point
+        trained.update(_trained(spec, sweep.axis))
+    every = {split for _, split, _ in found}
     charts = [split for split in every if ABSENT not in split] or [(ABSENT,) * len(sweep.split)]
-    data = []
-    for (x, split, solver, family, params), losses in groups.items():
-        mean, half = mean_interval(losses)
-        band = {"mean": mean, "low": mean - (half or 0.0), "high": mean + (half or 0.0)}
-        competes = family in ("classical", "learned")
-        row = {"x": x, "solver": _short(solver, sweep.split), "family": family, "competes": competes, "params": params}
-        data += [
-            {"chart": _titled(sweep.split, chart)} | row | band
-            for chart in charts
-            if all(mine in (ABSENT, its) for mine, its in zip(split, chart, strict=True))
-        ]
-    return Along(_named(sweep.axis), depth, pl.DataFrame(data).sort("solver", "x"))
+    points = [
+        replace(point, chart=_titled(sweep.split, chart))
+        for (_, split, _), point in found.items()
+        for chart in charts
+        if all(mine in (ABSENT, its) for mine, its in zip(split, chart, strict=True))
+    ]
+    return Along(named(sweep.axis), depth, points, sorted(trained))
 
 
-def _value(spec: str, axis: str) -> Any:
+def _trained(spec: Mapping[str, Any], axis: str) -> list[Any]:
+    """Where along the axis several experts of a solver were trained, if they were trained along it."""
+    [solver] = spec["solver"].values()
+    experts = [one for one in solver.get("experts", ()) if one["task"]]
+    return [x for one in experts if (x := value(one, axis)) != ABSENT] if len(experts) > 1 else []
+
+
+def value(spec: Mapping[str, Any], axis: str) -> Any:
     """What a job's specification has at `task.noise` and the like; of a spectrum, the condition of Sigma; of
     preconditioners that are told, what they are.
     """
     kind, _, field = axis.partition(".")
-    part = json.loads(spec).get(kind, {})
+    part = spec.get(kind, {})
     if kind in ("task", "solver"):
         [part] = part.values()
     value = part.get(field, ABSENT)
@@ -105,7 +167,7 @@ def _value(spec: str, axis: str) -> Any:
         return (max(value) / min(value)) ** 2 if value else 1.0
     if isinstance(value, list):
         return json.dumps(value)
-    return 0 if value is None and field in ("correlation", "noise") else value
+    return 0 if value is None and field in ("correlation", "noise", "mean") else value
 
 
 def _titled(fields: Sequence[str], values: tuple[Any, ...]) -> str:
@@ -121,7 +183,7 @@ def _short(solver: str, split: Sequence[str]) -> str:
     return re.sub(r", \)$", ")", solver).removesuffix("()")
 
 
-def _named(axis: str) -> str:
+def named(axis: str) -> str:
     """What stands under the chart."""
     field = axis.partition(".")[2]
     words = {"spectrum": "condition number of Sigma", "n": "examples in a prompt", "steps": "training steps"}

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 import vl_convert as vlc
 
-from .board import EXACT, Board
+from .board import Board
 from .learned import REACH, Portrait
 
 WIDTH, HEIGHT = 400, 280
@@ -68,39 +68,22 @@ def loss_by_depth(board: Board, palette: Palette) -> str:
         infer_schema_length=None,
     )
     base = alt.Chart(data).encode(
-        x=alt.X("depth:O", title="layers or steps", axis=alt.Axis(labelAngle=0)), color=_colour(palette)
+        x=alt.X("depth:O", title="layers or steps", axis=alt.Axis(labelAngle=0)), color=colour(palette)
     )
     y = alt.Y("mean:Q", title="log mean squared error", scale=alt.Scale(zero=False))
     bands = base.mark_area(opacity=0.18).encode(y=alt.Y("low:Q", title="log mean squared error"), y2="high:Q")
     dash = alt.StrokeDash("bound:N", scale=alt.Scale(domain=[False, True], range=[[1, 0], [6, 4]]), legend=None)
     lines = base.mark_line(strokeWidth=2).encode(y=y, strokeDash=dash)
-    points = base.mark_point(filled=True, size=36, opacity=1).encode(y=y, shape=_shape(palette))
+    points = base.mark_point(filled=True, size=36, opacity=1).encode(y=y, shape=shape(palette))
     layers: list[Any] = [bands, lines, points]
     if data["published"].is_not_null().any():
         paper = alt.Chart(data.filter(pl.col("published").is_not_null()))
         layers.append(
             paper.mark_point(filled=False, size=110, strokeWidth=1.5).encode(
-                x="depth:O", y="published:Q", color=_colour(palette), shape=_shape(palette)
+                x="depth:O", y="published:Q", color=colour(palette), shape=shape(palette)
             )
         )
-    return _svg(alt.layer(*layers))
-
-
-def along(data: pl.DataFrame, title: str, palette: Palette) -> str:
-    """Mean log loss against a field of the sweep, with 95 % bands. data: as of `axis.Along`. SVG."""
-    values = data["x"].to_list()
-    numbers = all(isinstance(x, int | float) for x in values)
-    low, high = (min(values), max(values)) if numbers else (0, 0)
-    wide = low > 0 and high > 20 * low
-    scale = alt.Scale(type="log", nice=False) if wide else alt.Scale(zero=False)
-    ticks = alt.Axis(values=sorted(set(values)), grid=True) if wide else alt.Axis()
-    axis = alt.X("x:Q", title=title, scale=scale, axis=ticks) if numbers else alt.X("x:N", title=title, sort=None)
-    base = alt.Chart(data.filter(pl.col("mean") > EXACT)).encode(x=axis, color=_colour(palette))
-    y = alt.Y("mean:Q", title="log mean squared error", scale=alt.Scale(zero=False))
-    bands = base.mark_area(opacity=0.18).encode(y=alt.Y("low:Q", title="log mean squared error"), y2="high:Q")
-    dash = alt.StrokeDash("competes:N", scale=alt.Scale(domain=[True, False], range=[[1, 0], [6, 4]]), legend=None)
-    lines = base.mark_line(strokeWidth=2).encode(y=y, strokeDash=dash)
-    return _svg(alt.layer(bands, lines, base.mark_point(filled=True).encode(y=y, shape=_shape(palette))))
+    return svg(alt.layer(*layers))
 
 
 def polynomials(found: list[Portrait], palette: Palette) -> str:
@@ -120,12 +103,12 @@ def polynomials(found: list[Portrait], palette: Palette) -> str:
         .encode(
             x=alt.X("x:Q", title="eigenvalue"),
             y=alt.Y("p:Q", title="residual polynomial", scale=alt.Scale(domain=[-1, 1])),
-            color=_colour(palette),
+            color=colour(palette),
             strokeDash=dash,
         )
     )
     rule = alt.Chart(pl.DataFrame({"y": [0.0]})).mark_rule(color="#999999").encode(y="y:Q")
-    return _svg(alt.layer(rule, lines))
+    return svg(alt.layer(rule, lines))
 
 
 def training(curves: pl.DataFrame, palette: Palette) -> str:
@@ -136,10 +119,10 @@ def training(curves: pl.DataFrame, palette: Palette) -> str:
         .encode(
             x=alt.X("step:Q", title="training step"),
             y=alt.Y("loss:Q", title="log training loss", scale=alt.Scale(zero=False)),
-            color=_colour(palette),
+            color=colour(palette),
         )
     )
-    return _svg(chart)
+    return svg(chart)
 
 
 def calibration(packs: pl.DataFrame) -> str:
@@ -159,20 +142,23 @@ def calibration(packs: pl.DataFrame) -> str:
             y=alt.Y("pack_seconds:Q", title="actual seconds", **axis),
         )
     )
-    return _svg(alt.layer(line.encode(x=alt.X("x:Q", **axis), y=alt.Y("y:Q", **axis)), points))
+    return svg(alt.layer(line.encode(x=alt.X("x:Q", **axis), y=alt.Y("y:Q", **axis)), points))
 
 
-def _colour(palette: Palette) -> Any:
+def colour(palette: Palette) -> Any:
+    """By solver."""
     scale = alt.Scale(domain=list(palette), range=[key.colour for key in palette.values()])
     return alt.Color("solver:N", scale=scale, legend=None)
 
 
-def _shape(palette: Palette) -> Any:
+def shape(palette: Palette) -> Any:
+    """By solver."""
     scale = alt.Scale(domain=list(palette), range=[key.shape for key in palette.values()])
     return alt.Shape("solver:N", scale=scale, legend=None)
 
 
-def _svg(chart: Any) -> str:
+def svg(chart: Any) -> str:
+    """A chart, drawn."""
     styled = (
         chart.properties(width=WIDTH, height=HEIGHT, background="transparent")
         .configure_view(strokeOpacity=0)

@@ -10,13 +10,16 @@ import jinja2
 import polars as pl
 from markupsafe import Markup, escape
 
-from . import charts
+from . import charts, shifts
 from .axis import along
 from .board import Board, boards
 from .comparison import compare
 from .learned import portraits
+from .overview import overview
 from .published import TOLERANCE
 from .results import Tables, Wanted, audit, leaves
+from .severity import standings
+from .transfer import matrices
 
 
 def render(out: str, wanted: list[Wanted]) -> str:
@@ -32,6 +35,7 @@ def render(out: str, wanted: list[Wanted]) -> str:
     tables = Tables(out)
     compared = compare(tables, wanted)
     verdicts = Counter(one.verdict for one in compared)
+    made = [_sweep(tables, sweep) for sweep in wanted]
     return environment.get_template("report.html.j2").render(
         title=", ".join(sweep.name for sweep in named),
         named=[sweep for sweep in named if sweep.parts],
@@ -39,7 +43,8 @@ def render(out: str, wanted: list[Wanted]) -> str:
         verdicts=", ".join(f"{n} {verdict}" for verdict, n in verdicts.items()),
         undecided=verdicts["undecided"],
         tolerance=TOLERANCE,
-        sweeps=[_sweep(tables, sweep) for sweep in wanted],
+        sweeps=made,
+        overviews=[one for sweep in made if sweep["along"] for one, _ in sweep["along"]["duels"]],
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         machines=_machines(tables, wanted),
     )
@@ -54,6 +59,7 @@ def _sweep(tables: Tables, sweep: Wanted) -> dict[str, Any]:
         "calibration": _calibration(tables, sweep),
         "audit": audit(tables.out, sweep.name),
         "along": _along(tables, sweep),
+        "transfer": [(matrix, shifts.heat(matrix)) for matrix in matrices(tables, sweep)],
         "sections": [
             {
                 "board": board,
@@ -72,14 +78,15 @@ def _along(tables: Tables, sweep: Wanted) -> dict[str, Any] | None:
     found = along(tables, sweep)
     if found is None:
         return None
-    palette = charts.palette(found.data.select("solver", "family").unique().iter_rows())
+    palette = charts.palette((point.solver, point.family) for point in found.points)
+    over = overview(tables, sweep, found)
     return {
         "found": found,
         "palette": palette,
-        "charts": [
-            (chart, charts.along(found.data.filter(pl.col("chart") == chart), found.name, palette))
-            for chart in found.charts
-        ],
+        "charts": [(chart, shifts.along(found, chart, palette)) for chart in found.charts],
+        "standings": {chart: {one.solver: one for one in standings(found, chart)} for chart in found.charts},
+        "duels": [(one, shifts.duel(found, one.found)) for one in over],
+        "members": {name: labels for name, labels in sweep.named.items() if name in palette},
     }
 
 

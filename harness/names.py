@@ -105,9 +105,19 @@ def _told_apart(parts: tuple[Any, ...]) -> str:
 
 
 def _title(part: Any) -> str:
-    if isinstance(part, Expert):
-        return "its own task" if part.task is None else label(part.task)
-    return label(part)
+    """A part's task, by the name of the catalogue's that is nearest."""
+    task = part.task if isinstance(part, Expert) else part
+    if task is None:
+        return "its own task"
+    near = [
+        (name, {f.name: x for f in fields(task) if (x := getattr(task, f.name)) != getattr(base, f.name)})
+        for name, base in CATALOG.items()
+        if type(base) is type(task)
+    ]
+    if not near:
+        return label(task)
+    name, differs = min(near, key=lambda one: len(one[1]))
+    return f"{name}({', '.join(f'{k}={_show(v)}' for k, v in differs.items())})" if differs else name
 
 
 def _flat(part: Any) -> dict[str, Any]:

@@ -180,5 +180,5 @@ class Terminal:
 
 def console() -> Console:
     """The terminal; where there is none, wide enough for a board."""
-    found = Console(soft_wrap=True)
-    return found if found.is_terminal else Console(soft_wrap=True, width=150)
+    found = Console(soft_wrap=True, markup=False)
+    return found if found.is_terminal else Console(soft_wrap=True, markup=False, width=150)

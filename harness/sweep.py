@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -157,6 +158,24 @@ class Sweep:
                 add(Job(case, seed))
         return list(found.values())
 
+    @functools.cached_property
+    def _transferred(self) -> dict[Case, tuple[Task, ...]]:
+        return {}
+
+    def _transfers(self, expert: Case) -> tuple[Task, ...]:
+        """Tasks of a sweep along a field of them that an expert can be tested on besides its own."""
+        if not (self.axis or "").startswith("task."):
+            return ()
+        if expert not in self._transferred:
+            others = []
+            for task in self.tasks:
+                with contextlib.suppress(SpecError):
+                    if task != expert.task:
+                        possible(expert.task, expert.solver, expert.protocol, [task])
+                        others.append(task)
+            self._transferred[expert] = tuple(others)
+        return self._transferred[expert]
+
     @property
     def skipped(self) -> list[Skipped]:
         """Combinations that make no sense."""
@@ -178,7 +197,7 @@ class Sweep:
         if not self.parts:
             tests = tuple(self.tests)
             for job in self._experts:
-                yield job, ()
+                yield job, self._transfers(job.case)
             for case in self._sorted_out[0]:
                 for seed in self.seeds:
                     yield Job(case, seed), tests

@@ -17,7 +17,7 @@ CATALOG: dict[str, Task] = {
     "rotated_prompts": LinearRegression(d=5, n=20, spectrum=SPECTRUM, rotation="per_prompt"),
     "noisy": LinearRegression(d=5, n=20, spectrum=SPECTRUM, noise=0.5),
     "heteroscedastic": LinearRegression(d=5, n=20, spectrum=SPECTRUM, noise=0.5, heteroscedastic=True),
-    "sparse": LinearRegression(d=5, n=20, spectrum=SPECTRUM, weights="sparse", support=2),
+    "sparse": LinearRegression(d=5, n=20, spectrum=SPECTRUM, weights="sparse", support=2.0),
     "sphere": LinearRegression(d=5, n=20, spectrum=SPECTRUM, covariates="sphere"),
     "uniform": LinearRegression(d=5, n=20, spectrum=SPECTRUM, covariates="uniform"),
     "heavy_tails": LinearRegression(d=5, n=20, spectrum=SPECTRUM, covariates="student_t", degrees=5),

@@ -38,6 +38,8 @@ class Regression(Task):
     noise: standard deviation of the label noise. heteroscedastic: times |z_i| / sqrt(d) of the example.
     covariates: what z is. degrees: of freedom, for student_t (at least 3) and gamma.
     correlation: of an example with the next, in each coordinate of z; the query is independent of the examples.
+    tails: t; every z is multiplied by exp(t g - t^2), g ~ N(0, 1), which leaves its covariance and lengthens its tails:
+        fourth moments by exp(4 t^2).
     """
 
     spectrum: tuple[NonNegative, ...] | None = None
@@ -50,6 +52,7 @@ class Regression(Task):
     variance: Annotated[float, Gt(0)] = 1.0
     turn: Annotated[float, Ge(0), Le(math.pi / 2)] = 0.0
     mean: NonNegative | None = None
+    tails: NonNegative | None = None
 
     def check(self) -> None:
         """The spectrum has d entries, not all 0; degrees where they are needed."""
@@ -69,9 +72,12 @@ class Regression(Task):
 
     @property
     def facts(self) -> frozenset[Fact]:
-        """The risk is quadratic, its spectrum's edges are known if the mean is 0, and Sigma^{-1} unless D has zeros."""
+        """A quadratic risk; where its spectrum ends, if tails are light and about 0; Sigma^{-1}, unless D has zeros."""
         invertible = self.spectrum is None or all(self.spectrum)
-        edges, covariance = ("edges",) if self.mean is None else (), ("covariance",) if invertible else ()
+        edges, covariance = (
+            ("edges",) if self.mean is None and self.tails is None else (),
+            ("covariance",) if invertible else (),
+        )
         return frozenset({"quadratic", *edges, *covariance})
 
     def frame(self, random: Random) -> Tensor | None:
@@ -150,6 +156,9 @@ class Regression(Task):
             assert self.degrees
             chi = random.chi([self.degrees] * (n + 1), prompts)
             z = z * (math.sqrt(self.degrees - 2) / chi).unsqueeze(1)
+        if self.tails is not None:
+            t = torch.as_tensor(self.tails, dtype=z.dtype, device=z.device).reshape(-1, 1, 1, 1)
+            z = z * torch.exp(t * random.normal(1, n + 1, prompts) - t * t)
         examples = z[:, :, :n]
         if self.correlation is not None:
             rho = self.correlation

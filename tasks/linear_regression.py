@@ -36,7 +36,7 @@ class LinearRegression(Regression):
     """
 
     weights: Literal["inverse_covariance", "isotropic", "sparse"] = "inverse_covariance"
-    support: Annotated[int, Ge(1)] | None = None
+    support: Annotated[float, Ge(1)] | None = None
     strength: Annotated[float, Gt(0)] = 1.0
 
     def check(self) -> None:
@@ -45,7 +45,9 @@ class LinearRegression(Regression):
         if (self.weights == "sparse") != (self.support is not None):
             raise ValueError(f"support: {'needed for' if self.support is None else 'only for'} weights: sparse")
         if self.support is not None and self.support > self.d:
-            raise ValueError(f"support: got {self.support}, at most d = {self.d}")
+            raise ValueError(f"support: got {self.support:g}, at most d = {self.d}")
+        if self.support is not None and self.support % 1:
+            raise ValueError(f"support: got {self.support:g}, must be a whole number")
         if self.weights == "inverse_covariance" and self.spectrum is not None and not all(self.spectrum):
             raise ValueError(
                 "spectrum: has zeros, so there is no Sigma^{-1} for w* ~ N(0, Sigma^{-1}); say weights: isotropic"
@@ -64,7 +66,7 @@ class LinearRegression(Regression):
     @property
     def bartlett(self) -> bool:
         """Whether n G is Wishart."""
-        plain = self.correlation is None and self.mean is None and not self.heteroscedastic
+        plain = not self.heteroscedastic and (self.correlation, self.mean, self.tails) == (None, None, None)
         return self.covariates == "gaussian" and plain
 
     def law(self, random: Random, frame: Tensor | None, prompts: int) -> Law:
@@ -116,10 +118,11 @@ class LinearRegression(Regression):
             case "isotropic":
                 return w
             case "sparse":
-                assert self.support
+                assert self.support is not None
+                support = torch.as_tensor(self.support, dtype=w.dtype, device=w.device).reshape(-1, 1, 1)
                 u = random.uniform(self.d, prompts)
                 rank = (u.unsqueeze(1) < u.unsqueeze(2)).to(w.dtype).sum(2)
-                return torch.where(rank < self.support, w * (self.d / self.support) ** 0.5, torch.zeros_like(w))
+                return torch.where(rank < support, w * (self.d / support).sqrt(), torch.zeros_like(w))
 
 
 def _triangle(d: int, rank: int) -> list[list[int]]:

@@ -68,7 +68,7 @@ def store(tmp_path, rows, jobs=None) -> str:
     add(out, results=filled)
     ids = jobs or sorted({row["job"] for row in filled})
     wanted = {"name": "made", "about": "", "jobs": ids, "protocols": ["p"], "tests": [], "skipped": []}
-    wanted |= {"axis": None, "split": [], "parts": []}
+    wanted |= {"axis": None, "split": [], "named": {}, "crossover": [], "parts": []}
     out.write("sweeps/made.json", json.dumps(wanted))
     return out.out
 
@@ -198,7 +198,7 @@ def by_hand(tmp_path, rows, floors=None) -> str:
     add(Store(out), results=rows, jobs=jobs)
     wanted = {"name": "made", "about": "", "jobs": [job["job"] for job in jobs], "protocols": [], "tests": []}
     with open(f"{out}/sweeps/made.json", "w") as file:
-        json.dump(wanted | {"skipped": [], "axis": None, "split": [], "parts": []}, file)
+        json.dump(wanted | {"skipped": [], "axis": None, "split": [], "named": {}, "crossover": [], "parts": []}, file)
     return out
 
 

