@@ -165,6 +165,8 @@ def boards(tables: Tables, sweep: Wanted) -> Boards:
         all((job, test) in tests for test in (task, *sweep.tests))
         for job, task in frame.select("job", "task").unique().iter_rows()
     )
+    if sweep.axis:  # experts' transfers along it are no boards
+        frame = frame.filter((pl.col("task") == pl.col("test")) | pl.col("test").is_in(sweep.tests))
     frame = without_draws(frame)
     groups = {
         (str(task), str(test), str(protocol)): rows

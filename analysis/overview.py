@@ -28,6 +28,15 @@ class Overview:
         return [one.x for one in self.found if one.verdict == verdict]
 
     @property
+    def brackets(self) -> list[tuple[str, str]]:
+        """Neighbouring tasks between which the two change places, by more than chance on one side at least."""
+        return [
+            (cross.low.tasks[0], cross.high.tasks[0])
+            for cross in self.crossings
+            if {cross.low.verdict, cross.high.verdict} != {"even"} and cross.low.tasks[0] != cross.high.tasks[0]
+        ]
+
+    @property
     def best(self) -> Duel:
         """Where the first gains most."""
         return min(self.found, key=lambda one: one.mean)

@@ -29,6 +29,7 @@ def render(out: str, wanted: list[Wanted]) -> str:
     )
     environment.filters["signed"] = lambda value: f"{value:.3f}".replace("-", "\N{MINUS SIGN}")
     environment.filters["short"] = lambda value: f"{value:.2f}".replace("-", "\N{MINUS SIGN}")
+    environment.filters["value"] = lambda x: f"{x:.3g}".replace("-", "\N{MINUS SIGN}") if isinstance(x, float) else x
     environment.filters["root"] = lambda r: f"{r.real:.2f}" if abs(r.imag) < 0.005 else f"{r.real:.2f}{r.imag:+.2f}i"
     environment.filters["breakable"] = lambda text: Markup("(<wbr>").join(map(escape, text.split("(")))
     named, wanted = wanted, leaves(out, wanted)

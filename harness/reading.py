@@ -150,6 +150,18 @@ def wanted_sweeps(out: str, sweep: str | None) -> list[Wanted]:
     return found
 
 
+def brackets(out: str, sweep: str) -> dict[str, list[tuple[str, str]]]:
+    """Of a sweep and its parts, neighbouring tasks between which the two solvers of its crossover change places."""
+    from lfombench.analysis.overview import overview
+    from lfombench.analysis.results import Tables, leaves
+
+    tables = Tables(out)
+    found = leaves(out, wanted_sweeps(out, sweep))
+    return {
+        one.name: [pair for line in overview(tables, one) for pair in line.brackets] for one in found if one.crossover
+    }
+
+
 def write_report(out: str, wanted: list[Wanted]) -> str:
     """Write the report of these sweeps into their store; where it is."""
     from lfombench.analysis.report import render

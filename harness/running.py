@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from .options import JSON, OUT
-from .reading import wanted_sweeps, write_report
+from .reading import brackets, wanted_sweeps, write_report
 from .signals import Draining, listen
 
 STALE = click.option(
@@ -69,6 +69,7 @@ def run(
     from .launch import run as start
     from .parse import load
     from .place import within
+    from .refine import ROUNDS, refined
     from .show import Terminal, console, show_boards, show_profile
     from .words import counted, duration
 
@@ -78,22 +79,29 @@ def run(
     terminal = Terminal(console())
     wanted = load(sweep)
     stop = Draining("stopping: what runs stops where it can go on, what is done is committed; once more stops at once")
+    tried, seconds = 0, 0.0
     try:
-        summary = start(
-            wanted,
-            out,
-            address=address,
-            workers=workers,
-            mlflow=mlflow,
-            audit=audit or 0.0,
-            profile=profile,
-            keep_stale=stale == "keep",
-            deadline=deadline,
-            max_failures=0 if fail_fast else max_failures,
-            stop=stop,
-            join=join,
-            observer=terminal,
-        )
+        for rest in reversed(range(ROUNDS + 1)):
+            summary = start(
+                wanted,
+                out,
+                address=address,
+                workers=workers,
+                mlflow=mlflow,
+                audit=audit or 0.0,
+                profile=profile,
+                keep_stale=stale == "keep",
+                deadline=deadline,
+                max_failures=0 if fail_fast else max_failures,
+                stop=stop,
+                join=join,
+                observer=terminal,
+            )
+            tried, seconds = tried + summary.ran + len(summary.failed), seconds + summary.seconds
+            more = refined(wanted, brackets(out, wanted.name)) if rest and not summary.exit_code else None
+            if more is None or stop():
+                break
+            wanted = more
     finally:
         terminal.stop()
         stop.over()
@@ -115,8 +123,7 @@ def run(
     if summary.audit:
         click.echo(str(summary.audit))
     path = write_report(out, wanted_sweeps(out, wanted.name))
-    tried = summary.ran + len(summary.failed)
-    took = f"{counted(tried, 'job')} in {duration(summary.seconds)}" if tried else "nothing to run"
+    took = f"{counted(tried, 'job')} in {duration(seconds)}" if tried else "nothing to run"
     runs = f"; runs: lfombench ui --out {out}" if mlflow is None and "://" not in out else ""
     click.echo(f"{took}; report: {path}{runs}")
     sys.exit(3 if any(each.suspects for each in found) else summary.exit_code)

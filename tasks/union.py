@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, field
 
 import torch
@@ -19,7 +20,7 @@ LOST: frozenset[Fact] = frozenset({"edges", "prior", "bayes", "statistics"})  # 
 
 @dataclass(frozen=True, kw_only=True)
 class Union(Task):
-    """Each prompt is of one of the components, all alike likely; which, no solver is told. A seed turns all alike.
+    """Each prompt is of one of the components, all alike likely, and no solver is told which. A seed turns all alike.
 
     components: tasks of this d and n.
     """
@@ -37,6 +38,8 @@ class Union(Task):
                     raise ValueError(
                         f"components: one has {name} = {getattr(one, name)}, the union {getattr(self, name)}"
                     )
+        if len({getattr(one, "rotation", None) == "per_prompt" for one in self.components}) > 1:
+            raise ValueError("components: some are rotated anew for each prompt, others are not")
         if len({"quadratic" in one.facts for one in self.components}) > 1:
             raise ValueError("components: some have a quadratic risk, others have not")
 
@@ -46,13 +49,15 @@ class Union(Task):
         return frozenset.intersection(*(one.facts for one in self.components)) - LOST
 
     def frame(self, random: Random) -> Tensor | None:
-        """The first component's."""
-        return self.components[0].frame(random)
+        """Every component's, from the same draws: streams components d d; None where none has one."""
+        frames = [one.frame(copy(random)) for one in self.components]
+        return torch.stack([frame for frame in frames if frame is not None], 1) if frames[0] is not None else None
 
     def examples(self, random: Random, frame: Tensor | None, prompts: int) -> Examples:
         """Drawn from every component; one of them is taken."""
         u = random.uniform(prompts)  # streams prompts
-        drawn = [one.examples(random, frame, prompts) for one in self.components]
+        frames = [None] * len(self.components) if frame is None else frame.unbind(1)
+        drawn = [one.examples(random, of, prompts) for one, of in zip(self.components, frames, strict=True)]
         first = [u < (k + 1) / len(drawn) for k in range(len(drawn) - 1)]  # the first of these that is true is taken
 
         def choose(values: Sequence[Tensor]) -> Tensor:

@@ -81,7 +81,7 @@ ORDER = [
         "step",
         "profile",
     ),
-    *("parse", "entries", "sweep", "document", "job", "build", "names", "expert", "streams", "protocol"),
+    *("parse", "entries", "refine", "sweep", "document", "job", "build", "names", "expert", "streams", "protocol"),
     *("lease", "ledger", "place", "address", "progress", "words", "errors", "signals", "schema"),
 ]
 

@@ -121,7 +121,7 @@ def test_a_union_is_of_all_its_components_alike():
     task.check()
     frame = task.frame(streams("frame"))
     examples = task.examples(streams("x"), frame, COUNT)
-    size = examples.law.root[0].square().sum((0, 1)) / TASK.law(streams("x"), frame, 1).root.square().sum()
+    size = examples.law.root[0].square().sum((0, 1)) / TASK.law(streams("x"), frame[:, 0], 1).root.square().sum()
     shares = [(size / v).log().abs().lt(1e-6).double().mean().item() for v in (1.0, 10.0, 100.0)]
     assert shares == pytest.approx([1 / 3] * 3, abs=0.02)
     # x, y and w* of a prompt are of the component that its law is of
@@ -130,11 +130,20 @@ def test_a_union_is_of_all_its_components_alike():
     assert torch.corrcoef(torch.stack([error.log(), size.log()]))[0, 1] > 0.9
 
 
+def test_components_of_a_union_are_turned_each_by_its_own_angle():
+    parts = tuple(replace(TASK, turn=angle) for angle in (0.0, 1.0))
+    examples = drawn(Union(d=4, n=3, components=parts), 100)
+    roots = [drawn(one, 1).law.root[0, ..., 0] for one in parts]
+    which = [[torch.allclose(examples.law.root[0, ..., p], root) for root in roots] for p in range(100)]
+    assert {tuple(one) for one in which} == {(True, False), (False, True)}
+
+
 @pytest.mark.parametrize(
     ("parts", "said"),
     [
         ((TASK,), "got 1, a union has two or more"),
         ((TASK, replace(TASK, n=5)), "one has n = 5, the union 3"),
+        ((TASK, replace(TASK, rotation="per_prompt")), "some are rotated anew"),
     ],
 )
 def test_a_union_that_cannot_be(parts, said):
