@@ -37,6 +37,8 @@ def refined(sweep: Sweep, brackets: Brackets) -> Sweep | None:
 
 def middle(low: Task, high: Task) -> Task | None:
     """The task half-way between two that differ in numbers alone; None where there is none, as between n = 5 and 6."""
+    if type(low) is not type(high):
+        return None
     changed: dict[str, Any] = {}
     for f in fields(low):
         a, b = getattr(low, f.name), getattr(high, f.name)
@@ -45,7 +47,7 @@ def middle(low: Task, high: Task) -> Task | None:
             if mean is None or mean in (a, b):
                 return None
             changed[f.name] = mean
-    return replace(low, **changed) if changed and type(low) is type(high) else None
+    return replace(low, **changed) if changed else None
 
 
 def _middle(a: Any, b: Any) -> Any:
