@@ -8,7 +8,7 @@ from statistics import fmean
 import polars as pl
 
 from .board import at_their_depth, without_draws
-from .published import PUBLISHED, REDRAWS, TOLERANCE, Published, Quirk, drawn
+from .published import PUBLISHED, REDRAWS, TOLERANCE, Ours, Published, Quirk, drawn
 from .results import Tables, Wanted
 
 
@@ -38,6 +38,7 @@ class Compared:
     bound: tuple[str, float] | None
     quirk: Quirk | None
     toggled: Redrawn | None
+    controls: tuple[float | None, float | None] | None = None  # as published, and rigorously
 
     @property
     def verdict(self) -> str:
@@ -70,10 +71,19 @@ def compare(tables: Tables, wanted: list[Wanted]) -> list[Compared]:
     known = jobs.select("task", "solver", "floors").unique(["task", "solver"]).collect()
     floors = {(task, solver): found or [] for task, solver, found in known.iter_rows()}
 
+    names = {name: labels for sweep in wanted for name, labels in sweep.named.items()}
+
     def redrawn(task: str, solver: str, depth: int, protocol: str, every: bool = False) -> Redrawn | None:
-        by_draw = losses.get((task, solver, depth, protocol), {})
-        found = [loss for seed, loss in by_draw.items() if every or seed in REDRAWS] or list(by_draw.values())
-        return Redrawn(fmean(found), min(found), max(found), len(found)) if found else None
+        made = []
+        for label in names.get(solver, [solver]):
+            by_draw = losses.get((task, label, depth, protocol), {})
+            found = [loss for seed, loss in by_draw.items() if every or seed in REDRAWS] or list(by_draw.values())
+            made += [Redrawn(fmean(found), min(found), max(found), len(found))] if found else []
+        return min(made, key=lambda one: one.mean, default=None)
+
+    def mean(task: str, depth: int, ours: Ours) -> float | None:
+        found = redrawn(task, ours.solver, depth, ours.protocol)
+        return found.mean if found else None
 
     def bound(row: Published, depth: int) -> tuple[str, float] | None:
         mine = [f for f in floors.get((row.task, row.solver), []) if f.startswith("best_")]
@@ -88,16 +98,18 @@ def compare(tables: Tables, wanted: list[Wanted]) -> list[Compared]:
     for row in PUBLISHED:
         for depth, value in enumerate(row.values, start=1):
             quirk = next((quirk for quirk in row.quirks if depth in quirk.depths), None)
-            rigorous = redrawn(row.task, row.solver, depth, "rigorous")
             one = Compared(
                 row,
                 depth,
                 value,
                 redrawn(row.task, row.solver, depth, row.protocol),
-                rigorous.mean if rigorous else None,
+                mean(row.task, depth, row.rigorous or Ours(row.solver, "rigorous")),
                 bound(row, depth),
                 quirk,
                 redrawn(row.task, quirk.solver, depth, quirk.protocol, quirk.every_draw) if quirk else None,
+                (mean(row.task, depth, row.controls[0]), mean(row.task, depth, row.controls[1]))
+                if row.controls
+                else None,
             )
             if one.ours or one.rigorous is not None:
                 made.append(one)

@@ -43,6 +43,7 @@ def render(out: str, wanted: list[Wanted]) -> str:
         compared=compared,
         verdicts=", ".join(f"{n} {verdict}" for verdict, n in verdicts.items()),
         undecided=verdicts["undecided"],
+        controlled=any(one.controls for one in compared),
         tolerance=TOLERANCE,
         sweeps=made,
         overviews=[one for sweep in made if sweep["along"] for one, _ in sweep["along"]["duels"]],
