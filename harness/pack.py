@@ -152,12 +152,18 @@ class Drawing:
         """A training batch: drawn likewise, or its prompts' examples, each left out in turn, `n 1 jobs ...`."""
         if self.protocol.labels == "query":
             return self.draw(job, random, prompts)
-        examples = having(self.task, under("task", job)).examples(random, job.get("frame"), prompts).leave_one_out()
-        return examples.with_tokens() if self.tokens else examples.prompts(sampled_query=True)
+        examples = having(self.task, under("task", job)).examples(random, job.get("frame"), prompts)
+        return examples.leave_one_out(tokens=self.tokens)
 
 
 def of_experts(pack: Pack, device: torch.device) -> dict[str, Tensor]:
     """The parameters of all jobs' experts, `jobs ...`, each behind the number of its expert: 0.A, 1.A."""
+    for job, experts in zip(pack.jobs, pack.experts, strict=False):
+        for other, expert in zip(job.experts, experts, strict=True):
+            if expert.diverged:
+                raise ValueError(f"an expert diverged, job {other.id}: {expert.diverged}")
+            if not expert.params and other.solver.trains:
+                raise ValueError(f"the weights of an expert are lost, job {other.id}; run its own sweep again")
     return {
         f"{e}.{name}": torch.stack([experts[e].params[name] for experts in pack.experts]).to(device)
         for e, expert in enumerate(pack.experts[0] if pack.experts else ())

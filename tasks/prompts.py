@@ -63,31 +63,33 @@ class Examples:
         keep = self.y.shape[-2] - count
         return replace(self, X=self.X[..., :keep, :], y=self.y[..., :keep, :])
 
-    def leave_one_out(self) -> Examples:
+    def leave_one_out(self, *, tokens: bool = False) -> Prompts:
         """Every example in turn as the query, its label as the target, and the others as the examples: with the axes
         `n 1` in front, the second for whatever else stands in front of jobs.
+
+        G_-i = (n G - x_i x_i^T) / (n - 1), b_-i likewise.
         """
-        n = self.y.shape[-2]
+        n, whole = self.y.shape[-2], self.problem()
+        assert isinstance(whole, Quadratic)
+        x, y = self.X.movedim(-2, 0).unsqueeze(1), self.y.movedim(-2, 0).unsqueeze(1)
+        G = (n * whole.G - x.unsqueeze(-3) * x.unsqueeze(-2)) / (n - 1)
+        b = (n * whole.b - x * y.unsqueeze(-2)) / (n - 1)
+        w = x * (y / x.square().sum(-2)).unsqueeze(-2)
+        left_out = Prompts(Quadratic(self.law, G, b), w, x.unsqueeze(-2))
+        if not tokens:
+            return left_out
         others = torch.tensor([[j for j in range(n) if j != i] for i in range(n)], device=self.y.device)
-
-        def first(x: Tensor, axis: int) -> Tensor:
-            return x.movedim(axis, 0).unsqueeze(1)
-
-        return Examples(
-            X=first(self.X[:, :, others], 2),
-            y=first(self.y[:, others], 1),
-            query=first(self.X, 2),
-            law=self.law,
-            target=first(self.y, 1),
-        )
+        X = self.X[..., others, :].movedim(-3, 0).unsqueeze(1)
+        labels = self.y[..., others, :].movedim(-3, 0).unsqueeze(1)
+        return replace(left_out, tokens=Examples(X, labels, x, self.law).tokens())
 
     def problem(self) -> Risk:
         """The examples' risk."""
         if self.logistic:
             return Logistic(self.law, self.X, self.y)
         n = self.y.shape[-2]
-        G = torch.einsum("...inp,...jnp->...ijp", self.X, self.X) / n
-        b = torch.einsum("...inp,...np->...ip", self.X, self.y) / n
+        G = torch.einsum("sinp,sjnp->sijp", self.X, self.X) / n
+        b = torch.einsum("sinp,snp->sip", self.X, self.y) / n
         return Quadratic(self.law, G.contiguous(), b.contiguous())  # einsum leaves prompts first in memory
 
     def prompts(self, *, sampled_query: bool) -> Prompts:

@@ -116,6 +116,15 @@ def test_an_expert_that_fails_is_named(tmp_path):
     assert {(len(pack.jobs), pack.waits) for pack in plan.packs} == {(1, False), (1, True)}
 
 
+def test_an_expert_that_diverges_is_named(tmp_path):
+    wild = Expert(solver=expert().solver, task=TASK, protocol=replace(QUICK, learning_rates=(1e30,), steps=20))
+    summary = run(sweep(mixture(wild), seeds=(0,)), str(tmp_path), workers=0, mlflow="off")
+    [(name, reason)] = summary.failed
+    assert name.startswith("mixture")
+    [other, _] = sweep(mixture(wild), seeds=(0,)).jobs()
+    assert f"an expert diverged, job {other.id}" in reason
+
+
 def test_the_code_of_an_expert_counts(tmp_path):
     from lfombench.harness.fingerprint import code_modules
 

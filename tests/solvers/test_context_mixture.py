@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -49,7 +51,7 @@ def test_gates_are_those_of_least_squares_on_what_is_left_out(examples):
     solver = mixed(*models)
     given = params(solver)
     found = torch.stack(list(solver.predictions(given, examples.tokens())))
-    left_out = examples.leave_one_out().problem()
+    left_out = examples.leave_one_out().problem
     X, y = examples.X, examples.y
     for j in range(2):
         for p in range(PROMPTS):
@@ -67,16 +69,15 @@ def test_gates_are_those_of_least_squares_on_what_is_left_out(examples):
 
 def test_leaving_one_out_is_withholding_it(examples):
     """The last of n, against the prompts without it."""
-    left, without = examples.leave_one_out(), examples.withhold(1)
-    assert left.X.shape == (N, 1, 2, D, N - 1, PROMPTS)
-    assert torch.equal(left.X[-1, 0], without.X)
-    assert torch.equal(left.y[-1, 0], without.y)
-    assert torch.equal(left.query[-1, 0], examples.X[:, :, -1])
-    prompts = left.with_tokens()
-    assert torch.allclose(prompts.target()[-1, 0], examples.y[:, -1])
+    left, without = examples.leave_one_out(tokens=True), examples.withhold(1)
+    assert left.problem.G.shape == (N, 1, 2, D, D, PROMPTS)
+    assert torch.allclose(left.problem.G[-1, 0], without.problem().G)
+    assert torch.allclose(left.problem.b[-1, 0], without.problem().b)
+    assert torch.equal(left.tokens[-1, 0], replace(without, query=examples.X[:, :, -1]).tokens())
+    assert torch.allclose(left.target()[-1, 0], examples.y[:, -1])
     w = torch.ones(2, D, PROMPTS, dtype=torch.float64)
     error = ((w * examples.X[:, :, 0]).sum(1) - examples.y[:, 0]).square()
-    assert torch.allclose(prompts.squared_error(w)[0, 0], error)
+    assert torch.allclose(left.squared_error(w)[0, 0], error)
 
 
 def test_two_that_are_the_same_are_as_good_as_one(examples):

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from scipy import stats
 
 from lfombench.harness.pack import stack
 from lfombench.harness.streams import Streams, keys
@@ -149,3 +150,17 @@ def test_components_of_a_union_are_turned_each_by_its_own_angle():
 def test_a_union_that_cannot_be(parts, said):
     with pytest.raises(ValueError, match=said):
         Union(d=4, n=3, components=parts).check()
+
+
+def test_a_union_by_bartlett_and_through_x_are_of_one_distribution():
+    task = Union(d=4, n=6, components=tuple(replace(TASK, n=6, variance=v, noise=0.2) for v in (1.0, 9.0)))
+    frame = task.frame(streams("frame"))
+    one, other = task.prompts(streams("a"), frame, COUNT), task.examples(streams("b"), frame, COUNT)
+    other = other.prompts(sampled_query=False)
+    for function in (
+        lambda p: p.problem.G[0].diagonal().sum(-1),
+        lambda p: p.problem.b[0, 0],
+        lambda p: (p.problem.b * p.w_star).sum(1)[0],
+        lambda p: p.squared_error(p.problem.b)[0],
+    ):
+        assert stats.ks_2samp(function(one).numpy(), function(other).numpy()).pvalue > 1e-3
