@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean
@@ -49,6 +50,7 @@ class Row:
     params: dict[int, int]  # by depth
     cells: dict[int, Cell]  # by depth
     diverged: int
+    title: str  # the name that the sweep gives it, or its label
 
     @property
     def parameters(self) -> int:
@@ -174,7 +176,8 @@ def boards(tables: Tables, sweep: Wanted) -> Boards:
     }
     order = {undrawn(name): i for i, name in reversed(list(enumerate(sweep.protocols)))}
     ordered = sorted(groups, key=lambda key: (key[0], key[1] != key[0], key[1], order.get(key[2], len(order)), key[2]))
-    made = [_board(*key, groups[key], floors) for key in ordered]
+    titles = {label: _title(name, labels, label) for name, labels in sweep.named.items() for label in labels}
+    made = [_board(*key, groups[key], floors, titles) for key in ordered]
     versions = mixed(tables.out, frame["code"].unique().to_list())
     return Boards(sweep.name, sweep.about, len(sweep.jobs), complete, made, sweep.skipped, versions)
 
@@ -199,8 +202,21 @@ def at_their_depth(frame: pl.DataFrame) -> pl.DataFrame:
     return rows.sort("depth").unique(key, keep="last", maintain_order=True)
 
 
+def _title(name: str, labels: Sequence[str], label: str) -> str:
+    """A name, with what tells the solver from others of that name: a mixture's experts, or all of its label."""
+    if len(labels) == 1:
+        return name
+    experts = re.search(r"experts=\[(.*)\] #", label)
+    return f"{name}: {experts[1] if experts else label}"
+
+
 def _board(
-    task: str, test: str, protocol: str, frame: pl.DataFrame, floors: Mapping[str, Sequence[str] | None]
+    task: str,
+    test: str,
+    protocol: str,
+    frame: pl.DataFrame,
+    floors: Mapping[str, Sequence[str] | None],
+    titles: Mapping[str, str],
 ) -> Board:
     frame = at_their_depth(frame).sort("solver", "step", "protocol", "seed")
     beaten = suspects(frame, {job: found or () for job, found in floors.items()})
@@ -214,7 +230,7 @@ def _board(
             if cell["log_mse"].is_not_null().any():
                 cells[depth] = _cell(cell, known.get(depth), beaten.get((str(solver), depth)))
         diverged = mine.filter(pl.col("status") == "diverged")["job"].n_unique()
-        rows.append(Row(str(solver), str(family), params, cells, diverged))
+        rows.append(Row(str(solver), str(family), params, cells, diverged, titles.get(str(solver), str(solver))))
     return Board(task, test, protocol, _ranked(rows))
 
 

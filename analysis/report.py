@@ -55,6 +55,7 @@ def render(out: str, wanted: list[Wanted]) -> str:
 def _sweep(tables: Tables, sweep: Wanted) -> dict[str, Any]:
     found = boards(tables, sweep)
     palette = charts.palette((row.solver, row.family) for board in found.boards for row in board.rows)
+    plain = not (sweep.axis and sweep.named)  # else its boards are many, and what they show stands along the axis
     return {
         "boards": found,
         "palette": palette,
@@ -66,9 +67,9 @@ def _sweep(tables: Tables, sweep: Wanted) -> dict[str, Any]:
             {
                 "board": board,
                 "palette": palette,
-                "chart": charts.loss_by_depth(board, palette) if board.drawable else None,
-                "learned": _learned(tables, sweep, board, palette) if board.test == board.task else [],
-                "curves": _curves(tables, sweep, board, palette) if board.test == board.task else [],
+                "chart": charts.loss_by_depth(board, palette) if board.drawable and plain else None,
+                "learned": _learned(tables, sweep, board, palette) if board.test == board.task and plain else [],
+                "curves": _curves(tables, sweep, board, palette) if board.test == board.task and plain else [],
             }
             for board in found.boards
         ],

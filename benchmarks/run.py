@@ -1,6 +1,6 @@
 """All benchmarks: a table on the screen, in results.md and in results.parquet.
 
-    python benchmarks/run.py [--rounds 7] [--only step width scaling grid gpu ledger noop scheduler fig1] [--share 0.02]
+    python benchmarks/run.py [--rounds 7] [--only step mixture width ...] [--share 0.02]
 
 A part that is not run keeps its rows from the last time.
 """
@@ -19,7 +19,7 @@ import torch
 from timing import Row
 
 HERE = Path(__file__).parent
-PARTS = ("step", "width", "scaling", "grid", "gpu", "ledger", "noop", "scheduler", "fig1")
+PARTS = ("step", "mixture", "width", "scaling", "grid", "gpu", "ledger", "noop", "scheduler", "fig1")
 
 
 def measure(part: str, rounds: int, share: float) -> list[Row]:
@@ -27,6 +27,10 @@ def measure(part: str, rounds: int, share: float) -> list[Row]:
         from step import rows
 
         return rows(rounds)
+    if part == "mixture":
+        from mixture import rows as of_mixtures
+
+        return of_mixtures(rounds)
     if part == "fig1":
         from fig1 import rows as end_to_end
 

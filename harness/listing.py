@@ -18,6 +18,11 @@ from lfombench.tasks import Task
 from .names import label, plain
 from .protocol import PROTOCOLS, Protocol
 
+PARTS = {
+    "task": "list of tasks, each {name: {field: value}}",
+    "solver": "{name: {field: value}}",
+    "expert": "list of experts, each {solver: ..., task: ..., protocol: ...} or a name under the sweep's `experts`",
+}
 LIMITS = (("ge", ">="), ("gt", ">"), ("le", "<="), ("lt", "<"))
 
 
@@ -65,7 +70,7 @@ def _entry(cls: type[Any], *, alone: bool) -> dict[str, Any]:
     hints = get_type_hints(cls, include_extras=True)
     described = {
         f.name: {
-            "type": describe(hints[f.name]),
+            "type": PARTS[f.metadata["part"]] if "part" in f.metadata else describe(hints[f.name]),
             "required": f.default is MISSING,
             "default": None if f.default is MISSING else f.default,
         }

@@ -93,7 +93,7 @@ def _table(board: Board, narrow: bool) -> Table:
     for depth in board.depths:
         made.add_column(str(depth), justify="right", no_wrap=True)
     for row in board.rows:
-        name = Text(row.solver.replace("(", "\n  (") if narrow else row.solver)
+        name = Text(row.title.replace("(", "\n  (") if narrow else row.title)
         if not row.competes:
             name.append(f"  {row.family}", style="dim")
         if row.diverged:

@@ -31,7 +31,7 @@ class Mixture(Fitted):
     """Experts, trained beforehand, each a solver of this depth with the task and protocol that trained it.
 
     gates: one for each expert, or for each layer and expert. form: what they may be. combine: what they weigh.
-    moves: what training changes, besides nothing else: the gates; one scale for all; the experts' memory; everything.
+    moves: what training changes: nothing; the gates; one scale for all gates; the experts' memory; gates and experts.
     start: of the gates, all 1 / experts or, as published, all 0. by: what moves them, the protocol's optimiser or,
         where they are linear and of outputs, least squares on the training batch.
     """
