@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
+
+import polars as pl
 
 from .axis import Along, along
 from .results import Tables, Wanted
@@ -57,3 +59,25 @@ def overview(tables: Tables, sweep: Wanted, line: Along | None = None) -> list[O
         if found:
             made.append(Overview(sweep.name, line.name, chart, sweep.crossover, found, crossings(found), line.trained))
     return made
+
+
+def as_json(tables: Tables, sweep: Wanted) -> dict[str, Any]:
+    """Plain values, for scripts: every solver at every value of the axis, and how the two of a crossover compare."""
+    line = along(tables, sweep)
+    if line is None:
+        return {}
+    points = line.data.join(
+        pl.DataFrame([{name: getattr(one, name) for name in ("chart", "x", "solver", "label")} for one in line.points]),
+        on=["chart", "x", "solver"],
+        how="left",
+    )
+    duels = [
+        {
+            "chart": one.chart,
+            "names": list(one.names),
+            "values": [asdict(duel) | {"verdict": duel.verdict} for duel in one.found],
+            "crossings": [{"at": cross.at, "sure": cross.sure} for cross in one.crossings],
+        }
+        for one in overview(tables, sweep, line)
+    ]
+    return {"axis": line.name, "points": points.to_dicts(), "trained": list(line.trained), "duels": duels}

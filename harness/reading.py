@@ -52,18 +52,19 @@ def status(out: str, sweep: str | None, watch: bool, as_json: bool) -> None:
 def board(out: str, sweep: str | None, as_json: bool) -> None:
     """Show the leaderboards of a store."""
     from lfombench.analysis.board import boards
+    from lfombench.analysis.overview import as_json as as_json_along
     from lfombench.analysis.results import Tables, leaves
 
-    from .show import console, show_boards
+    from .show import console, show_sweep
 
-    tables = Tables(out)
-    found = [boards(tables, wanted) for wanted in leaves(out, wanted_sweeps(out, sweep))]
+    tables, found = Tables(out), leaves(out, wanted_sweeps(out, sweep))
     if as_json:
-        click.echo(json.dumps([each.as_json() for each in found], indent=1))
+        made = [boards(tables, one).as_json() | {"along": as_json_along(tables, one) or None} for one in found]
+        click.echo(json.dumps(made, indent=1))
         return
     screen = console()
-    for each in found:
-        show_boards(screen, each)
+    for wanted in found:
+        show_sweep(screen, tables, wanted)
 
 
 @click.command()

@@ -70,7 +70,7 @@ def run(
     from .parse import load
     from .place import within
     from .refine import ROUNDS, refined
-    from .show import Terminal, console, show_boards, show_profile
+    from .show import Terminal, console, show_profile
     from .words import counted, duration
 
     if address and workers == 0:
@@ -107,9 +107,7 @@ def run(
         stop.over()
     if stop():
         raise KeyboardInterrupt
-    found = terminal.boards()
-    for each in found:
-        show_boards(terminal.console, each)
+    found = terminal.show()
     for name, reason in summary.failed[:3]:
         click.echo(f"failed: {name}\n{reason}", err=True)
     if summary.failed:

@@ -12,9 +12,12 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
 
+from lfombench.analysis.axis import along
 from lfombench.analysis.board import Board, Boards, Cell, boards
-from lfombench.analysis.results import Tables, leaves, sweeps
+from lfombench.analysis.overview import overview
+from lfombench.analysis.results import Tables, Wanted, leaves, sweeps
 
+from .lines import show_line
 from .words import counted, duration
 
 if TYPE_CHECKING:
@@ -43,20 +46,17 @@ def state(plan: Plan) -> str:
     return f"{plan.sweep.name}: {plan.jobs} jobs, {plan.done} done{others}, {plan.to_run} to run{why}"
 
 
-def show_boards(console: Console, found: Boards) -> None:
-    """Every board of a sweep."""
+def show_sweep(console: Console, tables: Tables, wanted: Wanted) -> Boards:
+    """A sweep's boards; or, where it has an axis and names for its solvers, what stands along that, as boards of all
+    values would be too many.
+    """
+    found = boards(tables, wanted)
     console.print(Text(found.sweep, style="bold"))
-    for board in found.boards:
-        console.print(_table(board, narrow=console.width < 56 + 17 * len(board.depths)))
-    if found.boards:
-        paper = "; in parentheses the paper's value" if any(board.published for board in found.boards) else ""
-        loose = "; ~: a bound whose own fit leaves more than 5 % open" if found.loose else ""
-        console.print(
-            "natural log of the mean squared error at the query, by depth; lower is better; mean over seeds ± half of\n"
-            f"the 95 % interval{paper}; bold: the best of a depth and all whose interval reaches it{loose}",
-            style="dim",
-            highlight=False,
-        )
+    line = along(tables, wanted) if wanted.named else None
+    if line:
+        show_line(console, line, overview(tables, wanted, line))
+    else:
+        _show_boards(console, found)
     for text in found.suspects:
         console.print(Text(f"suspect: {text}", style="bold red"))
     if found.skipped:
@@ -67,6 +67,21 @@ def show_boards(console: Console, found: Boards) -> None:
     if found.partial:
         console.print(
             Text(f"partial: {found.done} of {found.wanted} jobs of {found.sweep} are done", style="bold yellow")
+        )
+    return found
+
+
+def _show_boards(console: Console, found: Boards) -> None:
+    for board in found.boards:
+        console.print(_table(board, narrow=console.width < 56 + 17 * len(board.depths)))
+    if found.boards:
+        paper = "; in parentheses the paper's value" if any(board.published for board in found.boards) else ""
+        loose = "; ~: a bound whose own fit leaves more than 5 % open" if found.loose else ""
+        console.print(
+            "natural log of the mean squared error at the query, by depth; lower is better; mean over seeds ± half of\n"
+            f"the 95 % interval{paper}; bold: the best of a depth and all whose interval reaches it{loose}",
+            style="dim",
+            highlight=False,
         )
 
 
@@ -157,8 +172,7 @@ class Terminal:
             sys.stdout.flush()
         if elapsed > self.next_board and progress.tried < progress.to_run:
             self.next_board = 4 * elapsed
-            for found in self.boards():
-                show_boards(self.console, found)
+            self.show()
 
     def tracking(self, tracker: Tracker) -> None:
         """Wait for MLflow in sight."""
@@ -172,10 +186,10 @@ class Terminal:
             self.bar.stop()
             self.bar = None
 
-    def boards(self) -> list[Boards]:
+    def show(self) -> list[Boards]:
         """The boards of the sweep and its parts as they are now."""
         out, tables = self.store.out, Tables(self.store.out)
-        return [boards(tables, wanted) for wanted in leaves(out, sweeps(out, self.plan.sweep.name))]
+        return [show_sweep(self.console, tables, one) for one in leaves(out, sweeps(out, self.plan.sweep.name))]
 
 
 def console() -> Console:

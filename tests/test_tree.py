@@ -35,6 +35,7 @@ ORDER = [
         "ui",
         "listing",
         "show",
+        "lines",
         "launch",
         "desk",
         "planned",

@@ -86,6 +86,12 @@ def test_a_run_halves_the_stretch_three_times_and_a_second_one_has_nothing_left(
     noise = sorted({json.loads(row["spec"])["task"]["linear_regression"]["noise"] for row in rows})
     assert len(noise) == 5
     assert min(b - a for a, b in pairwise(noise)) <= 0.5
+    assert "fixed against krylov: better at" in first.stdout
+    [found] = json.loads(lfombench("board", "--out", out, "--json").stdout)
+    [duel] = found["along"]["duels"]
+    assert [one["x"] for one in duel["values"]] == noise
+    assert noise[0] < duel["crossings"][0]["at"] < noise[-1]
+    assert len(found["along"]["points"]) == 10
     again = lfombench("run", str(path), "--out", out, "--workers", "0", "--mlflow", "off")
     assert again.returncode == 0
     assert "nothing to run" in again.stdout
