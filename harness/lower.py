@@ -71,14 +71,15 @@ class Recorded(Draws):
         return torch.empty(1, *shape) if self.given is None else self.given[len(self.drawn) - 1]
 
 
-def lower(step: Step, job: Shapes, state: Shapes) -> Lowered:
-    """The program of a step on a pack whose members have such tensors."""
+def lower(step: Step, job: Shapes, state: Shapes, *, straight: bool = True) -> Lowered:
+    """The program of a step on a pack whose members have such tensors. straight: in one line, if it is not too long."""
     try:
         traced, drawn, new, records, one, member = _traced(step, job, state)
     except RuntimeError as error:  # a branch on a value, say; what breaks without a trace has raised before
         raise NotLowerable(f"the trace: {error}") from error
     try:
-        return _written(Scalars(step.prompts, STRAIGHT), traced, step, one, member, drawn, new, records)
+        longest = STRAIGHT if straight else 0
+        return _written(Scalars(step.prompts, longest), traced, step, one, member, drawn, new, records)
     except TooLong:
         return _written(Loops(step.prompts), traced, step, one, member, drawn, new, records)
 

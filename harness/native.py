@@ -33,9 +33,9 @@ class Native:
 
     name = "compiled"
 
-    def __init__(self, step: Step, job: Tensors, state: Tensors, key: Tensor) -> None:
+    def __init__(self, step: Step, job: Tensors, state: Tensors, key: Tensor, *, straight: bool = True) -> None:
         self.step, self.job, self.state, self.key = step, job, state, key
-        self.lowered = lowered(step, shapes(job, 1), shapes(state, 2))
+        self.lowered = lowered(step, shapes(job, 1), shapes(state, 2), straight)
         self.function = compiled(self.lowered.source)
 
     def __call__(self, first: int, count: int, begin: int = 0) -> Tensors:
@@ -59,9 +59,9 @@ def shapes(tensors: Tensors, packed: int) -> Shapes:
 
 
 @functools.lru_cache(maxsize=256)
-def lowered(step: Step, job: Shapes, state: Shapes) -> Lowered:
+def lowered(step: Step, job: Shapes, state: Shapes, straight: bool) -> Lowered:
     """The C++, once for all packs of a program: a trace takes half a second."""
-    return lower(step, job, state)
+    return lower(step, job, state, straight=straight)
 
 
 @functools.lru_cache(maxsize=256)

@@ -22,6 +22,9 @@ log = logging.getLogger("lfombench")
 # from a handful of jobs on. torch.compile takes 15 to 50 s.
 PAYS = 16_000
 PAYS_INDUCTOR = 10 * PAYS
+# A straight line takes the C++ compiler up to minutes, loops 2 to 3 s. Short programs, tests above all, run as loops
+# in the same time; long training does not.
+PAYS_STRAIGHT = 500_000
 
 
 def program(
@@ -38,7 +41,7 @@ def program(
     if met >= PAYS and key.device.type == "cpu":
         try:
             with span("compile"):
-                return Native(step, job, state, key)
+                return Native(step, job, state, key, straight=met >= PAYS_STRAIGHT)
         except (NotLowerable, NoCompiler) as error:
             reason = str(error).splitlines()[0]
     if met >= PAYS_INDUCTOR or (met >= PAYS and key.device.type != "cpu"):
