@@ -163,16 +163,17 @@ class Sweep:
         return {}
 
     def _transfers(self, expert: Case) -> tuple[Task, ...]:
-        """Tasks of a sweep along a field of them that an expert can be tested on besides its own."""
+        """Tasks of a sweep along a field of them that an expert can be tested on: its own may be among them, so that
+        experts of all tasks are tested alike, and in one pack.
+        """
         if not (self.axis or "").startswith("task."):
             return ()
         if expert not in self._transferred:
             others = []
             for task in self.tasks:
                 with contextlib.suppress(SpecError):
-                    if task != expert.task:
-                        possible(expert.task, expert.solver, expert.protocol, [task])
-                        others.append(task)
+                    possible(expert.task, expert.solver, expert.protocol, [task])
+                    others.append(task)
             self._transferred[expert] = tuple(others)
         return self._transferred[expert]
 
