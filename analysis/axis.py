@@ -111,8 +111,8 @@ def along(tables: Tables, sweep: Wanted) -> Along | None:
     specs = dict(tables.jobs.filter(pl.col("job").is_in(sweep.jobs)).select("job", "spec").collect().iter_rows())
     names = {label: name for name, labels in sweep.named.items() for label in labels}
     rows = at_their_depth(frame)
-    if names:  # experts are jobs of the sweep too, and no rows of it
-        rows = rows.filter(pl.col("solver").is_in(list(names)))
+    if names:  # experts are jobs of the sweep too, under protocols of their own, and no rows of it
+        rows = rows.filter(pl.col("solver").is_in(list(names)) & pl.col("protocol").is_in(sweep.protocols))
     if rows.is_empty():
         return None
     depth = rows.group_by("solver", "protocol", "task").agg(pl.col("step").max())["step"].min()
@@ -186,5 +186,14 @@ def _short(solver: str, split: Sequence[str]) -> str:
 def named(axis: str) -> str:
     """What stands under the chart."""
     field = axis.partition(".")[2]
-    words = {"spectrum": "condition number of Sigma", "n": "examples in a prompt", "steps": "training steps"}
+    words = {
+        "spectrum": "condition number of Sigma",
+        "n": "examples in a prompt",
+        "steps": "training steps",
+        "batch": "prompts to learn from",
+        "turn": "turn of the principal axes, radians",
+        "support": "entries of the teacher that are not 0",
+        "leak": "leak of the teacher's units, 1: linear",
+        "mean": "mean of the covariates",
+    }
     return words.get(field, field.replace("_", " "))

@@ -43,8 +43,9 @@ def known(tmp_path_factory) -> str:
         protocols=[QUICK],
         seeds=range(3),
         axis="task.noise",
-        solvers=[ConjugateGradient(depth=3), *fixed, both],
-        named={"fixed": [label(one) for one in fixed], "krylov": ["conjugate_gradient"], "mixture": [label(both)]},
+        solvers=[ConjugateGradient(depth=3), *fixed, both, model],
+        named={"fixed": [label(one) for one in fixed], "krylov": ["conjugate_gradient"]}
+        | {"mixture": [label(both)], "few": [label(model)]},
         crossover=["fixed", "krylov"],
     )
     assert run(sweep, out, workers=0, mlflow="off").exit_code == 0
@@ -72,7 +73,11 @@ def test_of_several_the_best_counts_at_each_value(known, line):
         "gradient_descent(step=0.1)",
         "gradient_descent(step=0.4)",
     }
-    assert set(line.data["solver"]) == {"fixed", "krylov", "mixture"}  # experts are no rows
+    assert set(line.data["solver"]) == {"fixed", "krylov", "mixture", "few"}
+    few = table(known, "results").filter((pl.col("protocol") == label(QUICK)) & (pl.col("step") == 3)).collect()
+    few = few.filter(pl.col("solver").str.starts_with("linear"))
+    mean = few.filter(pl.col("task") == label(TASK))["log_mse"].mean()
+    assert line.of("", "few")[0.0].mean == pytest.approx(mean)  # and not the expert's of the same label
     assert list(line.trained) == [0.0, 4.0]
 
 
