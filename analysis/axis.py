@@ -127,6 +127,8 @@ def along(tables: Tables, sweep: Wanted) -> Along | None:
     ):
         spec = json.loads(specs[mine["job"][0]])
         x, *at = (value(spec, field) for field in (sweep.axis, *sweep.split))
+        if x == ABSENT:  # an expert of a union, say
+            continue
         losses = dict(mine.select("seed", "log_mse").iter_rows())
         name = names.get(label) or _short(label, sweep.split)
         point = Point("", x, name, label, family, params, losses, task)
@@ -134,6 +136,8 @@ def along(tables: Tables, sweep: Wanted) -> Along | None:
         if key not in found or point.mean < found[key].mean:
             found[key] = point
         trained.update(_trained(spec, sweep.axis))
+    if not found:
+        return None
     every = {split for _, split, _ in found}
     charts = [split for split in every if ABSENT not in split] or [(ABSENT,) * len(sweep.split)]
     points = [
@@ -163,7 +167,7 @@ def value(spec: Mapping[str, Any], axis: str) -> Any:
     value = part.get(field, ABSENT)
     if field == "preconditioner":
         return TOLD.get(value, value)
-    if field == "spectrum":
+    if field == "spectrum" and value != ABSENT:
         return (max(value) / min(value)) ** 2 if value else 1.0
     if isinstance(value, list):
         return json.dumps(value)

@@ -177,7 +177,7 @@ def boards(tables: Tables, sweep: Wanted) -> Boards:
     order = {undrawn(name): i for i, name in reversed(list(enumerate(sweep.protocols)))}
     ordered = sorted(groups, key=lambda key: (key[0], key[1] != key[0], key[1], order.get(key[2], len(order)), key[2]))
     titles = {label: _title(name, labels, label) for name, labels in sweep.named.items() for label in labels}
-    made = [_board(*key, groups[key], floors, titles) for key in ordered]
+    made = [_board(*key, groups[key], floors, titles if key[2] in order else {}) for key in ordered]
     versions = mixed(tables.out, frame["code"].unique().to_list())
     return Boards(sweep.name, sweep.about, len(sweep.jobs), complete, made, sweep.skipped, versions)
 

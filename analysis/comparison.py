@@ -94,8 +94,9 @@ def compare(tables: Tables, wanted: list[Wanted]) -> list[Compared]:
                 return name, found.mean
         return None
 
-    made = []
+    made: list[Compared] = []
     for row in PUBLISHED:
+        found = []
         for depth, value in enumerate(row.values, start=1):
             quirk = next((quirk for quirk in row.quirks if depth in quirk.depths), None)
             one = Compared(
@@ -112,5 +113,7 @@ def compare(tables: Tables, wanted: list[Wanted]) -> list[Compared]:
                 else None,
             )
             if one.ours or one.rigorous is not None:
-                made.append(one)
+                found.append(one)
+        if any(one.ours for one in found):
+            made += found
     return made
