@@ -13,7 +13,6 @@ from lfombench.analysis.axis import Along
 from lfombench.analysis.overview import Overview
 from lfombench.analysis.severity import standings
 
-
 COLUMNS = 9  # values shown at most; the report has all
 
 
