@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean
-from typing import Any
+from typing import Any, TypeVar
 
 import polars as pl
 
@@ -15,7 +15,8 @@ from .results import Tables, Wanted, mixed
 from .statistics import mean_interval, tenth
 from .suspect import suspects
 
-COLUMNS = 8  # depths shown at most
+T = TypeVar("T")
+COLUMNS = 8  # depths or values shown at most
 EXACT = -25.0  # a log error below which it is rounding
 LOOSE = 0.05  # of a bound's error
 
@@ -75,10 +76,7 @@ class Board:
     @property
     def depths(self) -> list[int]:
         """The depths to show: all, or an even selection."""
-        every = sorted({depth for row in self.rows for depth in row.cells})
-        if len(every) <= COLUMNS:
-            return every
-        return sorted({every[round(i * (len(every) - 1) / (COLUMNS - 1))] for i in range(COLUMNS)})
+        return evenly(sorted({depth for row in self.rows for depth in row.cells}))
 
     @property
     def published(self) -> bool:
@@ -118,6 +116,13 @@ class Board:
         best = min(cells.values(), key=lambda cell: cell.mean)
         reach = best.mean + (best.half_width or 0)
         return {solver for solver, cell in cells.items() if cell.mean - (cell.half_width or 0) <= reach}
+
+
+def evenly(values: list[T]) -> list[T]:
+    """All, or an even selection of as many as a table holds, ends included."""
+    if len(values) <= COLUMNS:
+        return values
+    return [values[round(i * (len(values) - 1) / (COLUMNS - 1))] for i in range(COLUMNS)]
 
 
 @dataclass(frozen=True)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from lfombench.analysis.axis import Along
+from lfombench.analysis.board import evenly
 from lfombench.analysis.overview import Overview
 from lfombench.analysis.severity import standings
-
-COLUMNS = 9  # values shown at most; the report has all
 
 
 def show_line(console: Console, line: Along, overviews: list[Overview]) -> None:
@@ -46,7 +43,7 @@ def said(one: Overview) -> str:
 def _table(line: Along, chart: str) -> Table:
     made = Table(title=chart or None, title_justify="left", box=SIMPLE_HEAD)
     made.add_column("solver", overflow="fold")
-    values = shown(line.values)
+    values = evenly(line.values)
     for x in values:
         style = "underline" if x in line.trained else ""
         made.add_column(Text(_short(x), style=style), justify="right", no_wrap=True)
@@ -56,13 +53,6 @@ def _table(line: Along, chart: str) -> Table:
         cells = [f"{row['means'][x]:.2f}" if x in row["means"] else "" for x in values]
         made.add_row(row["solver"], *cells, worst.get(row["solver"], ""), style="" if row["competes"] else "italic")
     return made
-
-
-def shown(values: list[Any]) -> list[Any]:
-    """All, or an even selection of as many as a line holds, ends included."""
-    if len(values) <= COLUMNS:
-        return values
-    return [values[round(i * (len(values) - 1) / (COLUMNS - 1))] for i in range(COLUMNS)]
 
 
 def _short(x: object) -> str:

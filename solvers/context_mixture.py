@@ -11,39 +11,30 @@ w_l^e(-i) is where expert e stands after l layers without example i, by G_-i = (
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
-from pydantic import SkipValidation
 from torch import Tensor
 
 from .algebra import solve
-from .base import Method, Params, Solver, TokenModel
-from .shared import Plain
+from .base import Method, Params, TokenModel
+from .shared import Mixed, Plain
 
 RIDGE = 1e-6  # of the mean square of the experts' predictions: several may say the same
 
 
 @dataclass(frozen=True, kw_only=True)
-class ContextMixture(TokenModel):
+class ContextMixture(Mixed, TokenModel):
     """Gates by leave-one-out least squares, closed form, anew for each prompt and layer.
 
     experts: as a mixture's, methods that see no more than gradients and curvature. One alone has its step scaled.
     """
 
-    experts: tuple[SkipValidation[Any], ...] = field(metadata={"part": "expert"})
-
     @property
     def trains(self) -> bool:
         """Nothing is trained."""
         return False
-
-    @property
-    def models(self) -> list[Solver]:
-        """The experts' solvers."""
-        return [one.solver for one in self.experts]
 
     @property
     def needs(self) -> frozenset[str]:
@@ -62,11 +53,6 @@ class ContextMixture(TokenModel):
             if model.on_tokens or model.needs or not isinstance(model, Method):
                 raise ValueError(f"experts: {type(model).__name__} needs more than gradients; a context has no more")
             model.check(d, n)
-
-    def of(self, params: Params, e: int) -> Params:
-        """An expert's."""
-        begin = f"{e}."
-        return {name.removeprefix(begin): p for name, p in params.items() if name.startswith(begin)}
 
     def predictions(self, params: Params, Z: Float[Tensor, "... d_1 n_1 prompts"]) -> Iterator[Tensor]:
         """What it says of the query's label after 0, 1, ..., depth layers."""

@@ -11,23 +11,22 @@ A scale multiplies all of them. With one expert, updates and linear gates the ga
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Literal, cast
 
 import torch
 from jaxtyping import Float
-from pydantic import SkipValidation
 from torch import Tensor
 
-from .base import Fitted, Method, Normal, Params, Problem, Residual, Solver
+from .base import Fitted, Method, Normal, Params, Problem, Residual, Solver, TokenModel
 from .gd_plus_plus import GdPlusPlus
-from .shared import Flat, Shared
+from .shared import Flat, Mixed, Shared
 
 MEMORY = ("alpha", "gamma", "Gamma")  # parameters of a model that weigh what it remembers
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mixture(Fitted):
+class Mixture(Mixed, Fitted):
     """Experts, trained beforehand, each a solver of this depth with the task and protocol that trained it.
 
     gates: one for each expert, or for each layer and expert. form: what they may be. combine: what they weigh.
@@ -36,7 +35,6 @@ class Mixture(Fitted):
         where they are linear and of outputs, least squares on the training batch.
     """
 
-    experts: tuple[SkipValidation[Any], ...] = field(metadata={"part": "expert"})
     gates: Literal["expert", "layer"] = "expert"
     form: Literal["linear", "softmax", "simplex"] = "linear"
     combine: Literal["updates", "outputs"] = "updates"
@@ -58,11 +56,6 @@ class Mixture(Fitted):
     def trains(self) -> bool:
         """By descent."""
         return self.moves != "nothing" and not self.fits
-
-    @property
-    def models(self) -> list[Solver]:
-        """The experts' solvers."""
-        return [one.solver for one in self.experts]
 
     @property
     def needs(self) -> frozenset[str]:
@@ -116,8 +109,9 @@ class Mixture(Fitted):
 
     def _check_updates(self, d: int, n: int) -> None:
         """Experts whose steps can be taken from a state that others have changed."""
-        if all(isinstance(model, GdPlusPlus) for model in self.models):
-            if any(model.memory != "none" for model in self.models):  # type: ignore[attr-defined]
+        merging = [model for model in self.models if isinstance(model, GdPlusPlus)]
+        if len(merging) == len(self.models):
+            if any(model.memory != "none" for model in merging):
                 raise ValueError("combine: updates of GD++ with memory share no one memory; say combine: outputs")
             return
         for model in self.models:
@@ -145,11 +139,6 @@ class Mixture(Fitted):
             raw = torch.relu(raw) / torch.relu(raw).sum(-1, keepdim=True)
         gates = (raw * params["scale"]).unbind(-1)
         return [g.reshape(*g.shape, *[1] * axes) for g in gates]
-
-    def of(self, params: Params, e: int) -> Params:
-        """An expert's."""
-        begin = f"{e}."
-        return {name.removeprefix(begin): p for name, p in params.items() if name.startswith(begin)}
 
     def moments(self, params: Params, problem: Problem, residual: Residual) -> Params:
         """H: jobs depth experts experts, h: jobs depth experts. The error with gates g is <g, H g> + 2 <h, g> + ..."""
@@ -195,7 +184,8 @@ class Mixture(Fitted):
             merged, heads = self._merged(params)
             yield from merged.predictions(heads, Z)
             return
-        each = [model.predictions(self.of(params, e), Z) for e, model in enumerate(self.models)]  # type: ignore[attr-defined]
+        models = cast(list[TokenModel], self.models)
+        each = [model.predictions(self.of(params, e), Z) for e, model in enumerate(models)]
         yield from self._weighed(params, each, 1)
 
     def _weighed(self, params: Params, each: Sequence[Iterator[Tensor]], axes: int) -> Iterator[Tensor]:
@@ -226,7 +216,7 @@ class Mixture(Fitted):
 def _zeros(model: Solver, d: int, n: int) -> Params:
     """Parameters of a model, for a look at what it does with them."""
     params = dict(model.init(d, n, lambda *shape: torch.zeros(1, *shape)))
-    for e, one in enumerate(model.models if isinstance(model, Mixture) else ()):
+    for e, one in enumerate(model.models if isinstance(model, Mixed) else ()):
         params |= {f"{e}.{name}": p for name, p in _zeros(one, d, n).items()}
     return params
 

@@ -1,13 +1,32 @@
-"""Problems that stand in for others: whose gradient is taken elsewhere, or of which only the size matters."""
+"""What mixtures share: experts, and problems that stand in for others, whose gradient is taken elsewhere, say."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
+from pydantic import SkipValidation
 from torch import Tensor
 
-from .base import Known, Problem
+from .base import Known, Params, Problem, Solver
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mixed(Solver):
+    """A solver that is made of experts, trained beforehand; their parameters are named 0.A, 1.A, ..."""
+
+    experts: tuple[SkipValidation[Any], ...] = field(metadata={"part": "expert"})
+
+    @property
+    def models(self) -> list[Solver]:
+        """The experts' solvers."""
+        return [one.solver for one in self.experts]
+
+    def of(self, params: Params, e: int) -> Params:
+        """An expert's."""
+        begin = f"{e}."
+        return {name.removeprefix(begin): p for name, p in params.items() if name.startswith(begin)}
 
 
 class Shared:
