@@ -16,7 +16,8 @@ MOST_APART = 1_000_000_000
 class Expert:
     """The job that trains it, but for the seed, which is the mixture's.
 
-    task: None is the mixture's own. apart: by what its seed is more than the mixture's; 0 shares the rotation.
+    task: None is the mixture's own. protocol: without a data seed, the mixture's, if it has one. apart: by what its
+    seed is more than the mixture's; 0 shares the rotation.
     """
 
     solver: Solver

@@ -65,9 +65,13 @@ class Case:
 
     @functools.cached_property
     def experts(self) -> tuple[Case, ...]:
-        """What a mixture's experts are trained as."""
-        given = getattr(self.solver, "experts", ())
-        return tuple(Case(task=one.task or self.task, solver=one.solver, protocol=one.protocol) for one in given)
+        """What a mixture's experts are trained as: with its own data seed, where they have none."""
+        found = []
+        for one in getattr(self.solver, "experts", ()):
+            own, mine = one.protocol, self.protocol.data_seed
+            protocol = replace(own, data_seed=mine) if own.data_seed is None and mine is not None else own
+            found.append(Case(task=one.task or self.task, solver=one.solver, protocol=protocol))
+        return tuple(found)
 
     @functools.cached_property
     def parts(self) -> dict[str, Any]:

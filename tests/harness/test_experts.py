@@ -136,6 +136,15 @@ def test_the_code_of_an_expert_counts(tmp_path):
     ).keys()
 
 
+@pytest.mark.parametrize(("own", "mixture_s", "trained_with"), [(None, None, None), (None, 7, 7), (3, 7, 3), (3, None, 3)])
+def test_an_expert_without_a_data_seed_has_the_mixture_s(own, mixture_s, trained_with):
+    one = replace(expert(), protocol=replace(QUICK, data_seed=own))
+    adapted = replace(ADAPTED, data_seed=mixture_s)
+    trained, _ = sweep(mixture(one), protocols=[adapted], seeds=(4,)).jobs()
+    alone = sweep(one.solver, tasks=[one.task], protocols=[replace(QUICK, data_seed=trained_with)], seeds=(4,))
+    assert [trained.id] == [job.id for job in alone.jobs()]
+
+
 def test_labels_say_what_tells_experts_apart_and_are_the_same_at_every_depth():
     one, two = (expert(1.0), expert(2.0)), (expert(1.0, noise=0.5), expert(2.0, noise=0.5))
     first, second = (label(mixture(*experts)) for experts in (one, two))
