@@ -200,9 +200,11 @@ def without_draws(frame: pl.DataFrame) -> pl.DataFrame:
 def at_their_depth(frame: pl.DataFrame) -> pl.DataFrame:
     """Rows that speak for a solver at depth `step`: a trained model's last iterate, any iterate of the others.
 
-    A model trained for depth 4 is no model of depth 2; conjugate gradients stopped after 2 steps are.
+    A model trained for depth 4 is no model of depth 2, nor is a control made of such models; conjugate gradients
+    stopped after 2 steps are.
     """
-    rows = frame.filter((pl.col("step") > 0) & ((pl.col("family") != "learned") | (pl.col("step") == pl.col("depth"))))
+    trained = (pl.col("family") == "learned") | ((pl.col("family") == "control") & (pl.col("params") > 0))
+    rows = frame.filter((pl.col("step") > 0) & (~trained | (pl.col("step") == pl.col("depth"))))
     key = ("task", "test", "protocol", "solver", "seed", "step")
     return rows.sort("depth").unique(key, keep="last", maintain_order=True)
 

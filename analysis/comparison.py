@@ -59,7 +59,7 @@ def compare(tables: Tables, wanted: list[Wanted]) -> list[Compared]:
         tables.results.filter(
             pl.col("job").is_in(ids) & (pl.col("task") == pl.col("test")) & pl.col("log_mse").is_not_null()
         )
-        .select("task", "test", "protocol", "solver", "family", "depth", "step", "seed", "log_mse")
+        .select("task", "test", "protocol", "solver", "family", "params", "depth", "step", "seed", "log_mse")
         .collect()
     )
     rows = without_draws(at_their_depth(frame))

@@ -9,7 +9,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from lfombench.analysis.results import table
+from lfombench.analysis.board import boards
+from lfombench.analysis.results import Tables, sweeps, table
 from lfombench.harness import PROTOCOLS, Job, Sweep, load, run
 from lfombench.harness.errors import SpecError
 from lfombench.harness.expert import Expert
@@ -104,6 +105,22 @@ def test_one_expert_that_does_not_move_is_the_expert_on_another_task(tmp_path):
     assert len(by_seed) == 2
 
 
+def test_what_does_not_move_counts_at_its_own_depth_alone(tmp_path):
+    """As it is made of models that were trained for that depth."""
+    solvers = []
+    for depth in (1, 2):
+        one = expert(solver=LinearTransformer(depth=depth, preconditioner="full"))
+        solvers.append(Mixture(depth=depth, experts=(replace(one, task=TASK),), moves="nothing"))
+    run(sweep(*solvers), str(tmp_path), workers=0, mlflow="off")
+    results = table(str(tmp_path), "results").filter(pl.col("family") == "control").collect()
+    own = results.filter(pl.col("step") == pl.col("depth"))
+    means = dict(own.group_by("step").agg(pl.col("log_mse").mean()).iter_rows())
+    assert len(results.filter(pl.col("step") == 1)) == 4  # two of them on the way to depth 2
+    [wanted] = sweeps(str(tmp_path))
+    [row] = [r for b in boards(Tables(str(tmp_path)), wanted).boards for r in b.rows if r.family == "control"]
+    assert {depth: cell.mean for depth, cell in row.cells.items()} == pytest.approx(means)
+
+
 def test_an_expert_that_fails_is_named(tmp_path):
     out = str(tmp_path / "out")
     broken = expert(solver=Broken(depth=DEPTH, preconditioner="full"))
@@ -136,7 +153,9 @@ def test_the_code_of_an_expert_counts(tmp_path):
     ).keys()
 
 
-@pytest.mark.parametrize(("own", "mixture_s", "trained_with"), [(None, None, None), (None, 7, 7), (3, 7, 3), (3, None, 3)])
+@pytest.mark.parametrize(
+    ("own", "mixture_s", "trained_with"), [(None, None, None), (None, 7, 7), (3, 7, 3), (3, None, 3)]
+)
 def test_an_expert_without_a_data_seed_has_the_mixture_s(own, mixture_s, trained_with):
     one = replace(expert(), protocol=replace(QUICK, data_seed=own))
     adapted = replace(ADAPTED, data_seed=mixture_s)
