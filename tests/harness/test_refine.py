@@ -28,6 +28,7 @@ TASK = LinearRegression(d=2, n=20)
         ({"n": 10}, {"n": 40}, {"n": 20}),
         ({"n": 5}, {"n": 6}, None),
         ({"spectrum": (1.0, 0.25)}, {"spectrum": (1.0, 1.0)}, {"spectrum": (1.0, 0.5)}),
+        ({"weights": "sparse", "support": 1.0}, {"weights": "sparse", "support": 2.0}, None),
         ({"spectrum": None}, {"spectrum": (1.0, 0.5)}, None),
         ({"rotation": "none"}, {"rotation": "per_seed"}, None),
         ({}, {}, None),
