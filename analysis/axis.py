@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +23,7 @@ TOLD = {"identity": "scalar", "covariance": "full"}  # preconditioners, and the 
 
 @dataclass(frozen=True)
 class Point:
-    """A solver at a value of the axis, in one chart. losses: log mse by seed.
+    """A solver at a value of the axis, in one chart. losses: log mse by seed; lost: seeds that diverged.
 
     solver: its name; label: the solver that counts there, the best in the mean of those that the name stands for.
     """
@@ -35,6 +36,7 @@ class Point:
     params: int
     losses: Mapping[int, float]
     task: str
+    lost: int = 0
 
     @property
     def competes(self) -> bool:
@@ -43,8 +45,8 @@ class Point:
 
     @property
     def mean(self) -> float:
-        """Over seeds."""
-        return fmean(self.losses.values())
+        """Over seeds that did not diverge."""
+        return fmean(self.losses.values()) if self.losses else math.inf
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,8 @@ class Along:
         """chart, x, solver, family, competes, params, mean, low, high: the 95 % interval over seeds."""
         rows = []
         for point in self.points:
+            if not point.losses:
+                continue
             mean, half = mean_interval(list(point.losses.values()))
             row = {name: getattr(point, name) for name in ("chart", "x", "solver", "family", "competes", "params")}
             rows.append(row | {"mean": mean, "low": mean - (half or 0.0), "high": mean + (half or 0.0)})
@@ -102,9 +106,7 @@ def along(tables: Tables, sweep: Wanted) -> Along | None:
     if sweep.axis is None:
         return None
     frame = (
-        tables.results.filter(
-            pl.col("job").is_in(sweep.jobs) & (pl.col("task") == pl.col("test")) & pl.col("log_mse").is_not_null()
-        )
+        tables.results.filter(pl.col("job").is_in(sweep.jobs) & (pl.col("task") == pl.col("test")))
         .drop("blocks")
         .collect()
     )
@@ -129,19 +131,19 @@ def along(tables: Tables, sweep: Wanted) -> Along | None:
         x, *at = (value(spec, field) for field in (sweep.axis, *sweep.split))
         if x == ABSENT:  # an expert of a union, say
             continue
-        losses = dict(mine.select("seed", "log_mse").iter_rows())
+        losses = dict(mine.select("seed", "log_mse").drop_nulls().iter_rows())
         name = names.get(label) or _short(label, sweep.split)
-        point = Point("", x, name, label, family, params, losses, task)
+        point = Point("", x, name, label, family, params, losses, task, mine["log_mse"].null_count())
         key = (x, tuple(at), name)
-        if key not in found or point.mean < found[key].mean:
+        if key not in found or (point.lost, point.mean) < (found[key].lost, found[key].mean):
             found[key] = point
         trained.update(_trained(spec, sweep.axis))
-    if not found:
+    if not any(point.losses for point in found.values()):
         return None
     every = {split for _, split, _ in found}
     charts = [split for split in every if ABSENT not in split] or [(ABSENT,) * len(sweep.split)]
     points = [
-        replace(point, chart=_titled(sweep.split, chart))
+        replace(point, chart=titled(sweep.split, chart))
         for (_, split, _), point in found.items()
         for chart in charts
         if all(mine in (ABSENT, its) for mine, its in zip(split, chart, strict=True))
@@ -174,7 +176,7 @@ def value(spec: Mapping[str, Any], axis: str) -> Any:
     return 0 if value is None and field in ("correlation", "noise", "mean") else value
 
 
-def _titled(fields: Sequence[str], values: tuple[Any, ...]) -> str:
+def titled(fields: Sequence[str], values: tuple[Any, ...]) -> str:
     """What stands under one of several charts."""
     named = [(field.partition(".")[2], value) for field, value in zip(fields, values, strict=True)]
     return ", ".join(f"{name}: {json.dumps(value)}".replace('"', "") for name, value in named if value is not ABSENT)

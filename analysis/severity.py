@@ -10,6 +10,7 @@ from statistics import fmean
 from typing import Any
 
 from .axis import Along, Point
+from .board import EXACT
 from .statistics import mean_interval
 
 WIDE = 20  # times the least of an axis' values the largest is, from which on the axis is logarithmic
@@ -17,8 +18,9 @@ WIDE = 20  # times the least of an axis' values the largest is, from which on th
 
 @dataclass(frozen=True)
 class Duel:
-    """One solver against another at a value of the axis: the difference of their log errors, paired by seed, so that
-    both saw the same prompts; below 0 the first is better.
+    """One solver against another at a value of the axis: the difference of their log errors, paired by seed, which
+    gives both the same rotation, and the same prompts where they draw them alike. Below 0 the first is better; what is
+    nothing but rounding is even.
     """
 
     x: Any
@@ -36,12 +38,19 @@ class Duel:
 
 @dataclass(frozen=True)
 class Standing:
-    """A solver along the whole axis. area: the mean log error over the axis, by trapezoids."""
+    """A solver along the whole axis. worst: infinite where a seed diverged. area: the mean log error over the axis, by
+    trapezoids.
+    """
 
     solver: str
     worst: float
     worst_at: Any
-    area: float | None  # None where the axis is no number, or values are missing
+    area: float | None  # None where the axis is no number, values are missing, or a seed diverged
+
+    @property
+    def diverged(self) -> bool:
+        """Whether a seed did, somewhere."""
+        return math.isinf(self.worst)
 
 
 @dataclass(frozen=True)
@@ -76,13 +85,13 @@ def duels(line: Along, chart: str, first: str, second: str) -> list[Duel]:
 
 def _duel(x: Any, one: Point, other: Point) -> Duel:
     seeds = sorted(one.losses.keys() & other.losses.keys())
-    mean, half = mean_interval([one.losses[seed] - other.losses[seed] for seed in seeds])
+    mean, half = mean_interval([max(one.losses[seed], EXACT) - max(other.losses[seed], EXACT) for seed in seeds])
     return Duel(x, mean, half, (one.task, other.task))
 
 
 def crossings(found: Sequence[Duel]) -> list[Crossing]:
-    """Where the sign of the difference flips from one value to the next."""
-    return [Crossing(a, b) for a, b in pairwise(found) if a.mean * b.mean < 0]
+    """Where the sign of the difference flips from one value to the next at which there is a difference."""
+    return [Crossing(a, b) for a, b in pairwise(one for one in found if one.mean) if a.mean * b.mean < 0]
 
 
 def standings(line: Along, chart: str) -> list[Standing]:
@@ -91,21 +100,29 @@ def standings(line: Along, chart: str) -> list[Standing]:
     shared = set.intersection(*(set(mine) for mine in solvers.values()))
     if not shared:
         return []
-    made = [_standing(solver, {x: mine[x].mean for x in mine if x in shared}) for solver, mine in solvers.items()]
+    made = [_standing(solver, {x: mine[x] for x in mine if x in shared}) for solver, mine in solvers.items()]
     return sorted(made, key=lambda one: (one.worst, one.solver))
 
 
-def _standing(solver: str, means: Mapping[Any, float]) -> Standing:
+def _standing(solver: str, points: Mapping[Any, Point]) -> Standing:
+    means = {x: math.inf if point.lost else point.mean for x, point in points.items()}
     worst = max(means, key=lambda x: means[x])
-    return Standing(solver, means[worst], worst, area(means))
+    return Standing(solver, means[worst], worst, area(means) if math.isfinite(means[worst]) else None)
 
 
 def area(means: Mapping[Any, float]) -> float | None:
-    """The mean over the axis, logarithmic where it is wide."""
+    """The mean over the axis as charts draw it. What is nothing but rounding counts as EXACT."""
     if not all(isinstance(x, int | float) for x in means) or len(means) < 2:
         return None
     xs = sorted(means)
-    wide = xs[0] > 0 and xs[-1] > WIDE * xs[0]
-    at = [math.log(x) if wide else float(x) for x in xs]
-    parts = [(b - a) * fmean((means[x], means[y])) for a, b, x, y in zip(at, at[1:], xs, xs[1:], strict=False)]
+    at, losses = _drawn(xs), [max(means[x], EXACT) for x in xs]
+    parts = [(b - a) * fmean(pair) for (a, b), pair in zip(pairwise(at), pairwise(losses), strict=True)]
     return math.fsum(parts) / (at[-1] - at[0])
+
+
+def _drawn(xs: Sequence[float]) -> list[float]:
+    """Where ascending values lie in a chart: logarithmic where the axis is wide; a little less so where it holds 0."""
+    least = next((x for x in xs if x > 0), math.inf)
+    if xs[0] < 0 or xs[-1] <= WIDE * least:
+        return [float(x) for x in xs]
+    return [math.log(x) if xs[0] else math.log1p(x / least) for x in xs]

@@ -8,14 +8,17 @@ from typing import Any
 
 import polars as pl
 
-from .axis import ABSENT, named, value
+from .axis import ABSENT, named, titled, value
 from .board import at_their_depth
 from .results import Tables, Wanted
 
 
 @dataclass(frozen=True)
 class Matrix:
-    """Mean log errors over seeds, by (trained at, tested at), of a solver at its deepest depth."""
+    """Mean log errors over seeds, by (trained at, tested at), of a solver at its deepest depth.
+
+    solver: its label, with the other fields that charts are split by, and the protocol where it has several.
+    """
 
     solver: str
     depth: int
@@ -44,11 +47,12 @@ def matrices(tables: Tables, sweep: Wanted) -> list[Matrix]:
         return []
     mine = pl.col("job").is_in(sweep.jobs)
     jobs = tables.jobs.filter(mine & pl.col("spec").is_not_null()).select("job", "task", "spec").collect()
-    at = {}
+    at: dict[str, tuple[Any, str]] = {}  # of a task its value, and the other fields that charts are split by
+    split = [field for field in sweep.split if field.startswith("task.")]
     for task, spec in jobs.select("task", "spec").unique("task").iter_rows():
-        x = value(json.loads(spec), sweep.axis)
+        x, *others = (value(json.loads(spec), field) for field in (sweep.axis, *split))
         if x != ABSENT:
-            at[task] = x
+            at[task] = x, titled(split, tuple(others))
     rows = (
         tables.results.filter(mine & (pl.col("family") == "learned") & pl.col("log_mse").is_not_null())
         .drop("blocks")
@@ -56,11 +60,16 @@ def matrices(tables: Tables, sweep: Wanted) -> list[Matrix]:
     )
     shifted = rows.filter(pl.col("task") != pl.col("test")).select("solver", "protocol", "depth").unique()
     rows = at_their_depth(rows).join(shifted, on=["solver", "protocol", "depth"], how="semi")
-    found: dict[tuple[str, int], dict[tuple[Any, Any], float]] = {}
+    found: dict[tuple[str, str, str], dict[int, dict[tuple[Any, Any], float]]] = {}
     means = rows.group_by("solver", "protocol", "depth", "task", "test").agg(pl.col("log_mse").mean())
-    for solver, _, depth, task, test, mean in means.sort("protocol").iter_rows():
-        if task in at and test in at:
-            found.setdefault((solver, depth), {})[at[task], at[test]] = mean
-    deepest = {solver: max(depth for one, depth in found if one == solver) for solver, _ in found}
-    made = [Matrix(*key, named(sweep.axis), mine) for key, mine in sorted(found.items()) if deepest[key[0]] == key[1]]
+    for solver, protocol, depth, task, test, mean in means.iter_rows():
+        if task in at and test in at and at[task][1] == at[test][1]:
+            by_depth = found.setdefault((solver, at[task][1], protocol), {})
+            by_depth.setdefault(depth, {})[at[task][0], at[test][0]] = mean
+    several = {key[:2] for key in found if len({protocol for *same, protocol in found if tuple(same) == key[:2]}) > 1}
+    made = []
+    for (solver, fields, protocol), by_depth in sorted(found.items()):
+        words = [solver, fields, protocol if (solver, fields) in several else ""]
+        deepest = max(by_depth)
+        made.append(Matrix(", ".join(filter(None, words)), deepest, named(sweep.axis), by_depth[deepest]))
     return [one for one in made if len(one.trained) > 1 and len(one.tested) > 1]

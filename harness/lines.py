@@ -48,7 +48,7 @@ def _table(line: Along, chart: str) -> Table:
         style = "underline" if x in line.trained else ""
         made.add_column(Text(_short(x), style=style), justify="right", no_wrap=True)
     made.add_column("worst", justify="right")
-    worst = {one.solver: f"{one.worst:.2f}" for one in standings(line, chart)}
+    worst = {one.solver: "diverged" if one.diverged else f"{one.worst:.2f}" for one in standings(line, chart)}
     for row in line.rows(chart):
         cells = [f"{row['means'][x]:.2f}" if x in row["means"] else "" for x in values]
         made.add_row(row["solver"], *cells, worst.get(row["solver"], ""), style="" if row["competes"] else "italic")

@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from lfombench.analysis.axis import Along, Point, along
+from lfombench.analysis.board import EXACT
 from lfombench.analysis.overview import overview
 from lfombench.analysis.report import render
 from lfombench.analysis.results import Tables, sweeps, table
@@ -83,7 +84,7 @@ def test_of_several_the_best_counts_at_each_value(known, line):
 
 def test_differences_are_paired_by_seed(known, line):
     rows = table(known, "results").filter(pl.col("step") == 3).collect()
-    losses = {(r["solver"], r["task"], r["seed"]): r["log_mse"] for r in rows.iter_rows(named=True)}
+    losses = {(r["solver"], r["task"], r["seed"]): max(r["log_mse"], EXACT) for r in rows.iter_rows(named=True)}
     for one in duels(line, "", "fixed", "krylov"):
         task = label(replace(TASK, noise=one.x))
         mine = line.of("", "fixed")[one.x].label
@@ -134,8 +135,70 @@ def test_the_worst_case_and_the_area_beneath():
     assert second.area == pytest.approx((2.0 * 1 + 1.5 * 2) / 3)
 
 
+def test_to_diverge_is_the_worst_case():
+    line = made(a={0.0: 1.0, 1.0: 3.0}, b={0.0: 2.0, 1.0: 2.0})
+    [point] = [one for one in line.points if (one.solver, one.x) == ("b", 1.0)]
+    lost = [replace(one, losses={0: 2.0}, lost=1) if one is point else one for one in line.points]
+    first, second = standings(replace(line, points=lost), "")
+    assert (first.solver, first.worst, first.diverged) == ("a", 3.0, False)
+    assert (second.worst_at, second.area, second.diverged) == (1.0, None, True)
+
+
+def test_a_seed_that_diverges_is_not_left_out(tmp_path):
+    wild = GradientDescent(depth=40, step=1e9)  # beyond all floats
+    sweep = Sweep(
+        name="wild",
+        tasks=[replace(TASK, noise=noise) for noise in NOISE],
+        protocols=[QUICK],
+        seeds=range(2),
+        axis="task.noise",
+        solvers=[replace(wild, step=0.1), wild],
+        named={"tame": [label(replace(wild, step=0.1))], "wild": [label(wild)], "best": [label(wild)]},
+    )
+    run(sweep, str(tmp_path), workers=0, mlflow="off")
+    line = along(Tables(str(tmp_path)), sweeps(str(tmp_path))[0])
+    assert {point.lost for point in line.points if point.solver == "tame"} == {0}
+    assert [one.diverged for one in standings(line, "")] == [False, True]
+    assert "diverged" in render(str(tmp_path), sweeps(str(tmp_path)))
+
+
+def test_a_crossing_may_pass_through_a_tie_but_not_through_rounding():
+    [cross] = crossings(duels(made(a={1.0: 0.0, 2.0: 1.0, 3.0: 2.0}, b={1.0: 1.0, 2.0: 1.0, 3.0: 1.0}), "", "a", "b"))
+    assert (cross.low.x, cross.high.x, cross.at) == (1.0, 3.0, pytest.approx(math.sqrt(3)))
+    tiny = duels(made(a={1.0: -62.0, 2.0: -3.0}, b={1.0: -58.0, 2.0: -4.0}), "", "a", "b")
+    assert [one.mean for one in tiny] == [0.0, 1.0]
+    assert not crossings(tiny)
+
+
+def test_what_is_trained_elsewhere_on_another_field_is_another_matrix(tmp_path):
+    model = LinearTransformer(depth=1, preconditioner="scalar")
+    trained = replace(PROTOCOLS["published"], steps=3, batch=8, test_prompts=64)
+    tasks = [replace(TASK, noise=noise, n=n) for n in (6, 12) for noise in (0.0, 4.0)]
+    sweep = Sweep(
+        name="split",
+        tasks=tasks,
+        tests=tasks,
+        protocols=[trained, replace(trained, steps=4)],
+        seeds=range(1),
+        axis="task.noise",
+        split=["task.n"],
+        solvers=[model],
+    )
+    run(sweep, str(tmp_path), workers=0, mlflow="off")
+    results = table(str(tmp_path), "results").filter(pl.col("step") == 1).collect()
+    losses = {(r["task"], r["test"], r["protocol"]): r["log_mse"] for r in results.iter_rows(named=True)}
+    found = matrices(Tables(str(tmp_path)), sweeps(str(tmp_path))[0])
+    assert len(found) == 4
+    for matrix, (n, protocol) in zip(found, [(n, p) for n in (12, 6) for p in sweep.protocols], strict=True):
+        assert f"n: {n}" in matrix.solver
+        for (train, test), mean in matrix.means.items():
+            names = [label(replace(TASK, noise=x, n=n)) for x in (train, test)]
+            assert mean == pytest.approx(losses[(*names, label(protocol))])
+
+
 def test_a_wide_axis_is_logarithmic():
     assert area({1.0: 0.0, 10.0: 1.0, 100.0: 1.0}) == pytest.approx(0.75)
+    assert area({0.0: 0.0, 1.0: 1.0, 127.0: 1.0}) == pytest.approx((0.5 * 1 + 6) / 7)  # log2(1 + x)
     assert area({"a": 1.0, "b": 2.0}) is None
 
 
