@@ -5,6 +5,7 @@ that would have predicted all n labels best:
 
     g_l = argmin_g sum_i (y_i - sum_e g_e <w_l^e(-i), x_i>)^2        the prediction is sum_e g_e^l <w_l^e, x_query>
 
+but for a ridge of 1e-6 of what the experts say, squared, as several may say the same.
 w_l^e(-i) is where expert e stands after l layers without example i, by G_-i = (n G - x_i x_i^T) / (n - 1).
 """
 
@@ -21,7 +22,7 @@ from .algebra import solve
 from .base import Method, Params, TokenModel
 from .shared import Mixed, Plain
 
-RIDGE = 1e-6  # of the mean square of the experts' predictions: several may say the same
+RIDGE = 1e-6  # of the mean square of the experts' predictions
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -96,6 +96,8 @@ class Mixture(Mixed, Fitted):
             raise ValueError(f"experts: are of depth {', '.join(map(str, depths))}, the mixture of {self.depth}")
         if self.start == "zero" and self.form == "simplex":
             raise ValueError("start: zero gates are on no simplex; softmax of zeros is uniform, linear may be zero")
+        if (self.start, self.form, self.moves) == ("zero", "linear", "scale"):
+            raise ValueError("start: of gates that are 0 and do not move no scale makes more; say start: uniform")
         if self.fits and (self.moves, self.form, self.combine) != ("gates", "linear", "outputs"):
             raise ValueError("by: least_squares is for linear gates, that move, of outputs")
         if self.fits and self.on_tokens:
@@ -114,6 +116,10 @@ class Mixture(Mixed, Fitted):
             if any(model.memory != "none" for model in merging):
                 raise ValueError("combine: updates of GD++ with memory share no one memory; say combine: outputs")
             return
+        if merging:
+            raise ValueError(
+                "combine: GD++ changes X too, so it has updates beside other GD++ only; say combine: outputs"
+            )
         for model in self.models:
             if self.on_tokens or not isinstance(model, Method):
                 raise ValueError(f"combine: {type(model).__name__} on tokens has no updates; say combine: outputs")

@@ -20,7 +20,8 @@ LOST: frozenset[Fact] = frozenset({"edges", "prior", "bayes"})  # a mixture of G
 
 @dataclass(frozen=True, kw_only=True)
 class Union(Task):
-    """Each prompt is of one of the components, all alike likely, and no solver is told which. A seed turns all alike.
+    """Each prompt is of one of the components, all alike likely. A seed turns all alike. Only methods that are told
+    Sigma learn which one it is: theirs is the prompt's own.
 
     components: tasks of this d and n.
     """

@@ -34,9 +34,9 @@ def normal(random: Streams):
     return lambda *shape: 0.3 * random.normal(*shape, 1).squeeze(-1)
 
 
-def mixture(*models, **options) -> Mixture:
+def mixture(*models, depth=DEPTH, **options) -> Mixture:
     experts = tuple(Expert(solver=model, task=TASK, protocol=PROTOCOLS["rigorous"]) for model in models)
-    found = Mixture(experts=experts, depth=DEPTH, **options)
+    found = Mixture(experts=experts, depth=depth, **options)
     found.check(TASK.d, TASK.n)
     return found
 
@@ -192,11 +192,19 @@ def test_what_moves(moves, moving):
         ([GdPlusPlus(depth=DEPTH), MODELS[0]], {}, "say combine: outputs"),
         (MODELS[:2], {"form": "simplex", "start": "zero"}, "start: zero"),
         (MODELS[:1], {"moves": "memory"}, "memory"),
+        (MODELS[:1], {"moves": "scale", "start": "zero"}, "start: uniform"),
     ],
 )
 def test_what_cannot_be_combined(models, options, said):
     with pytest.raises(ValueError, match=said):
         mixture(*models, **options)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_one_layer_of_gd_plus_plus_beside_another_kind(order):
+    models = [GdPlusPlus(depth=1), LinearTransformer(depth=1, preconditioner="full")][::order]
+    with pytest.raises(ValueError, match="say combine: outputs"):
+        mixture(*models, depth=1)
 
 
 @pytest.mark.parametrize("gates", ["expert", "layer"])
