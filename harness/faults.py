@@ -17,6 +17,7 @@ import torch
 
 from . import record
 from .checkpoint import Checkpoint
+from .errors import UserError
 from .pack import Pack
 from .record import Outcome
 
@@ -85,7 +86,7 @@ def attempt(pack: Pack, paused: Callable[[], bool] = lambda: False) -> Iterator[
 
 def fault(error: BaseException) -> Fault:
     """What an exception of a pack means."""
-    text = "".join(traceback.format_exception(error))
+    text = str(error) if isinstance(error, UserError) else "".join(traceback.format_exception(error))
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error):
         if torch.cuda.is_available():
             torch.cuda.empty_cache()

@@ -14,6 +14,7 @@ from torch import Tensor
 from lfombench.tasks import Prompts, Random, Task
 
 from .checkpoint import Checkpoint
+from .errors import UserError
 from .job import Job
 from .names import digest, spec_of
 from .protocol import Protocol
@@ -161,9 +162,9 @@ def of_experts(pack: Pack, device: torch.device) -> dict[str, Tensor]:
     for job, experts in zip(pack.jobs, pack.experts, strict=False):
         for other, expert in zip(job.experts, experts, strict=True):
             if expert.diverged:
-                raise ValueError(f"an expert diverged, job {other.id}: {expert.diverged}")
+                raise UserError(f"an expert diverged, job {other.id}: {expert.diverged}")
             if not expert.params and other.solver.trains:
-                raise ValueError(f"the weights of an expert are lost, job {other.id}; run its own sweep again")
+                raise UserError(f"the weights of an expert are lost, job {other.id}; run its own sweep again")
     return {
         f"{e}.{name}": torch.stack([experts[e].params[name] for experts in pack.experts]).to(device)
         for e, expert in enumerate(pack.experts[0] if pack.experts else ())
