@@ -134,7 +134,9 @@ def run(
                         break
                     writer.flush()
                     finished.take(writer.done())
-                    packs, waiting = _rest(shares, planned, over)
+                    packs, waiting, plan = _rest(shares, planned, over)
+                    if plan:
+                        progress.planned_anew(plan.work, plan.estimate.seconds)
                     for alone, why in _in_vain(waiting, store.done()):
                         writer.put(alone, failure(alone, why))
             finished.take(writer.done())
@@ -181,9 +183,11 @@ def _in_vain(packs: list[Pack], done: Collection[str]) -> Iterator[tuple[Pack, s
             yield replace(pack, jobs=(job,)), f"an expert could not be trained: {'; '.join(lost)}"
 
 
-def _rest(shares: Shares, planned: Callable[[], Plan], stop: Callable[[], bool]) -> tuple[list[Pack], list[Pack]]:
+def _rest(
+    shares: Shares, planned: Callable[[], Plan], stop: Callable[[], bool]
+) -> tuple[list[Pack], list[Pack], Plan | None]:
     """What can be run now: mixtures whose experts are trained, the share of a driver that died. Waits for the others'
-    work; when there is nothing more to wait for, also what still waits for experts, in vain.
+    work; when there is nothing more to wait for, also what still waits for experts, in vain. And the plan of it all.
     """
     shares.running([])
     while not stop():
@@ -194,9 +198,9 @@ def _rest(shares: Shares, planned: Callable[[], Plan], stop: Callable[[], bool])
         if packs or not plan.elsewhere or not shares.wanted:
             if not packs and shares.wanted and shares.failed:
                 time.sleep(2 * lease.BEAT)  # until the others have heard what they need not try
-            return packs, [] if packs else plan.packs
+            return packs, [] if packs else plan.packs, plan
         time.sleep(lease.BEAT)
-    return [], []
+    return [], [], None
 
 
 class _Workers:

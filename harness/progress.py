@@ -29,6 +29,11 @@ class Progress:
         self.total, self.estimate = work, estimate
         self.begin = time.monotonic()
 
+    def planned_anew(self, work: float, estimate: float) -> None:
+        """What is left, by what packs have been seen to take."""
+        self.total, self.estimate = self.worked + work, estimate
+        self.first = self.elapsed, self.worked
+
     def took(self, jobs: int, failed: tuple[tuple[str, str], ...], work: float) -> None:
         """A pack is safe in the store."""
         self.ran += jobs
@@ -56,8 +61,10 @@ class Progress:
         """Seconds, by the rate since the first pack and a little of the plan's; the plan's before that."""
         if not self.first or not self.total:
             return max(0.0, self.estimate - self.elapsed)
+        if self.total <= self.worked:
+            return 0.0
         since, work = self.elapsed - self.first[0], self.worked - self.first[1]
-        prior = PRIOR * self.total
+        prior = PRIOR * (self.total - self.first[1])
         pace = (since + self.estimate * PRIOR) / (work + prior)
         return max(0.0, pace * (self.total - self.worked))
 

@@ -12,6 +12,7 @@ import time
 from collections import deque
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import polars as pl
 import pytest
@@ -26,6 +27,7 @@ from lfombench.harness.errors import UserError
 from lfombench.harness.names import find
 from lfombench.harness.pack import Pack
 from lfombench.harness.planned import make_plan
+from lfombench.harness.progress import Progress
 from lfombench.harness.store import Store
 from lfombench.harness.workers import ABREAST, OnRay, abreast
 from lfombench.solvers import BestLfom, ConjugateGradient, GradientDescent, LinearTransformer, Memformer
@@ -424,3 +426,19 @@ def test_parts_run_once_and_each_has_its_boards(tmp_path):
     html = render(str(tmp_path), sweeps(str(tmp_path), "whole"))
     assert "<h1>one</h1>" in html
     assert "<h1>two</h1>" in html
+
+
+def test_the_time_left_follows_the_work_that_is_left(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr("lfombench.harness.progress.time", SimpleNamespace(monotonic=lambda: clock[0]))
+    progress = Progress("any")
+    progress.planned(jobs=30, done=0, to_run=30, work=20.0, estimate=10.0)
+    assert progress.left == 10.0
+    for clock[0] in (10.0, 20.0):
+        progress.took(10, (), 10.0)  # as slow again as planned
+    assert progress.left == 0.0
+    progress.planned_anew(work=20.0, estimate=15.0)  # what waited turns out to be longer
+    assert progress.left == pytest.approx(15.0)
+    clock[0] = 30.0
+    progress.took(5, (), 10.0)
+    assert progress.left == pytest.approx(10.0, rel=0.05)
