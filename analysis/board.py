@@ -210,11 +210,17 @@ def at_their_depth(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _title(name: str, labels: Sequence[str], label: str) -> str:
-    """A name, with what tells the solver from others of that name: a mixture's experts, or all of its label."""
-    if len(labels) == 1:
-        return name
-    experts = re.search(r"experts=\[(.*)\] #", label)
-    return f"{name}: {experts[1] if experts else label}"
+    """A name, with what tells the solver from others of it: a mixture's experts, its options, or all its label."""
+    every = [_parts(one) for one in labels]
+    told = [part for part, others in zip(_parts(label), zip(*every, strict=True), strict=True) if len(set(others)) > 1]
+    words = ", ".join(filter(None, told))
+    return f"{name}: {words}" if words else name
+
+
+def _parts(label: str) -> tuple[str, str]:
+    """Experts and options of a mixture; of another solver, its label."""
+    found = re.fullmatch(r"\w+\(experts=\[(.*)\] #\w+(?:, )?(.*)\)", label)
+    return (found[1], found[2]) if found else (label, "")
 
 
 def _board(

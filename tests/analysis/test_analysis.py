@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 from scipy import stats
 
-from lfombench.analysis.board import boards
+from lfombench.analysis.board import _title, boards
 from lfombench.analysis.comparison import compare
 from lfombench.analysis.published import FIGURE_1, PUBLISHED, drawn, published, undrawn
 from lfombench.analysis.report import render
@@ -402,3 +402,20 @@ def test_a_report_of_a_partial_or_diverged_sweep(tmp_path):
     assert "Partial: 2 of 3 jobs are done" in html
     assert "1 diverged" in html
     assert "a<b>" not in html
+
+
+@pytest.mark.parametrize(
+    ("labels", "titles"),
+    [
+        (["ridge"], ["all"]),
+        (["ridge", "lfom(tied=True)"], ["all: ridge", "all: lfom(tied=True)"]),
+        (
+            ["mixture(experts=[noise=1, noise=2] #ab12)", "mixture(experts=[noise=1, noise=2] #ab12, start=zero)"],
+            ["all", "all: start=zero"],
+        ),
+        (["mixture(experts=[a(b=[1])] #ab12, by=x)", "mixture(experts=[c] #cd34, by=x)"], ["all: a(b=[1])", "all: c"]),
+        (["mixture(experts=[a] #ab12)", "mixture(experts=[c] #cd34, by=x)"], ["all: a", "all: c, by=x"]),
+    ],
+)
+def test_titles_tell_solvers_of_one_name_apart(labels, titles):
+    assert [_title("all", labels, label) for label in labels] == titles
