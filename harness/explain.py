@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from . import fingerprint
 from .build import build
 from .errors import UserError
-from .job import Case
+from .job import Case, Job
 from .names import find, label
 from .protocol import Protocol
 from .store import Store
@@ -44,7 +44,16 @@ def explain(store: Store, given: str) -> dict[str, Any]:
         "wanted": ", ".join(name for name, jobs in wanting.items() if job in jobs),
         "ran": f"{row['finished']:%Y-%m-%d %H:%M} on {row['host']}, {row['version']}" if row.get("host") else "",
         "reason": row.get("reason"),
+        "experts": _experts(row),
     }
+
+
+def _experts(row: dict[str, Any]) -> list[str]:
+    """What a mixture is made of: each expert in words, and its job."""
+    if row.get("seed") is None or not row.get("spec"):
+        return []
+    made = Job(case_of(json.loads(row["spec"])), row["seed"]).experts
+    return [f"{label(one.solver)} on {label(one.task)}, {label(one.protocol)}, job {one.id}" for one in made]
 
 
 def _state(store: Store, row: dict[str, Any], tests: dict[str, str]) -> tuple[str, str]:

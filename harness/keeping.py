@@ -34,6 +34,8 @@ def why(job: str, out: str, as_json: bool) -> None:
     for key in ("what", "wanted", "ran"):
         if found[key]:
             click.echo(f"{key}: {found[key]}")
+    for expert in found["experts"]:
+        click.echo(f"expert: {expert}")
     if found["reason"]:
         click.echo(found["reason"].rstrip())
 

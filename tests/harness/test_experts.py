@@ -14,6 +14,7 @@ from lfombench.analysis.results import Tables, sweeps, table
 from lfombench.harness import PROTOCOLS, Job, Sweep, load, run
 from lfombench.harness.errors import SpecError
 from lfombench.harness.expert import Expert
+from lfombench.harness.explain import explain
 from lfombench.harness.names import label
 from lfombench.harness.planned import make_plan
 from lfombench.harness.store import Store
@@ -81,6 +82,14 @@ def test_a_mixture_keeps_its_experts_as_they_were_and_moves_its_gates(done):
         if job.experts:
             assert not np.array_equal(found[job.id, "gates"], [0.5, 0.5])
             assert found[job.id, "scale"] == [1.0]
+
+
+def test_why_says_what_a_mixture_is_made_of(done):
+    out, _, _ = done
+    [job, *_] = [one for one in sweep(mixture(expert(1.0), expert(2.0))).jobs() if one.experts]
+    found = explain(Store(out), job.id)["experts"]
+    assert [line.rpartition(" ")[2] for line in found] == [one.id for one in job.experts]
+    assert explain(Store(out), job.experts[0].id)["experts"] == []
 
 
 def test_another_mixture_of_the_same_experts_trains_none(done):
