@@ -50,7 +50,8 @@ def matrices(tables: Tables, sweep: Wanted) -> list[Matrix]:
     at: dict[str, tuple[Any, str]] = {}  # of a task its value, and the other fields that charts are split by
     split = [field for field in sweep.split if field.startswith("task.")]
     for task, spec in jobs.select("task", "spec").unique("task").iter_rows():
-        x, *others = (value(json.loads(spec), field) for field in (sweep.axis, *split))
+        told = json.loads(spec)
+        x, *others = (value(told, field) for field in (sweep.axis, *split))
         if x != ABSENT:
             at[task] = x, titled(split, tuple(others))
     rows = (

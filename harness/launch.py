@@ -134,10 +134,12 @@ def run(
                         break
                     writer.flush()
                     finished.take(writer.done())
-                    packs, waiting, plan = _rest(shares, planned, over)
-                    if plan:
-                        progress.planned_anew(plan.work, plan.estimate.seconds)
-                    for alone, why in _in_vain(waiting, store.done()):
+                    rest = _rest(shares, planned, over)
+                    if rest is None:
+                        break
+                    progress.planned_anew(rest.work, rest.estimate.seconds)
+                    packs = rest.ready
+                    for alone, why in _in_vain([] if packs else rest.packs, store.done()):
                         writer.put(alone, failure(alone, why))
             finished.take(writer.done())
             elapsed = time.monotonic() - begin
@@ -183,24 +185,21 @@ def _in_vain(packs: list[Pack], done: Collection[str]) -> Iterator[tuple[Pack, s
             yield replace(pack, jobs=(job,)), f"an expert could not be trained: {'; '.join(lost)}"
 
 
-def _rest(
-    shares: Shares, planned: Callable[[], Plan], stop: Callable[[], bool]
-) -> tuple[list[Pack], list[Pack], Plan | None]:
-    """What can be run now: mixtures whose experts are trained, the share of a driver that died. Waits for the others'
-    work; when there is nothing more to wait for, also what still waits for experts, in vain. And the plan of it all.
+def _rest(shares: Shares, planned: Callable[[], Plan], stop: Callable[[], bool]) -> Plan | None:
+    """What is left to run: mixtures whose experts are trained, the share of a driver that died. Waits for the others'
+    work; where nothing is ready then, what is left waits for experts in vain. None where a stop came first.
     """
     shares.running([])
     while not stop():
         shares.update()
         shares.settled()
         plan = planned()
-        packs = [pack for pack in plan.packs if not pack.waits]
-        if packs or not plan.elsewhere or not shares.wanted:
-            if not packs and shares.wanted and shares.failed:
+        if plan.ready or not plan.elsewhere or not shares.wanted:
+            if not plan.ready and shares.wanted and shares.failed:
                 time.sleep(2 * lease.BEAT)  # until the others have heard what they need not try
-            return packs, [] if packs else plan.packs, plan
+            return plan
         time.sleep(lease.BEAT)
-    return [], [], None
+    return None
 
 
 class _Workers:

@@ -30,7 +30,7 @@ from .views import VIEWS
 
 PRELUDE = Path(__file__).parent / "prelude.h"
 Shapes = tuple[tuple[str, tuple[int, ...], torch.dtype], ...]  # names, shapes and types of one member's tensors
-STRAIGHT = 8_000  # lines, beyond which loops are as fast, and compile in a fifth of the time
+STRAIGHT = 8_000  # lines, beyond which loops are as fast, and compile in a third of the time
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,11 @@ class Plan:
         return sum(len(pack.jobs) for pack in self.packs)
 
     @property
+    def ready(self) -> list[Pack]:
+        """Packs that wait for no experts."""
+        return [pack for pack in self.packs if not pack.waits]
+
+    @property
     def work(self) -> float:
         """Seconds of all packs, one after the other."""
         return sum(pack.expected.seconds for pack in self.packs if pack.expected)

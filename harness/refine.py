@@ -47,12 +47,14 @@ def middle(low: Task, high: Task) -> Task | None:
             if mean is None or mean in (a, b):
                 return None
             changed[f.name] = mean
+    if not changed:
+        return None
     made = replace(low, **changed)
     try:
         made.check()
     except ValueError:  # a teacher of 1.5 entries, say
         return None
-    return made if changed else None
+    return made
 
 
 def _middle(a: Any, b: Any) -> Any:

@@ -153,7 +153,7 @@ def test_a_seed_that_diverges_is_not_left_out(tmp_path):
         seeds=range(2),
         axis="task.noise",
         solvers=[replace(wild, step=0.1), wild],
-        named={"tame": [label(replace(wild, step=0.1))], "wild": [label(wild)], "best": [label(wild)]},
+        named={"tame": [label(replace(wild, step=0.1))], "wild": [label(wild)]},
     )
     run(sweep, str(tmp_path), workers=0, mlflow="off")
     line = along(Tables(str(tmp_path)), sweeps(str(tmp_path))[0])
