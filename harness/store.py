@@ -190,14 +190,23 @@ class Store:
     def swap(self, add: Mapping[str, Sequence[File]], remove: Mapping[str, Sequence[File]]) -> bool:
         """The next snapshot, and the removed files gone; False where another driver made one, which is ours then."""
         made = self.snapshot.changed(add, remove)
-        if not ledger.follow(self.place, made):
+        if ledger.follow(self.place, made):
+            self.snapshot = made
+        else:
             self.catch_up()
-            return False
-        self.snapshot = made
+            if not self._counts(add):
+                return False
         for table, files in remove.items():
             for file in files:
                 self.discard(table, file)
         return True
+
+    def _counts(self, add: Mapping[str, Sequence[File]]) -> bool:
+        """Whether a commit that looked beaten stands: another driver built upon it before it was seen to be the last,
+        or S3 took it and lost the answer, and refused it when it was sent again.
+        """
+        listed = {table: set(files) for table, files in self.snapshot.files.items()}
+        return any(file in listed[table] for table, files in add.items() for file in files)
 
     def write(self, name: str, text: str) -> None:
         """A file beside the tables."""

@@ -93,7 +93,7 @@ def test_of_many_who_create_the_same_file_one_does(bucket):
 
 
 def test_writers_beside_each_other_commit_every_job_once(bucket):
-    """The same packs by three writers at once, each with its own idea of what the store holds."""
+    """The same packs by three writers at once, none of which has seen what the others commit."""
     case = Case(
         task=LinearRegression(d=2, n=4),
         solver=ConjugateGradient(depth=2),
@@ -102,11 +102,12 @@ def test_writers_beside_each_other_commit_every_job_once(bucket):
     packs = [Pack(tuple(Job(case, seed) for seed in range(first, first + 2))) for first in range(0, 12, 2)]
     outcomes = [execute(pack, torch.device("cpu")) for pack in packs]
 
+    stores = [Store(bucket) for _ in range(3)]
+    stores[0].create()
+
     def write(writer: int) -> None:
-        store = Store(bucket)
-        store.create()
         for outcome in outcomes[writer:] + outcomes[:writer]:
-            store.commit([outcome])
+            stores[writer].commit([outcome])
 
     with ThreadPoolExecutor(3) as pool:
         list(pool.map(write, range(3)))

@@ -100,6 +100,38 @@ def test_a_late_writer_cannot_take_a_number_that_was_given_away_long_ago(store):
     assert len(store.done()) == 13
 
 
+def test_a_commit_that_was_built_upon_before_it_looked_again_stands(store, monkeypatch):
+    """A driver that is held up right behind its commit finds a later number; which does not mean that it was beaten."""
+    other, real = Store(store.out), type(store.place).create
+
+    def held_up(self, name, content):
+        made = real(self, name, content)
+        if self is store.place and not other.snapshot.number:
+            other.catch_up()
+            other.commit([run(pack([7]))])
+        return made
+
+    monkeypatch.setattr(type(store.place), "create", held_up)
+    store.commit([run(pack())])
+    monkeypatch.undo()
+    assert store.done().keys() == ids(pack([0, 1, 2, 7]))
+    store.commit([run(pack([8]))])
+    assert len(rows(store)) == 5 * 2
+    assert not tidy.repair(store)
+
+
+def test_a_commit_whose_answer_was_lost_stands(store, monkeypatch):
+    """Sent again by the client of S3, it is refused: it is there."""
+    real = type(store.place).create
+    monkeypatch.setattr(type(store.place), "create", lambda *given: real(*given) and False)
+    store.commit([run(pack())])
+    monkeypatch.undo()
+    store.commit([run(pack([8]))])
+    assert store.done().keys() == ids(pack([0, 1, 2, 8]))
+    assert len(rows(store)) == 4 * 2
+    assert not tidy.repair(store)
+
+
 @pytest.mark.parametrize("when", ["jobs", "curves", "weights", "results", "log"])
 def test_a_writer_that_dies_in_a_commit_leaves_all_or_nothing(store, monkeypatch, when):
     """Whichever file it dies in: the job is not done, and the next driver sweeps up what was written."""
