@@ -20,8 +20,9 @@ from .step import Step, Tensors
 
 FLAGS = (
     *("-std=c++17", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math"),
-    *("-O2", "-shared", "-fPIC", "-w"),
+    *("-shared", "-fPIC", "-w"),
 )
+THOROUGHLY, QUICKLY = "-O2", "-O1"  # for a program that runs for a second or two the second saves a third of making it
 
 
 class NoCompiler(Exception):
@@ -36,7 +37,7 @@ class Native:
     def __init__(self, step: Step, job: Tensors, state: Tensors, key: Tensor, *, straight: bool = True) -> None:
         self.step, self.job, self.state, self.key = step, job, state, key
         self.lowered = lowered(step, shapes(job, 1), shapes(state, 2), straight)
-        self.function = compiled(self.lowered.source)
+        self.function = compiled(self.lowered.source, THOROUGHLY if straight else QUICKLY)
 
     def __call__(self, first: int, count: int, begin: int = 0) -> Tensors:
         """Steps first .. first + count - 1, of prompts from `begin` on; changes the state, gives records by step."""
@@ -65,19 +66,21 @@ def lowered(step: Step, job: Shapes, state: Shapes, straight: bool) -> Lowered:
 
 
 @functools.lru_cache(maxsize=256)
-def compiled(source: str) -> ctypes._CFuncPtr:
+def compiled(source: str, optimised: str = THOROUGHLY) -> ctypes._CFuncPtr:
     """The function, from the cache where this machine has compiled it before."""
     compiler = shutil.which(os.environ.get("CXX", "")) or shutil.which("g++") or shutil.which("clang++")
     if compiler is None:
         raise NoCompiler("no C++ compiler (g++ or clang++) on the path")
-    name = hashlib.blake2b("\n".join([source, compiler, *FLAGS, machine()]).encode(), digest_size=16).hexdigest()
+    name = hashlib.blake2b(
+        "\n".join([source, compiler, optimised, *FLAGS, machine()]).encode(), digest_size=16
+    ).hexdigest()
     library = cache() / f"{name}.so"
     if not library.is_file():
         library.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=library.parent) as folder:
             text, made = Path(folder) / "step.cpp", Path(folder) / "step.so"
             text.write_text(source)
-            done = subprocess.run([compiler, *FLAGS, "-o", made, text], capture_output=True, text=True)
+            done = subprocess.run([compiler, optimised, *FLAGS, "-o", made, text], capture_output=True, text=True)
             if done.returncode:
                 raise NoCompiler(f"{compiler} failed: {done.stderr[-2000:]}")
             made.replace(library)

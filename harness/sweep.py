@@ -143,7 +143,8 @@ class Sweep:
     @functools.cached_property
     def _experts(self) -> list[Job]:
         """What mixtures need and is not among the sweep's own combinations; an expert's experts before it."""
-        own = {case.id(0) for case in self._sorted_out[0]}
+        mixed = [case for case in self._sorted_out[0] if case.experts]
+        own = {case.id(0) for case in self._sorted_out[0]} if mixed else set()
         found: dict[str, Job] = {}
 
         def add(job: Job) -> None:
@@ -153,8 +154,8 @@ class Sweep:
                     if expert.seed not in self.seeds or expert.case.id(0) not in own:
                         found[expert.id] = expert
 
-        for case in self._sorted_out[0]:
-            for seed in self.seeds if case.experts else ():
+        for case in mixed:
+            for seed in self.seeds:
                 add(Job(case, seed))
         return list(found.values())
 
