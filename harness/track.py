@@ -25,6 +25,7 @@ import pyarrow as pa
 FINAL = ("mse", "log_mse", "median", "q90", "q99", "failure_rate")
 WAITING = 256  # packs at most
 AT_ONCE = 1000  # jobs that are read from the store
+POINTS = 20  # of a training curve, about: the store has five times as many, which would take MLflow as long as all else
 Row = dict[str, Any]
 Tables = dict[str, pa.Table]
 
@@ -167,7 +168,7 @@ def _log(client: Any, experiment: str, sweep: str, job: Row, losses: list[Row], 
     tags |= {"sweep": sweep, "mlflow.runName": name, "mlflow.source.name": "lfombench"}
     if job["reason"]:
         tags["reason"] = job["reason"][-5000:]
-    metrics = [Metric(key, row[key], end, row["step"]) for row in curve for key in ("loss", "gradient_norm")]
+    metrics = [Metric(key, row[key], end, row["step"]) for row in thinned(curve) for key in ("loss", "gradient_norm")]
     metrics += _metrics(losses, end)
     params = [Param(key, str(value)[:500]) for key, value in _flat(json.loads(job["spec"])).items()]
     for key in ("learning_rate", "trials", "steps", "train_prompts", "budget", "params", "device"):
@@ -177,6 +178,11 @@ def _log(client: Any, experiment: str, sweep: str, job: Row, losses: list[Row], 
     _batch(client, run.info.run_id, metrics, params)
     client.set_terminated(run.info.run_id, "FINISHED" if job["status"] == "done" else "FAILED", end)
     return str(run.info.run_id)
+
+
+def thinned(curve: list[Row]) -> list[Row]:
+    """Every so many-th row, and the last."""
+    return curve[: -1 : -(-len(curve) // POINTS)] + curve[-1:] if curve else []
 
 
 def _metrics(losses: list[Row], end: int) -> list[Any]:

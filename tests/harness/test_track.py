@@ -15,6 +15,7 @@ import pytest
 
 from lfombench.analysis.results import table
 from lfombench.harness import load, run
+from lfombench.harness.track import thinned
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning"
@@ -96,3 +97,13 @@ def test_a_server_that_is_not_there_does_not_stop_the_sweep(small, tmp_path):
     assert "Connection" in summary.mlflow_error or "retries" in summary.mlflow_error
     assert time.monotonic() - begin < 60
     assert not Path(tmp_path / "out" / "mlflow.db").exists()
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 20, 21, 100, 101])
+def test_curves_are_thinned_to_some_twenty_points_with_both_ends(count):
+    rows = [{"step": step} for step in range(count)]
+    kept = [row["step"] for row in thinned(rows)]
+    assert len(kept) == len(set(kept)) <= 21
+    assert kept[:1] == [0][:count]
+    assert kept[-1:] == [count - 1][:count]
+    assert len(kept) >= min(count, 11)
