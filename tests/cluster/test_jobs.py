@@ -88,7 +88,7 @@ def test_submit_runs_a_sweep_and_shows_its_log(head, small, tmp_path):
 def test_a_stopped_job_is_continued_by_submitting_it_again(head, small, tmp_path):
     dashboard, _, environment = head
     out = tmp_path / "out"
-    small.write_text(small.read_text().replace("steps: 20, batch: 50", "steps: 200000, batch: 1000"))
+    small.write_text(small.read_text().replace("steps: 20, batch: 50", "steps: 100000, batch: 1000"))
     arguments = ["submit", str(small), "--address", dashboard, "--out", str(out), "--mlflow", "off"]
     started = lfombench(environment, *arguments, "--no-wait")
     assert started.returncode == 0, started.stderr

@@ -1,7 +1,8 @@
-"""The commands as a user meets them: real processes for what a process shows, click's runner for the rest."""
+"""The commands as a user meets them: real processes for what a process shows, this one for the rest."""
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -9,12 +10,28 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import patch
 
 import polars as pl
 import pytest
 
+from lfombench.harness.cli import _ended
 
-def lfombench(*arguments: str, timeout: float = 120, **options) -> subprocess.CompletedProcess[str]:
+
+def lfombench(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """In this process: a new one takes seconds to import torch."""
+    told, errors = io.StringIO(), io.StringIO()
+    with (
+        patch.object(sys, "argv", ["lfombench", *arguments]),
+        patch.object(sys, "path", [*sys.path]),
+        contextlib.redirect_stdout(told),
+        contextlib.redirect_stderr(errors),
+    ):
+        code = _ended()
+    return subprocess.CompletedProcess(arguments, code or 0, told.getvalue(), errors.getvalue())
+
+
+def process(*arguments: str, timeout: float = 120, **options) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "lfombench.harness.cli", *arguments],
         capture_output=True,
@@ -65,14 +82,14 @@ def test_plan_in_json(small, tmp_path, finished):
 
 def test_run_shows_boards_and_writes_a_report(small, tmp_path):
     out = tmp_path / "out"
-    done = lfombench("run", str(small), "--out", str(out), "--workers", "0", "--mlflow", "off")
+    done = process("run", str(small), "--out", str(out), "--workers", "0", "--mlflow", "off")
     assert done.returncode == 0, done.stderr
     assert "small: 20 jobs, 0 done, 20 to run" in done.stdout
     assert "20/20 jobs" in done.stdout
     assert "memformer(memory=cgd, preconditioner=full)" in done.stdout
     assert "20 jobs in" in done.stdout
     assert (out / "report" / "index.html").is_file()
-    again = lfombench("run", str(small), "--out", str(out), "--workers", "0", "--mlflow", "off")
+    again = process("run", str(small), "--out", str(out), "--workers", "0", "--mlflow", "off")
     assert again.returncode == 0
     assert "20 done, 0 to run" in again.stdout
     assert "nothing to run" in again.stdout
@@ -165,7 +182,8 @@ BAD = [
 def test_bad_input_is_named_without_a_traceback(arguments, code, says, and_says, finished, tmp_path):
     (tmp_path / "file").write_text("")
     places = {"file": str(tmp_path / "file"), "folder": str(tmp_path), "store": finished}
-    done = lfombench(*(argument.format(**places) for argument in arguments), timeout=30)
+    command = process if "--address" in arguments else lfombench  # what imports Ray warns
+    done = command(*(argument.format(**places) for argument in arguments))
     assert done.returncode == code, done.stderr
     assert says in done.stderr
     assert and_says in done.stderr
@@ -187,7 +205,7 @@ def test_damaged_stores_say_which_file(finished, tmp_path, small):
         if name != "store.json":
             assert shown.returncode == 1
             assert shows in shown.stderr
-        done = lfombench("run", str(small), "--out", str(out), "--workers", "0", "--mlflow", "off")
+        done = process("run", str(small), "--out", str(out), "--workers", "0", "--mlflow", "off")
         assert done.returncode == then, done.stderr
         assert says in done.stderr
         assert "Traceback" not in done.stderr + shown.stderr
@@ -198,14 +216,14 @@ def test_a_solver_that_exits_is_a_failed_job(tmp_path):
     (tmp_path / "own.yaml").write_text(
         "name: own\nprotocol: rigorous\ntasks: [linear_regression: {d: 2, n: 4}]\nsolvers: ['mine:Signs': {depth: 2}]\n"
     )
-    done = lfombench("run", "own.yaml", "--workers", "0", "--mlflow", "off", cwd=tmp_path)
+    done = process("run", "own.yaml", "--workers", "0", "--mlflow", "off", cwd=tmp_path)
     assert done.returncode == 3
     assert "failed: mine:Signs depth 2 seed 0" in done.stderr
     assert "1 job in" in done.stdout
 
 
 def test_debug_shows_the_traceback(tmp_path):
-    done = lfombench("run", "fig11", "--debug")
+    done = process("run", "fig11", "--debug")
     assert done.returncode == 2
     assert "Traceback" in done.stderr
 
@@ -237,7 +255,7 @@ def test_a_solver_of_ones_own_in_the_current_folder(tmp_path):
         "name: own\nprotocol: {use: rigorous, test_prompts: 64}\ntasks: [linear_regression: {d: 2, n: 4}]\n"
         "solvers:\n  - 'mine:Signs': {depth: 2, step: {each: [0.1, 0.2]}}\n"
     )
-    done = lfombench("run", "own.yaml", "--workers", "0", "--mlflow", "off", cwd=tmp_path)
+    done = process("run", "own.yaml", "--workers", "0", "--mlflow", "off", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     found = pl.read_parquet(tmp_path / "out" / "results" / "*.parquet")
     assert set(found["solver"]) == {"mine:Signs", "mine:Signs(step=0.2)"}
@@ -246,6 +264,6 @@ def test_a_solver_of_ones_own_in_the_current_folder(tmp_path):
 def test_a_store_of_a_newer_schema_is_refused(tmp_path, small):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "store.json").write_text('{"schema": 99}')
-    done = lfombench("run", str(small), "--out", str(tmp_path / "out"))
+    done = process("run", str(small), "--out", str(tmp_path / "out"))
     assert done.returncode == 1
     assert "newer lfombench" in done.stderr
