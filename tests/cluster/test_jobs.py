@@ -103,6 +103,8 @@ def test_a_stopped_job_is_continued_by_submitting_it_again(head, small, tmp_path
     before = jobs_done(out)
     assert before < 20
     again = lfombench(environment, *arguments)
+    if "prematurely been deleted" in again.stdout:  # Ray loses what was uploaded, now and then, and says so
+        again = lfombench(environment, *arguments)
     assert again.returncode == 0, again.stdout + again.stderr
     assert f"20 jobs, {before} done" in again.stdout
     assert jobs_done(out) == 20
