@@ -66,7 +66,7 @@ def traced_anew():
 
 
 def written_as(form: str, monkeypatch) -> None:
-    """Steps as straight lines, unless they are too long; or all as loops, with the optimisation that these mostly have."""
+    """Steps as straight lines, unless they are too long; or all as loops, optimised as these mostly are."""
     if form == "loops":
         monkeypatch.setattr(lower, "STRAIGHT", 0)
         monkeypatch.setattr(native, "THOROUGHLY", native.QUICKLY)
