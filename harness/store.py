@@ -205,8 +205,8 @@ class Store:
         """Whether a commit that looked beaten stands: another driver built upon it before it was seen to be the last,
         or S3 took it and lost the answer, and refused it when it was sent again.
         """
-        listed = {table: set(files) for table, files in self.snapshot.files.items()}
-        return any(file in listed[table] for table, files in add.items() for file in files)
+        listed = self.snapshot.files
+        return any(file in listed.get(table, ()) for table, files in add.items() for file in files)
 
     def write(self, name: str, text: str) -> None:
         """A file beside the tables."""
