@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
 import shlex
 import shutil
 import tempfile
@@ -31,8 +30,6 @@ def submit(sweep: str, *, address: str, out: str, code: str | None, options: lis
         if Path(sweep).is_file():
             sweep = shutil.copy(sweep, folder)
             sweep = Path(sweep).name
-        # Ray names what it uploads by its content, and deletes it when a job ends: another may have counted on it
-        (Path(folder) / ".submission").write_text(secrets.token_hex(8))
         command = ["python", "-m", "lfombench.harness.cli", "run", sweep, "--address", "auto", "--out", out, *options]
         environment = {"working_dir": folder, "env_vars": {"PYTHONUNBUFFERED": "1"}}
         return str(client(address).submit_job(entrypoint=shlex.join(command), runtime_env=environment))

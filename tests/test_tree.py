@@ -179,3 +179,10 @@ def test_the_installed_package_has_its_sweeps_and_command():
     assert {"fig1", "paper", "redraws"} <= set(shipped())
     [script] = [e for e in importlib.metadata.distribution("lfombench").entry_points if e.name == "lfombench"]
     assert script.load().__name__ == "main"
+
+
+@pytest.mark.xdist_group("ray")
+def test_the_runner_knows_groups(request):
+    """Two Rays at once starve each other; pytest 9.2 beside pytest-xdist 3.8 forgot groups without a word."""
+    if request.config.getoption("loadgroup", False):
+        assert request.node.nodeid.endswith("@ray")
