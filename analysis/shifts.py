@@ -15,6 +15,7 @@ from .severity import WIDE, Duel
 from .transfer import Matrix
 
 REGRET = 3.0  # of log error: the deepest colour of a heat map
+SHORT = "isNumber(datum.value) ? format(datum.value, '.3~r') : datum.label"  # a value on an axis, as in the tables
 
 
 def along(line: Along, chart: str, palette: Palette) -> str:
@@ -63,7 +64,7 @@ def _severity(line: Along) -> Any:
     wide = values[0] >= 0 and len(above) > 1 and above[-1] > WIDE * above[0]
     if not wide:
         return alt.X("x:Q", title=line.name, scale=alt.Scale(zero=False), axis=alt.Axis())
-    ticks = alt.Axis(values=values, grid=True)
+    ticks = alt.Axis(values=values, grid=True, labelExpr=SHORT)
     scale = (
         alt.Scale(type="log", nice=False) if values[0] > 0 else alt.Scale(type="symlog", constant=above[0], nice=False)
     )
@@ -88,8 +89,8 @@ def heat(matrix: Matrix) -> str:
         ]
     )
     base = alt.Chart(data).encode(
-        x=alt.X("test:O", title=f"tested at {matrix.name}", axis=alt.Axis(labelAngle=0)),
-        y=alt.Y("train:O", title=f"trained at {matrix.name}", sort="descending"),
+        x=alt.X("test:O", title=f"tested at {matrix.name}", axis=alt.Axis(labelAngle=0, labelExpr=SHORT)),
+        y=alt.Y("train:O", title=f"trained at {matrix.name}", sort="descending", axis=alt.Axis(labelExpr=SHORT)),
     )
     fill = alt.Color("regret:Q", scale=alt.Scale(domain=[0, REGRET], range=["#f7f7f7", COLOURS[1]]), legend=None)
     return svg(alt.layer(base.mark_rect().encode(color=fill), base.mark_text(fontSize=11).encode(text="text:N")))
