@@ -233,24 +233,34 @@ def _board(
 ) -> Board:
     frame = at_their_depth(frame).sort("solver", "step", "protocol", "seed")
     beaten = suspects(frame, {job: found or () for job, found in floors.items()})
-    rows = []
-    for (solver, family), mine in frame.group_by("solver", "family", maintain_order=True):
-        known = published(task, str(solver), protocol) if test == task else {}
-        cells, params = {}, {}
-        for (step,), cell in mine.group_by("step", maintain_order=True):
-            depth = int(str(step))
-            params[depth] = cell["params"][0]
-            if cell["log_mse"].is_not_null().any():
-                cells[depth] = _cell(cell, known.get(depth), beaten.get((str(solver), depth)))
-        diverged = mine.filter(pl.col("status") == "diverged")["job"].n_unique()
-        rows.append(Row(str(solver), str(family), params, cells, diverged, titles.get(str(solver), str(solver))))
-    return Board(task, test, protocol, _ranked(rows))
+    diverged = frame.filter(status="diverged").group_by("solver", "family").agg(pl.col("job").n_unique()).iter_rows()
+    lost = {(solver, family): jobs for solver, family, jobs in diverged}
+    far = (pl.col("fit_error") > LOOSE * pl.col("mse")).any().alias("far")
+    cells = frame.group_by("solver", "family", "step", maintain_order=True).agg(
+        pl.col("params").first(), "protocol", "log_mse", far
+    )
+    rows: dict[tuple[str, str], Row] = {}
+    for solver, family, depth, params, protocols, log_mse, loose in cells.iter_rows():
+        row = Row(solver, family, {}, {}, lost.get((solver, family), 0), titles.get(solver, solver))
+        row = rows.setdefault((solver, family), row)
+        row.params[depth] = params
+        known = published(task, solver, protocol).get(depth) if test == task else None
+        if cell := _cell(protocols, log_mse, loose, known, beaten.get((solver, depth))):
+            row.cells[depth] = cell
+    return Board(task, test, protocol, _ranked(list(rows.values())))
 
 
-def _cell(rows: pl.DataFrame, known: float | None, suspect: str | None) -> Cell:
-    """Of one solver at one depth, whose prompts were drawn once or more often."""
-    drawn = [part["log_mse"].to_list() for _, part in rows.drop_nulls("log_mse").group_by("protocol")]
-    loose = bool((rows["fit_error"] > LOOSE * rows["mse"]).any())
+def _cell(
+    protocols: Sequence[str], log_mse: Sequence[float | None], loose: bool, known: float | None, suspect: str | None
+) -> Cell | None:
+    """Of one solver at one depth, whose prompts were drawn once or, as the protocols say, more often."""
+    draws: dict[str, list[float]] = {}
+    for protocol, value in zip(protocols, log_mse, strict=True):
+        if value is not None:
+            draws.setdefault(protocol, []).append(value)
+    drawn = list(draws.values())
+    if not drawn:
+        return None
     if len(drawn) == 1:
         mean, half_width = mean_interval(drawn[0])
         return Cell(mean, half_width, len(drawn[0]), known, tenth=tenth(drawn[0]), suspect=suspect, loose=loose)
