@@ -166,7 +166,8 @@ def boards(tables: Tables, sweep: Wanted) -> Boards:
     """Every board of a sweep, from what the store holds of it."""
     frame = tables.results.filter(pl.col("job").is_in(sweep.jobs)).collect()
     jobs = tables.jobs.filter(pl.col("job").is_in(sweep.jobs))
-    floors = dict(jobs.select("job", "floors").collect().iter_rows())
+    about = jobs.select("job", "floors", "budget").collect()
+    floors, fitted = dict(about.select("job", "floors").iter_rows()), dict(about.select("job", "budget").iter_rows())
     tests = {(job, test) for job, test in frame.select("job", "test").unique().iter_rows()}
     complete = sum(
         all((job, test) in tests for test in (task, *sweep.tests))
@@ -182,7 +183,7 @@ def boards(tables: Tables, sweep: Wanted) -> Boards:
     order = {undrawn(name): i for i, name in reversed(list(enumerate(sweep.protocols)))}
     ordered = sorted(groups, key=lambda key: (key[0], key[1] != key[0], key[1], order.get(key[2], len(order)), key[2]))
     titles = {label: _title(name, labels, label) for name, labels in sweep.named.items() for label in labels}
-    made = [_board(*key, groups[key], floors, titles if key[2] in order else {}) for key in ordered]
+    made = [_board(*key, groups[key], floors, fitted, titles if key[2] in order else {}) for key in ordered]
     versions = mixed(tables.out, frame["code"].unique().to_list())
     return Boards(sweep.name, sweep.about, len(sweep.jobs), complete, made, sweep.skipped, versions)
 
@@ -229,10 +230,11 @@ def _board(
     protocol: str,
     frame: pl.DataFrame,
     floors: Mapping[str, Sequence[str] | None],
+    fitted: Mapping[str, int],
     titles: Mapping[str, str],
 ) -> Board:
     frame = at_their_depth(frame).sort("solver", "step", "protocol", "seed")
-    beaten = suspects(frame, {job: found or () for job, found in floors.items()})
+    beaten = suspects(frame, {job: found or () for job, found in floors.items()}, fitted)
     diverged = frame.filter(status="diverged").group_by("solver", "family").agg(pl.col("job").n_unique()).iter_rows()
     lost = {(solver, family): jobs for solver, family, jobs in diverged}
     far = (pl.col("fit_error") > LOOSE * pl.col("mse")).any().alias("far")

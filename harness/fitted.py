@@ -23,10 +23,11 @@ GROUPS = 50  # of prompts, each of which is left out in turn
 
 
 class Fit(NamedTuple):
-    """Parameters, and the expected excess of their mean squared error over the best ones' after 1 .. depth steps."""
+    """Parameters, what they were fitted to, and the expected excess of their mean squared error over the best ones'."""
 
     params: Tensors
-    excess: Float[Tensor, "jobs depth"] | None
+    prompts: int
+    excess: Float[Tensor, "jobs depth"] | None  # after 1 .. depth steps
 
 
 def batches(d: int) -> tuple[int, int]:
@@ -69,7 +70,7 @@ def fit(pack: Pack, device: torch.device) -> Fit:
             for name, x in run(0, 1, begin).items():
                 group[name] = group[name] + x[0, 0] if name in group else x[0, 0].clone()
         if not isinstance(solver, FittedBound):
-            return Fit(dict(having(solver, under("solver", job)).fit(sums[0])), None)
+            return Fit(dict(having(solver, under("solver", job)).fit(sums[0])), count, None)
         moments = {name: torch.stack([group[name] for group in sums]) for name in sums[0]}
         return _fit(having(solver, under("solver", job)), moments, times * count)
 
@@ -80,4 +81,4 @@ def _fit(solver: FittedBound, moments: Tensors, count: int) -> Fit:
     params = dict(solver.fit(whole))
     without = solver.fit({name: whole[name] - x for name, x in moments.items()})
     worse = solver.risk(without, whole) - solver.risk(params, whole)  # groups jobs depth
-    return Fit(params, (GROUPS - 1) / GROUPS * worse.sum(0).clamp(min=0) / count)
+    return Fit(params, count, (GROUPS - 1) / GROUPS * worse.sum(0).clamp(min=0) / count)

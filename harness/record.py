@@ -215,12 +215,13 @@ def _fate(trained: engine.Trained, j: int, reason: str | None) -> dict[str, Any]
 def _tuned(job: Job, trained: engine.Trained, j: int) -> dict[str, Any]:
     """What was chosen, and at what expense."""
     chosen = dict(trained.chosen[j])
+    drawn = job.protocol.batch * -(-trained.steps[j] // (job.protocol.renew or job.protocol.steps))
     return {
         "learning_rate": chosen.pop("learning_rate", None),
         "tuned": json.dumps(chosen) if chosen else None,
         "trials": len(job.trials) if len(job.trials) > 1 or job.solver.family == "learned" else 0,
         "steps": trained.steps[j],
-        "train_prompts": job.protocol.batch * -(-trained.steps[j] // (job.protocol.renew or job.protocol.steps)),
+        "train_prompts": trained.budget[j] if job.solver.fits else drawn,
         "budget": trained.budget[j],
     }
 

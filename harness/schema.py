@@ -67,7 +67,7 @@ JOBS = (
     Column("tuned", pa.string(), "other floats that were chosen so, JSON"),
     Column("trials", pa.int32(), "combinations of learning rate and other floats that were tried"),
     Column("steps", pa.int32(), "training steps behind the parameters that were kept"),
-    Column("train_prompts", pa.int64(), "prompts drawn for those steps"),
+    Column("train_prompts", pa.int64(), "prompts drawn for those steps, or that a closed form is fitted to"),
     Column("budget", pa.int64(), "trials x steps x prompts: prompts met in training by all trials together"),
     Column("params", pa.int32(), "trained or fitted numbers"),
     Column("floors", pa.list_(pa.string()), "solvers that none of its kind can beat in the mean, on its own task"),

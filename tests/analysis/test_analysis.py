@@ -189,16 +189,18 @@ def redrawn(solver: str, step: int, seed: int, draw: int, loss: float, **more) -
         "log_mse": loss,
         "mse": float(np.exp(loss)),
         "mse_normalised": 0.1,
+        "prompts": 1000,
         "params": 0,
         "status": "done",
     } | more
 
 
-def by_hand(tmp_path, rows, floors=None) -> str:
+def by_hand(tmp_path, rows, floors=None, fitted=0) -> str:
     """A store of these rows, and of their jobs."""
     out = store(tmp_path, [])
     jobs = [
         {"job": row["job"], "status": "done", "floors": (floors or {}).get(row["solver"], []), "solver": row["solver"]}
+        | {"budget": fitted}
         for row in {row["job"]: row for row in rows}.values()
     ]
     add(Store(out), results=rows, jobs=jobs)
@@ -321,14 +323,18 @@ def test_what_beats_its_bound_is_suspect_and_what_is_lucky_is_not(tmp_path):
     assert found.as_json()["suspects"] == found.suspects
 
 
-@pytest.mark.parametrize(("fit_error", "expected"), [(None, 1), (1e-3, 1), (0.02, 0)])
-def test_a_bound_grants_what_its_own_fit_may_lack(tmp_path, fit_error, expected):
+@pytest.mark.parametrize(
+    ("fit_error", "fitted", "expected"), [(None, 0, 1), (1e-3, 2000, 1), (0.02, 2000, 0), (1e-3, 20_000, 0)]
+)
+def test_a_bound_grants_what_its_own_fit_may_lack_and_would_gain_from_the_tests_prompts(
+    tmp_path, fit_error, fitted, expected
+):
     limit = np.random.default_rng(0).chisquare(1, 64)
     rows = [
         redrawn("best_lfom", 1, 0, 0, 0.0, blocks=limit.tolist(), family="bound", fit_error=fit_error),
         redrawn("good", 1, 0, 0, 0.0, blocks=(limit - 0.1).tolist()),
     ]
-    out = by_hand(tmp_path, rows, {"good": ["best_lfom"]})
+    out = by_hand(tmp_path, rows, {"good": ["best_lfom"]}, fitted)
     assert len(boards(Tables(out), sweeps(out)[0]).suspects) == expected
 
 
