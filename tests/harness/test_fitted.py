@@ -46,7 +46,9 @@ def test_four_times_the_prompts_leave_a_quarter_of_the_excess(monkeypatch):
 
 def test_the_store_has_the_error_of_what_is_fitted_and_of_nothing_else(monkeypatch):
     monkeypatch.setattr(fitted, "PROMPTS", 3200)
-    bound = execute(pack(BestLfom(depth=2, preconditioner="identity"), [0]), CPU).tables["results"]
+    tables = execute(pack(BestLfom(depth=2, preconditioner="identity"), [0]), CPU).tables
+    assert tables["jobs"]["budget"].to_pylist() == tables["jobs"]["train_prompts"].to_pylist() == [3200]
+    bound = tables["results"]
     none, *errors = bound["fit_error"].to_pylist()
     assert none == 0
     assert all(0 < e < 0.02 * mse for e, mse in zip(errors, bound["mse"].to_pylist()[1:], strict=True))
