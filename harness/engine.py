@@ -102,7 +102,7 @@ def restored(pack: Pack, device: torch.device) -> Trained:
 
 def given(pack: Pack, device: torch.device) -> Trained:
     """What needs no training: a closed form's parameters; floats by validation loss where the protocol tries some."""
-    params, prompts, excess = fit(pack, device) if pack.first.solver.fits else Fit({}, 0, None)
+    params, met, excess = fit(pack, device) if pack.first.solver.fits else Fit({}, 0, None)
     if pack.experts:
         params = {name: p[0] for name, p in initial(pack, device).items()} | params
     count, trials = len(pack.jobs), len(pack.first.trials)
@@ -111,7 +111,7 @@ def given(pack: Pack, device: torch.device) -> Trained:
         best = validate(pack, trial_table(pack), {}, device).nan_to_num(nan=math.inf).argmin(0).tolist()
     jobs = [job.tried(k) for job, k in zip(pack.jobs, best, strict=True)]
     chosen = [job.trials[k] for job, k in zip(pack.jobs, best, strict=True)]
-    return Trained(params, jobs, chosen, [None] * count, [0] * count, [prompts] * count, excess=excess)
+    return Trained(params, jobs, chosen, [None] * count, [0] * count, [met] * count, excess=excess)
 
 
 def train(pack: Pack, device: torch.device) -> Generator[Stage, None, Trained]:
