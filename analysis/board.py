@@ -241,13 +241,15 @@ def _board(
     cells = frame.group_by("solver", "family", "step", maintain_order=True).agg(
         pl.col("params").first(), "protocol", "log_mse", far
     )
+    known = {solver: published(task, solver, protocol) if test == task else {} for solver in frame["solver"].unique()}
     rows: dict[tuple[str, str], Row] = {}
     for solver, family, depth, params, protocols, log_mse, loose in cells.iter_rows():
-        row = Row(solver, family, {}, {}, lost.get((solver, family), 0), titles.get(solver, solver))
-        row = rows.setdefault((solver, family), row)
+        if (solver, family) not in rows:
+            broken, title = lost.get((solver, family), 0), titles.get(solver, solver)
+            rows[solver, family] = Row(solver, family, {}, {}, broken, title)
+        row = rows[solver, family]
         row.params[depth] = params
-        known = published(task, solver, protocol).get(depth) if test == task else None
-        if cell := _cell(protocols, log_mse, loose, known, beaten.get((solver, depth))):
+        if cell := _cell(protocols, log_mse, loose, known[solver].get(depth), beaten.get((solver, depth))):
             row.cells[depth] = cell
     return Board(task, test, protocol, _ranked(list(rows.values())))
 
