@@ -36,8 +36,9 @@ check: setup types
 # mypy does not follow an editable install with mapped folders; a folder of links shows it the package as installed.
 types: setup
 	mkdir -p build/types/lfombench
+	ln -sf ../../../api/__init__.py ../../../api/__main__.py ../../../api/py.typed build/types/lfombench/
 	for folder in harness tasks solvers analysis cluster; do ln -sfn ../../../$$folder build/types/lfombench/$$folder; done
-	MYPYPATH=build/types $(BIN)/mypy --explicit-package-bases --namespace-packages -p lfombench
+	MYPYPATH=build/types $(BIN)/mypy --explicit-package-bases -p lfombench
 
 # A hundred storms: seeded disturbances to real runs, from a printed seed (CHAOS_SEED=... to repeat them).
 chaos: setup

@@ -12,8 +12,8 @@ from typing import Any
 import polars as pl
 from pyarrow import fs
 
-from lfombench.harness import ledger
-from lfombench.harness.place import place
+from lfombench.harness.store import snapshots
+from lfombench.harness.store.filesystem import place
 
 
 class NoStore(Exception):
@@ -42,7 +42,7 @@ def table(out: str, name: str) -> pl.LazyFrame:
     job that was tried twice the last row counts.
     """
     here = place(out)
-    data = ledger.dataset(here, name, ledger.latest(here).paths(name))
+    data = snapshots.dataset(here, name, snapshots.latest(here).paths(name))
     frame = pl.scan_pyarrow_dataset(data) if data.files else pl.LazyFrame(pl.DataFrame(data.schema.empty_table()))
     return _last(frame) if name == "jobs" else frame
 
@@ -78,7 +78,7 @@ class Tables:
         return self._read("weights")
 
     def _read(self, name: str) -> pl.LazyFrame:
-        return pl.LazyFrame(pl.DataFrame(ledger.read(place(self.out), name, lambda data: data.to_table())))
+        return pl.LazyFrame(pl.DataFrame(snapshots.read(place(self.out), name, lambda data: data.to_table())))
 
 
 def sweeps(out: str, name: str = "*") -> list[Wanted]:

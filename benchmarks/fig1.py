@@ -28,7 +28,7 @@ from naive import NaiveMemformer, ensemble, prompts, train
 from timing import Row, timed
 
 from lfombench.harness import Job, load
-from lfombench.harness.names import name_of
+from lfombench.harness.spec.labels import name_of
 
 SWEEP = Path(__file__).parent / "fig1.yaml"
 ENSEMBLE = 16  # models: faster by half than all seeds and learning rates at once, which leave the cache
@@ -73,7 +73,7 @@ def notebook(config: dict[str, object]) -> None:
 
 def ours(sweep: Path, folder: Path, cache: Path) -> float:
     """Seconds of the whole command."""
-    command = [sys.executable, "-m", "lfombench.harness.cli", "run", str(sweep), "--out", str(folder)]
+    command = [sys.executable, "-m", "lfombench", "run", str(sweep), "--out", str(folder)]
     begin = time.perf_counter()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=os.environ | {"LFOMBENCH_CACHE": str(cache)})
     return time.perf_counter() - begin

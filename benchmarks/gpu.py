@@ -8,8 +8,8 @@ import torch
 from step import MEMFORMER, pack
 from timing import Row
 
-from lfombench.harness import engine
-from lfombench.harness.program import program
+from lfombench.harness.compiler.select import program
+from lfombench.harness.training import train
 
 JOBS, STEPS, BYTES = 10_000, 1000, 4 * 1000 * (25 + 3 * 5)  # of a job's prompts, read at least once a step
 
@@ -20,7 +20,7 @@ def rows() -> list[Row]:
         return []
     device, width = torch.device("cuda"), 2000
     given = pack(MEMFORMER, width)
-    step, job, state, key = engine.training(given, device)
+    step, job, state, key = train.training(given, device)
     run = program(step, job, state, key, 10**6)
     run(0, 20)
     torch.cuda.synchronize()

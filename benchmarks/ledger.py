@@ -22,12 +22,13 @@ import numpy as np
 import pyarrow as pa
 from timing import Row, spread
 
-from lfombench.harness import Job, load, schema
-from lfombench.harness.fingerprint import code
-from lfombench.harness.pack import Pack
-from lfombench.harness.record import Outcome
-from lfombench.harness.store import Store
-from lfombench.harness.writer import Writer
+from lfombench.harness import Job, load
+from lfombench.harness.driver.committer import Writer
+from lfombench.harness.spec.fingerprint import code
+from lfombench.harness.store import schema
+from lfombench.harness.store.store import Store
+from lfombench.harness.training.execute import Outcome
+from lfombench.harness.training.pack import Pack
 
 MILLION = """\
 name: million
@@ -140,7 +141,7 @@ def plan(folder: Path) -> list[Row]:
     store.create()
     for part in parts(outcomes(islice(sweep.jobs(), 900_000)), 1024):
         store.commit([outcome for _, outcome in part])
-    command = [sys.executable, "-c", WATCHED, sys.executable, "-m", "lfombench.harness.cli", "plan"]
+    command = [sys.executable, "-c", WATCHED, sys.executable, "-m", "lfombench", "plan"]
     command += [str(folder / "million.yaml"), "--json", "--out", str(folder / "million")]
     begin = time.perf_counter()
     told = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -13,11 +13,12 @@ from naive import attention, train
 from timing import Row, interleaved, timed
 from torch import Tensor, nn
 
-from lfombench.harness import PROTOCOLS, Job, engine
-from lfombench.harness.expert import Expert
-from lfombench.harness.pack import Pack, Settled, prompts
-from lfombench.harness.program import program
-from lfombench.harness.streams import Streams
+from lfombench.harness import PROTOCOLS, Job
+from lfombench.harness.compiler.select import program
+from lfombench.harness.compiler.streams import Streams
+from lfombench.harness.spec.expert import Expert
+from lfombench.harness.training.pack import Pack, Settled, prompts
+from lfombench.harness.training.train import training
 from lfombench.solvers import GdPlusPlus, Mixture
 from lfombench.tasks import LinearRegression
 
@@ -83,7 +84,7 @@ def naive(given: Pack) -> tuple[NaiveMixture, Tensor, Tensor]:
 
 
 def advance(given: Pack):
-    step, job, state, key = engine.training(given, CPU)
+    step, job, state, key = training(given, CPU)
     return program(step, job, state, key, 10**6)
 
 

@@ -21,17 +21,17 @@ from timing import Row, spread
 
 from lfombench.analysis.results import table
 from lfombench.harness import PROTOCOLS, Job
-from lfombench.harness.desk import Desk, Finished, Silent
-from lfombench.harness.faults import EVERY
-from lfombench.harness.job import Case
-from lfombench.harness.pack import Pack
-from lfombench.harness.progress import Progress
-from lfombench.harness.schedule import Limits, outcomes
-from lfombench.harness.shelf import Shelf
-from lfombench.harness.store import Store
-from lfombench.harness.track import Tracker, default_uri
-from lfombench.harness.workers import OnRay
-from lfombench.harness.writer import Writer
+from lfombench.harness.driver.checkpoints import Shelf
+from lfombench.harness.driver.committer import Writer
+from lfombench.harness.driver.recorder import Desk, Finished, Silent
+from lfombench.harness.scheduler.executors import OnRay
+from lfombench.harness.scheduler.faults import EVERY
+from lfombench.harness.scheduler.progress import Progress
+from lfombench.harness.scheduler.schedule import Limits, outcomes
+from lfombench.harness.spec.job import Case
+from lfombench.harness.store.store import Store
+from lfombench.harness.tracking.tracker import Tracker, default_uri
+from lfombench.harness.training.pack import Pack
 
 HERE = Path(__file__).parent
 CPUS = 16  # logical ones, whatever the machine has: sleeping takes none
@@ -166,7 +166,7 @@ def killed(folder: Path) -> Row:
 
     def start(out: str) -> subprocess.Popen[bytes]:
         environment = os.environ | {"COUNTED": str(folder / out), "PYTHONPATH": str(HERE)}
-        command = [sys.executable, "-m", "lfombench.harness.cli", "run", str(folder / "half.yaml"), "--mlflow", "off"]
+        command = [sys.executable, "-m", "lfombench", "run", str(folder / "half.yaml"), "--mlflow", "off"]
         command += ["--out", str(folder / f"{out}.store")]
         return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, start_new_session=True)
 

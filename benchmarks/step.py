@@ -11,10 +11,11 @@ import torch
 from naive import NaiveGdPlusPlus, NaiveLfom, NaiveMemformer, ensemble, train
 from timing import Row, interleaved
 
-from lfombench.harness import PROTOCOLS, Job, engine
-from lfombench.harness.pack import Pack, prompts
-from lfombench.harness.program import program
-from lfombench.harness.streams import Streams
+from lfombench.harness import PROTOCOLS, Job
+from lfombench.harness.compiler.select import program
+from lfombench.harness.compiler.streams import Streams
+from lfombench.harness.training.pack import Pack, prompts
+from lfombench.harness.training.train import initial, training
 from lfombench.solvers import GdPlusPlus, Memformer
 from lfombench.tasks import LinearRegression
 
@@ -41,7 +42,7 @@ def naive(given: Pack, job: int = 0):
     drawing = prompts(one, [TASK], "train", torch.float32, CPU)
     random = Streams(drawing.key, torch.float32)
     examples = TASK.examples(random, drawing.job["frame"], given.first.protocol.batch)
-    start = engine.initial(one, CPU)
+    start = initial(one, CPU)
     if isinstance(given.first.solver, GdPlusPlus):
         model = NaiveGdPlusPlus(DEPTH, TASK.d)
     else:
@@ -59,7 +60,7 @@ def naive(given: Pack, job: int = 0):
 
 
 def advance(given: Pack):
-    step, job, state, key = engine.training(given, CPU)
+    step, job, state, key = training(given, CPU)
     return program(step, job, state, key, 10**6)
 
 

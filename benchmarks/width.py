@@ -11,9 +11,10 @@ import torch
 from step import CPU, DEPTH, MEMFORMER, TASK, advance, pack
 from timing import Row, timed
 
-from lfombench.harness import PROTOCOLS, Job, engine
-from lfombench.harness.native import Native
-from lfombench.harness.pack import Pack
+from lfombench.harness import PROTOCOLS, Job
+from lfombench.harness.compiler.cpp import Native
+from lfombench.harness.training import train
+from lfombench.harness.training.pack import Pack
 from lfombench.solvers import LinearTransformer
 from lfombench.tasks import LinearRegression
 
@@ -27,7 +28,7 @@ def width() -> list[Row]:
     rate_of_one = 0.0
     for jobs in WIDTHS:
         given = pack(MEMFORMER, jobs)
-        step, job, state, key = engine.training(given, CPU)
+        step, job, state, key = train.training(given, CPU)
         run = Native(step, job, state, key)
         count = 100  # of the same prompts; they are drawn anew for each call
         run(0, 2)
@@ -107,7 +108,7 @@ def grid() -> list[Row]:
         solver = LinearTransformer(depth=depth, preconditioner="full")
         protocol = replace(PROTOCOLS["rigorous"], batch=256, learning_rates=(0.01,))
         given = Pack(tuple(Job.of(task=task, solver=solver, protocol=protocol, seed=s) for s in range(4)))
-        step = engine.training(given, CPU)
+        step = train.training(given, CPU)
         begin = time.perf_counter()
         run = Native(*step)
         made = time.perf_counter() - begin

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from lfombench.harness.address import reachable
 from lfombench.harness.errors import UserError
+from lfombench.harness.scheduler.address import reachable
 
 ENDED = {"SUCCEEDED": 0, "FAILED": 1, "STOPPED": 3}
 
@@ -30,7 +30,7 @@ def submit(sweep: str, *, address: str, out: str, code: str | None, options: lis
         if Path(sweep).is_file():
             sweep = shutil.copy(sweep, folder)
             sweep = Path(sweep).name
-        command = ["python", "-m", "lfombench.harness.cli", "run", sweep, "--address", "auto", "--out", out, *options]
+        command = ["python", "-m", "lfombench", "run", sweep, "--address", "auto", "--out", out, *options]
         environment = {"working_dir": folder, "env_vars": {"PYTHONUNBUFFERED": "1"}}
         return str(client(address).submit_job(entrypoint=shlex.join(command), runtime_env=environment))
 

@@ -1,15 +1,18 @@
-"""Sweeps, and the machinery that runs them. Names load on first use, so that `lfombench --help` stays quick."""
+"""Sweeps, and the machinery that runs them, in eight rooms: see `docs/architecture.md`.
+
+Names load on first use, so that `lfombench --help` stays quick.
+"""
 
 from importlib import import_module
 from typing import Any
 
 _HOMES = {
-    "Job": "job",
-    "Protocol": "protocol",
-    "PROTOCOLS": "protocol",
-    "Sweep": "sweep",
-    "load": "parse",
-    "run": "launch",
+    "Job": "spec.job",
+    "Protocol": "spec.protocol",
+    "PROTOCOLS": "spec.protocol",
+    "Sweep": "spec.sweep",
+    "load": "spec.loader",
+    "run": "driver.run",
 }
 __all__ = ["PROTOCOLS", "Job", "Protocol", "Sweep", "load", "run"]  # see __getattr__
 

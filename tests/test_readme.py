@@ -12,7 +12,7 @@ import polars as pl
 import torch
 
 from lfombench.harness import load
-from lfombench.harness.streams import Streams, keys
+from lfombench.harness.compiler.streams import Streams, keys
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 
@@ -24,7 +24,7 @@ def block(language: str, containing: str) -> str:
 
 
 def lfombench(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "lfombench.harness.cli", *arguments]
+    command = [sys.executable, "-m", "lfombench", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=cwd)
 
 

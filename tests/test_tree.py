@@ -174,7 +174,7 @@ def test_every_folder_is_mapped_typed_and_documented():
 
 
 def test_the_installed_package_has_its_sweeps_and_command():
-    from lfombench.harness.parse import shipped
+    from lfombench.harness.spec.loader import shipped
 
     assert {"fig1", "paper", "redraws"} <= set(shipped())
     [script] = [e for e in importlib.metadata.distribution("lfombench").entry_points if e.name == "lfombench"]

@@ -17,9 +17,10 @@ from lfombench.analysis.published import FIGURE_1, PUBLISHED, drawn, published, 
 from lfombench.analysis.report import render
 from lfombench.analysis.results import NoStore, Tables, sweeps, table
 from lfombench.analysis.statistics import mean_interval
-from lfombench.harness import load, schema
-from lfombench.harness.names import label
-from lfombench.harness.store import Store
+from lfombench.harness import load
+from lfombench.harness.spec.labels import label
+from lfombench.harness.store import schema
+from lfombench.harness.store.store import Store
 
 
 @pytest.mark.parametrize("values", [[1.0, 2.0], [0.3, 0.1, 0.7, 0.2], [5.0] * 3])

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from lfombench.harness import faults
+from lfombench.harness.scheduler import faults
 from lfombench.solvers import LinearTransformer
 
 faults.EVERY = 0.2  # seconds between checkpoints: a storm does not last long

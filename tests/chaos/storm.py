@@ -20,9 +20,9 @@ from pathlib import Path
 import polars as pl
 
 from lfombench.analysis.results import table
-from lfombench.harness import ledger
-from lfombench.harness.place import place
-from lfombench.harness.schema import TABLES
+from lfombench.harness.store import snapshots
+from lfombench.harness.store.filesystem import place
+from lfombench.harness.store.schema import TABLES
 
 HERE = Path(__file__).parent
 SWEEP = """\
@@ -71,7 +71,7 @@ class Storm:
             *prefix,
             sys.executable,
             "-m",
-            "lfombench.harness.cli",
+            "lfombench",
             "run",
             "storm.yaml",
             "--out",
@@ -235,7 +235,7 @@ class Storm:
             rows = table(str(self.out), name).collect()
             assert len(rows) == len(rows.unique(key)), f"{name} twice\n{self.report()}"
         here = place(str(self.out))
-        snapshot = ledger.latest(here)
+        snapshot = snapshots.latest(here)
         for name in TABLES:
             assert sorted(here.names(name)) == sorted(file.name for file in snapshot.files[name]), self.report()
         assert not list(self.out.rglob(".writing-*")), self.report()

@@ -65,7 +65,7 @@ def head(tmp_path_factory) -> Iterator[tuple[str, str, dict[str, str]]]:
 
 
 def lfombench(environment, *arguments: str, timeout: float = 200) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "lfombench.harness.cli", *arguments]
+    command = [sys.executable, "-m", "lfombench", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=environment)
 
 

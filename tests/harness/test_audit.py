@@ -12,11 +12,15 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from lfombench.harness import PROTOCOLS, Sweep, audit, engine, program, run, tidy
-from lfombench.harness.cli import cli
-from lfombench.harness.pack import Pack
-from lfombench.harness.profile import PARTS, Span, chrome, shares, span, split, taken
-from lfombench.harness.store import Store
+from lfombench.harness import PROTOCOLS, Sweep, run
+from lfombench.harness.cli.main import cli
+from lfombench.harness.compiler import select
+from lfombench.harness.driver import audit
+from lfombench.harness.spans import PARTS, Span, chrome, shares, span, split, taken
+from lfombench.harness.store import maintenance
+from lfombench.harness.store.store import Store
+from lfombench.harness.training import train
+from lfombench.harness.training.pack import Pack
 from lfombench.solvers import ConjugateGradient, GdPlusPlus, LinearTransformer, Memformer
 from lfombench.tasks import LinearRegression
 
@@ -39,7 +43,7 @@ SWEEP = Sweep(
 
 def test_compiled_packs_and_jobs_alone_as_written_agree(tmp_path, monkeypatch):
     """All jobs of a sweep, by machine code at full width, within the tolerance that the README states."""
-    monkeypatch.setattr(program, "PAYS", 0)
+    monkeypatch.setattr(select, "PAYS", 0)
     summary = run(SWEEP, str(tmp_path), workers=0, mlflow="off", audit=1.0)
     assert summary.exit_code == 0
     assert summary.audit.jobs == 12
@@ -73,7 +77,7 @@ def test_an_audit_finds_what_was_changed(tmp_path):
         other = [row | {"mse": row["mse"] * (2 if row["step"] == 2 else 1)} for row in rows.to_pylist()]
         return pa.Table.from_pylist(other, schema=rows.schema)
 
-    tidy.rewrite(store, "results", store.snapshot.files["results"], tampered)
+    maintenance.rewrite(store, "results", store.snapshot.files["results"], tampered)
     summary = run(small, str(tmp_path), workers=0, mlflow="off", audit=1.0)
     assert summary.exit_code == 3
     assert summary.audit.largest == pytest.approx(0.693, abs=1e-3)
@@ -115,7 +119,7 @@ def test_a_job_that_fails_when_it_runs_again_is_never_excused():
 
 def test_a_nudge_changes_parameters_in_their_last_digits():
     [(job, _)] = list(replace(SWEEP, solvers=SWEEP.solvers[1:2], seeds=range(1)).entries())
-    first, *others = (engine.initial(Pack((one,)), torch.device("cpu"))["A"] for one in (job, *audit.nudged(job)))
+    first, *others = (train.initial(Pack((one,)), torch.device("cpu"))["A"] for one in (job, *audit.nudged(job)))
     for other in others:
         changed = ((other - first) / first).abs()
         assert 0 < changed.max() < 1e-6

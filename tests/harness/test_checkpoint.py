@@ -7,9 +7,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lfombench.harness import PROTOCOLS, Job, engine, program
-from lfombench.harness.checkpoint import Checkpoint
-from lfombench.harness.pack import Pack
+from lfombench.harness import PROTOCOLS, Job
+from lfombench.harness.compiler import select
+from lfombench.harness.training import train
+from lfombench.harness.training.checkpoint import Checkpoint
+from lfombench.harness.training.pack import Pack
 from lfombench.solvers import GdPlusPlus, LinearTransformer, Memformer
 from lfombench.tasks import LinearRegression
 
@@ -35,12 +37,12 @@ def pack(protocol, solver=LT, seeds=range(4)) -> Pack:
 
 @pytest.fixture(autouse=True)
 def _often(monkeypatch):
-    monkeypatch.setattr(engine, "STEPS", 20)
+    monkeypatch.setattr(train, "STEPS", 20)
 
 
 def stopped(given: Pack, stops: int) -> Checkpoint | None:
     """The state after so many stages; None where it ends before."""
-    stages = engine.train(given, CPU)
+    stages = train.train(given, CPU)
     try:
         for _ in range(stops):
             moment = next(stages)
@@ -49,7 +51,7 @@ def stopped(given: Pack, stops: int) -> Checkpoint | None:
         return None
 
 
-def same(one: engine.Trained, two: engine.Trained, jobs=slice(None)) -> None:
+def same(one: train.Trained, two: train.Trained, jobs=slice(None)) -> None:
     """To the bit, in all that is kept."""
     for name, p in one.params.items():
         assert torch.equal(p, two.params[name][jobs]), name
@@ -66,21 +68,21 @@ def same(one: engine.Trained, two: engine.Trained, jobs=slice(None)) -> None:
 @pytest.mark.parametrize("protocol", PROTOCOLS_TRIED.values(), ids=list(PROTOCOLS_TRIED))
 def test_going_on_gives_the_same_bits_as_never_having_stopped(protocol, as_written, monkeypatch):
     """Stopped at every stage there is, gone on with all jobs, with two of them, and with each alone."""
-    monkeypatch.setattr(program, "PAYS", 0)
+    monkeypatch.setattr(select, "PAYS", 0)
     given = replace(pack(protocol), as_written=as_written)
-    whole = engine.run(given, CPU)[0]
+    whole = train.run(given, CPU)[0]
     stops = 1
     while (found := stopped(given, stops)) is not None:
-        same(engine.run(replace(given, resume=found), CPU)[0], whole)
+        same(train.run(replace(given, resume=found), CPU)[0], whole)
         for part in (slice(1, 3), slice(3, 4)):
             jobs = given.jobs[part]
             resume = found.select([job.id for job in jobs])
-            same(engine.run(replace(given, jobs=jobs, resume=resume), CPU)[0], cut(whole, part))
+            same(train.run(replace(given, jobs=jobs, resume=resume), CPU)[0], cut(whole, part))
         stops += 1
     assert stops > 3
 
 
-def cut(trained: engine.Trained, part: slice) -> engine.Trained:
+def cut(trained: train.Trained, part: slice) -> train.Trained:
     """Of some jobs."""
     return replace(
         trained,
@@ -93,23 +95,23 @@ def cut(trained: engine.Trained, part: slice) -> engine.Trained:
 
 @pytest.mark.parametrize("solver", [LT, MEMFORMER, GdPlusPlus(depth=1)], ids=["lt", "memformer", "gd++"])
 def test_packs_that_stopped_at_one_point_go_on_as_one(solver, monkeypatch):
-    monkeypatch.setattr(program, "PAYS", 0)
+    monkeypatch.setattr(select, "PAYS", 0)
     protocol = PROTOCOLS_TRIED["cycles, rates, halving, a plateau"]
     parts = [pack(protocol, solver, seeds) for seeds in (range(2), range(2, 3))]
     found = [stopped(part, 2) for part in parts]
     assert found[0].point == found[1].point == (0, 20, 4)
     joined = Checkpoint.join(found)
     both = pack(protocol, solver, range(3))
-    same(engine.run(replace(both, resume=joined), CPU)[0], engine.run(both, CPU)[0])
+    same(train.run(replace(both, resume=joined), CPU)[0], train.run(both, CPU)[0])
     assert joined.select(found[1].jobs).written()[1] == found[1].written()[1]
 
 
 def test_a_checkpoint_is_not_touched_by_what_is_trained_after_it():
     given = pack(PROTOCOLS_TRIED["one cycle"])
-    stages = engine.train(given, CPU)
+    stages = train.train(given, CPU)
     next(stages)
     found = next(stages)()
     before = {name: x.clone() for name, x in found.tensors.items()}
     next(stages)
-    engine.run(replace(given, resume=found), CPU)
+    train.run(replace(given, resume=found), CPU)
     assert all(torch.equal(x, before[name]) for name, x in found.tensors.items())

@@ -15,7 +15,7 @@ from unittest.mock import patch
 import polars as pl
 import pytest
 
-from lfombench.harness.cli import _ended
+from lfombench.harness.cli.main import _ended
 
 
 def lfombench(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -33,7 +33,7 @@ def lfombench(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def process(*arguments: str, timeout: float = 120, **options) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "lfombench.harness.cli", *arguments],
+        [sys.executable, "-m", "lfombench", *arguments],
         capture_output=True,
         text=True,
         timeout=timeout,
@@ -45,7 +45,7 @@ def process(*arguments: str, timeout: float = 120, **options) -> subprocess.Comp
 def test_help_imports_nothing_heavy(command):
     code = (
         "import sys; sys.argv = ['lfombench', *" + repr(command) + "]\n"
-        "from lfombench.harness.cli import main\n"
+        "from lfombench.harness.cli.main import main\n"
         "try: main()\n"
         "except SystemExit as end: assert end.code == 0\n"
         "heavy = {'torch', 'ray', 'mlflow', 'polars', 'pyarrow', 'pydantic', 'numpy', 'rich'} & set(sys.modules)\n"
@@ -60,7 +60,7 @@ def test_help_imports_nothing_heavy(command):
 def test_reading_imports_neither_torch_nor_ray(finished, command):
     code = (
         "import sys; sys.argv = ['lfombench', *" + repr([*command, "--out", finished]) + "]\n"
-        "from lfombench.harness.cli import main\n"
+        "from lfombench.harness.cli.main import main\n"
         "try: main()\n"
         "except SystemExit as end: assert not end.code, end.code\n"
         "assert not {'torch', 'ray', 'mlflow'} & set(sys.modules)\n"

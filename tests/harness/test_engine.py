@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from lfombench.harness import PROTOCOLS, Job, engine, evaluate
-from lfombench.harness.fitted import fit
-from lfombench.harness.pack import Pack, prompts, stack
-from lfombench.harness.record import execute
-from lfombench.harness.streams import Streams
+from lfombench.harness import PROTOCOLS, Job
+from lfombench.harness.compiler.streams import Streams
+from lfombench.harness.training import evaluate, train
+from lfombench.harness.training.closed_form import fit
+from lfombench.harness.training.execute import execute
+from lfombench.harness.training.pack import Pack, prompts, stack
 from lfombench.solvers import BestLfom, ConjugateGradient, GradientDescent, LinearTransformer, Memformer
 from lfombench.tasks import LinearRegression
 
@@ -49,8 +50,8 @@ def jobs(solver, protocol=QUICK, seeds=range(3), task=TASK) -> tuple[Job, ...]:
 def test_training_is_torchs_adam(protocol):
     """The same prompts, start and schedule with torch.optim.Adam give the same parameters."""
     pack = Pack(jobs(Memformer(depth=2, memory="cgd", preconditioner="full"), protocol, seeds=[4]))
-    ours = engine.run(pack, CPU)[0]
-    params = {name: p.requires_grad_() for name, p in engine.initial(pack, CPU).items()}
+    ours = train.run(pack, CPU)[0]
+    params = {name: p.requires_grad_() for name, p in train.initial(pack, CPU).items()}
     optimiser = torch.optim.Adam(params.values(), lr=protocol.learning_rates[0], betas=(protocol.beta1, protocol.beta2))
     cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, protocol.steps)
     draw = source([TASK], pack.jobs, "train", torch.float32)
@@ -154,7 +155,7 @@ def test_withheld_examples_cost_only_the_classical():
 
 
 def test_validation_chooses_the_learning_rate():
-    trained = engine.run(
+    trained = train.run(
         Pack(
             jobs(LinearTransformer(depth=1, preconditioner="scalar"), replace(QUICK, learning_rates=(1e-6, 0.1, 1e-5)))
         ),
@@ -168,8 +169,8 @@ def test_a_diverging_member_is_frozen_and_its_neighbours_finish():
     solver = LinearTransformer(depth=3, preconditioner="full")
     calm = jobs(solver)
     wild = jobs(solver, replace(QUICK, learning_rates=(1e12,)), seeds=[9])
-    mixed = engine.run(Pack((*calm[:2], *wild, *calm[2:])), CPU)[0]
-    alone = engine.run(Pack(calm), CPU)[0]
+    mixed = train.run(Pack((*calm[:2], *wild, *calm[2:])), CPU)[0]
+    alone = train.run(Pack(calm), CPU)[0]
     assert [bool(reason) for reason in mixed.diverged] == [False, False, True, False]
     assert "not finite at step" in mixed.diverged[2]
     assert "1e+12" in mixed.diverged[2]
@@ -183,7 +184,7 @@ def test_a_diverging_member_is_frozen_and_its_neighbours_finish():
 
 def test_a_diverging_rate_is_not_chosen():
     solver = LinearTransformer(depth=3, preconditioner="full")
-    trained = engine.run(Pack(jobs(solver, replace(QUICK, learning_rates=(1e12, 0.03)))), CPU)[0]
+    trained = train.run(Pack(jobs(solver, replace(QUICK, learning_rates=(1e12, 0.03)))), CPU)[0]
     assert [chosen["learning_rate"] for chosen in trained.chosen] == [0.03] * 3
     assert trained.diverged == [None] * 3
 
@@ -209,7 +210,7 @@ def test_statistics_of_a_row():
 
 
 def test_no_failures_are_counted_at_step_zero_and_a_nan_is_one():
-    from lfombench.harness.losses import losses_of
+    from lfombench.harness.training.summary import losses_of
 
     errors = torch.tensor([[1.0, 2.0, 3.0, 4.0] * 16, [0.5, float("nan"), 3.5, 4.0] * 16]).double().numpy()
     found = losses_of(np.stack([errors, errors]), [False, True])
@@ -232,7 +233,7 @@ def test_trained_models_reach_the_closed_form(preconditioner, depth, expected, w
     )
     protocol = replace(PROTOCOLS["rigorous"], steps=1500, learning_rates=(0.03,))
     pack = Pack(jobs(solver, protocol, seeds=[0]))
-    found = evaluate.test(pack, engine.run(pack, CPU)[0].params, None, CPU)[0, depth].mean().log().item()
+    found = evaluate.test(pack, train.run(pack, CPU)[0].params, None, CPU)[0, depth].mean().log().item()
     assert found == pytest.approx(expected, abs=within)
     bound = BestLfom(depth=depth, preconditioner="identity" if preconditioner == "scalar" else "covariance")
     limit = Pack(jobs(bound, protocol, seeds=[0]))

@@ -12,12 +12,12 @@ import pytest
 from lfombench.analysis.board import boards
 from lfombench.analysis.results import Tables, sweeps, table
 from lfombench.harness import PROTOCOLS, Job, Sweep, load, run
+from lfombench.harness.driver.explain import explain
+from lfombench.harness.driver.plan import make_plan
 from lfombench.harness.errors import SpecError
-from lfombench.harness.expert import Expert
-from lfombench.harness.explain import explain
-from lfombench.harness.names import label
-from lfombench.harness.planned import make_plan
-from lfombench.harness.store import Store
+from lfombench.harness.spec.expert import Expert
+from lfombench.harness.spec.labels import label
+from lfombench.harness.store.store import Store
 from lfombench.solvers import LinearTransformer, Memformer, Mixture
 from lfombench.tasks import LinearRegression, LogisticRegression
 
@@ -152,7 +152,7 @@ def test_an_expert_that_diverges_is_named(tmp_path):
 
 
 def test_the_code_of_an_expert_counts(tmp_path):
-    from lfombench.harness.fingerprint import code_modules
+    from lfombench.harness.spec.fingerprint import code_modules
 
     [*_, job] = sweep(
         mixture(expert(), expert(solver=Memformer(depth=DEPTH, memory="cgd", preconditioner="full")))

@@ -11,11 +11,12 @@ import pytest
 
 from lfombench.analysis.board import boards
 from lfombench.analysis.results import Tables, sweeps, table
-from lfombench.harness import PROTOCOLS, Sweep, fingerprint, run
-from lfombench.harness.job import Case
-from lfombench.harness.names import find
-from lfombench.harness.planned import make_plan
-from lfombench.harness.store import Store
+from lfombench.harness import PROTOCOLS, Sweep, run
+from lfombench.harness.driver.plan import make_plan
+from lfombench.harness.spec import fingerprint
+from lfombench.harness.spec.job import Case
+from lfombench.harness.spec.labels import find
+from lfombench.harness.store.store import Store
 from lfombench.solvers import ConjugateGradient, GdPlusPlus, LinearTransformer, Memformer
 from lfombench.tasks import LinearRegression
 

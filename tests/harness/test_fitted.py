@@ -7,10 +7,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lfombench.harness import PROTOCOLS, Job, fitted
-from lfombench.harness.fitted import fit
-from lfombench.harness.pack import Pack
-from lfombench.harness.record import execute
+from lfombench.harness import PROTOCOLS, Job
+from lfombench.harness.training import closed_form
+from lfombench.harness.training.closed_form import fit
+from lfombench.harness.training.execute import execute
+from lfombench.harness.training.pack import Pack
 from lfombench.solvers import BestKrylov, BestLfom
 from lfombench.tasks import LinearRegression
 
@@ -26,7 +27,7 @@ def pack(solver, seeds) -> Pack:
 
 def test_the_excess_of_a_fit_is_what_the_closed_form_says(monkeypatch):
     """One isotropic step a has the error d (1 - 2a + a^2 (n + d + 1) / n), so that the excess of any a is known."""
-    monkeypatch.setattr(fitted, "PROMPTS", 3200)
+    monkeypatch.setattr(closed_form, "PROMPTS", 3200)
     found = fit(pack(BestLfom(depth=1, preconditioner="identity"), range(100)), CPU)
     best = N / (N + D + 1)
     known = D / best * (found.params["q"][:, 0, 0] - best).square()
@@ -39,13 +40,13 @@ def test_the_excess_of_a_fit_is_what_the_closed_form_says(monkeypatch):
 def test_four_times_the_prompts_leave_a_quarter_of_the_excess(monkeypatch):
     excess = []
     for total in (3200, 12800):
-        monkeypatch.setattr(fitted, "PROMPTS", total)
+        monkeypatch.setattr(closed_form, "PROMPTS", total)
         excess.append(fit(pack(BestLfom(depth=3, preconditioner="covariance"), range(60)), CPU).excess.median(0).values)
     assert (excess[0] / excess[1]).tolist() == pytest.approx([4, 4, 4], rel=0.5)
 
 
 def test_the_store_has_the_error_of_what_is_fitted_and_of_nothing_else(monkeypatch):
-    monkeypatch.setattr(fitted, "PROMPTS", 3200)
+    monkeypatch.setattr(closed_form, "PROMPTS", 3200)
     tables = execute(pack(BestLfom(depth=2, preconditioner="identity"), [0]), CPU).tables
     assert tables["jobs"]["budget"].to_pylist() == tables["jobs"]["train_prompts"].to_pylist() == [3200]
     bound = tables["results"]
@@ -58,7 +59,7 @@ def test_the_store_has_the_error_of_what_is_fitted_and_of_nothing_else(monkeypat
 
 @pytest.mark.parametrize("d", [1, 5, 20, 100, 300])
 def test_every_group_has_prompts_whatever_the_dimension(d):
-    times, count = fitted.batches(d)
-    assert times >= fitted.GROUPS
+    times, count = closed_form.batches(d)
+    assert times >= closed_form.GROUPS
     assert count >= 32
-    assert times * count <= max(fitted.PROMPTS, 32 * fitted.GROUPS)
+    assert times * count <= max(closed_form.PROMPTS, 32 * closed_form.GROUPS)

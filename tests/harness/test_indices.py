@@ -8,7 +8,7 @@ from itertools import product
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lfombench.harness.indices import Place, Variable, code_of, depth_of, ravel, unravel
+from lfombench.harness.compiler.affine import Place, Variable, code_of, depth_of, ravel, unravel
 
 shapes = st.lists(st.integers(1, 5), min_size=1, max_size=4)
 

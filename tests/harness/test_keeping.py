@@ -11,14 +11,15 @@ import pytest
 from click.testing import CliRunner
 
 from lfombench.analysis.results import table
-from lfombench.harness import PROTOCOLS, Sweep, run, tidy
-from lfombench.harness.cli import cli
-from lfombench.harness.explain import explain
-from lfombench.harness.merge import contradictions
-from lfombench.harness.pack import Pack
-from lfombench.harness.record import failure
-from lfombench.harness.store import Store
-from lfombench.harness.wanted import want
+from lfombench.harness import PROTOCOLS, Sweep, run
+from lfombench.harness.cli.main import cli
+from lfombench.harness.driver.explain import explain
+from lfombench.harness.store import maintenance
+from lfombench.harness.store.manifest import want
+from lfombench.harness.store.merge import contradictions
+from lfombench.harness.store.store import Store
+from lfombench.harness.training.execute import failure
+from lfombench.harness.training.pack import Pack
 from lfombench.solvers import ConjugateGradient, LinearTransformer
 from lfombench.tasks import LinearRegression
 
@@ -63,7 +64,7 @@ def test_why_says_what_became_of_a_job(out):
         at = rows.column_names.index("code")
         return rows.set_column(at, rows.schema.field(at), pa.array(["old"] * len(rows)))
 
-    tidy.rewrite(store, "results", store.snapshot.files["results"], older)
+    maintenance.rewrite(store, "results", store.snapshot.files["results"], older)
     told = explain(Store(out), first.id)
     assert told["state"] == "stale"
     assert "solvers/base.py" in told["because"]
@@ -136,7 +137,7 @@ def test_merge_refuses_what_contradicts_and_shows_both_rows(out, tmp_path):
         changed = [row | {"mse": row["mse"] * 1.01} for row in rows.to_pylist()]
         return pa.Table.from_pylist(changed, schema=rows.schema)
 
-    tidy.rewrite(store, "results", store.snapshot.files["results"], tampered)
+    maintenance.rewrite(store, "results", store.snapshot.files["results"], tampered)
     assert len(contradictions(Store(out), Store(other))) == 4 * 2
     before = sorted(Path(out).rglob("*.parquet"))
     told = lfombench("merge", other, "--out", out, exits=1)

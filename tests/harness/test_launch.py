@@ -20,16 +20,18 @@ import torch
 
 from lfombench.analysis.report import render
 from lfombench.analysis.results import leaves, sweeps, table
-from lfombench.harness import PROTOCOLS, Sweep, engine, load, record, run, schedule
-from lfombench.harness.checkpoint import Checkpoint
-from lfombench.harness.desk import Silent
+from lfombench.harness import PROTOCOLS, Sweep, load, run
+from lfombench.harness.driver.plan import make_plan
+from lfombench.harness.driver.recorder import Silent
 from lfombench.harness.errors import UserError
-from lfombench.harness.names import find
-from lfombench.harness.pack import Pack
-from lfombench.harness.planned import make_plan
-from lfombench.harness.progress import Progress
-from lfombench.harness.store import Store
-from lfombench.harness.workers import ABREAST, OnRay, abreast
+from lfombench.harness.scheduler import schedule
+from lfombench.harness.scheduler.executors import ABREAST, OnRay, abreast
+from lfombench.harness.scheduler.progress import Progress
+from lfombench.harness.spec.labels import find
+from lfombench.harness.store.store import Store
+from lfombench.harness.training import execute, train
+from lfombench.harness.training.checkpoint import Checkpoint
+from lfombench.harness.training.pack import Pack
 from lfombench.solvers import BestLfom, ConjugateGradient, GradientDescent, LinearTransformer, Memformer
 from lfombench.tasks import LinearRegression
 
@@ -152,7 +154,7 @@ def test_a_pack_that_runs_out_of_memory_is_halved_and_so_are_those_like_it(monke
     """A device that holds no more than three jobs: all are done, and the next plan knows."""
     ran: list[int] = []
 
-    stages = record.stages
+    stages = execute.stages
 
     def small(pack, device):
         ran.append(len(pack.jobs))
@@ -160,7 +162,7 @@ def test_a_pack_that_runs_out_of_memory_is_halved_and_so_are_those_like_it(monke
             raise torch.OutOfMemoryError("CUDA out of memory")
         return (yield from stages(pack, device))
 
-    monkeypatch.setattr(record, "stages", small)
+    monkeypatch.setattr(execute, "stages", small)
     sweep = Sweep(
         name="wide",
         tasks=[LinearRegression(d=2, n=3)],
@@ -231,8 +233,8 @@ def test_a_further_test_trains_nothing(tmp_path, monkeypatch):
     assert run(more, at_once, workers=0, mlflow="off").done == jobs
     assert run(plain, out, workers=0, mlflow="off").done == jobs
     kept = {name: table(out, name).collect() for name in ("jobs", "curves", "weights")}
-    monkeypatch.setattr(engine, "train", None)
-    monkeypatch.setattr(engine, "given", None)
+    monkeypatch.setattr(train, "train", None)
+    monkeypatch.setattr(train, "given", None)
     summary = run(more, out, workers=0, mlflow="off")
     assert (summary.done, summary.ran, summary.exit_code) == (jobs, jobs, 0)
     assert results(out).equals(results(at_once))
@@ -323,7 +325,7 @@ def test_a_stopped_command_is_continued_by_the_same_command(tmp_path, small, how
     command = [
         sys.executable,
         "-m",
-        "lfombench.harness.cli",
+        "lfombench",
         "run",
         str(small),
         "--out",
@@ -430,7 +432,7 @@ def test_parts_run_once_and_each_has_its_boards(tmp_path):
 
 def test_the_time_left_follows_the_work_that_is_left(monkeypatch):
     clock = [0.0]
-    monkeypatch.setattr("lfombench.harness.progress.time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr("lfombench.harness.scheduler.progress.time", SimpleNamespace(monotonic=lambda: clock[0]))
     progress = Progress("any")
     progress.planned(jobs=30, done=0, to_run=30, work=20.0, estimate=10.0)
     assert progress.left == 10.0

@@ -10,10 +10,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lfombench.harness import PROTOCOLS, Sweep, load, pack, run
-from lfombench.harness.expert import Expert
-from lfombench.harness.names import spec_of
-from lfombench.harness.streams import keys
+from lfombench.harness import PROTOCOLS, Sweep, load, run
+from lfombench.harness.compiler.streams import keys
+from lfombench.harness.spec.expert import Expert
+from lfombench.harness.spec.labels import spec_of
+from lfombench.harness.training import pack
 from lfombench.solvers import Bayes, BestLfom, ContextMixture, Estimated, GradientDescent, LinearTransformer, Mixture
 from lfombench.tasks import LinearRegression
 
@@ -61,7 +62,7 @@ def wanted(protocol) -> Sweep:
 
 
 def test_what_learns_and_what_is_tested_share_no_prompt(drawn, tmp_path, monkeypatch):
-    monkeypatch.setattr("lfombench.harness.fitted.PROMPTS", 3200)
+    monkeypatch.setattr("lfombench.harness.training.closed_form.PROMPTS", 3200)
     assert run(wanted(ADAPTED), str(tmp_path), workers=0, mlflow="off").exit_code == 0
     assert set(drawn) == {"frame", "train", "validation", "fit", "test", "portrait"}
     assert not drawn["test"] & (drawn["train"] | drawn["validation"] | drawn["fit"])

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from lfombench.harness import lease, load, run
-from lfombench.harness.lease import Held, alive, drivers, take
-from lfombench.harness.place import place
+from lfombench.harness import load, run
+from lfombench.harness.store import lease
+from lfombench.harness.store.filesystem import place
+from lfombench.harness.store.lease import Held, alive, drivers, take
 
 
 @pytest.fixture
@@ -119,7 +120,7 @@ def test_one_that_was_taken_for_dead_knows(here, quick):
 
 
 def test_a_run_holds_its_store_and_lets_go(tmp_path, small):
-    from lfombench.harness.desk import Silent
+    from lfombench.harness.driver.recorder import Silent
 
     out = str(tmp_path / "out")
     seen = []

@@ -9,14 +9,16 @@ from typing import ClassVar
 import pytest
 import torch
 
-from lfombench.harness import PROTOCOLS, Job, engine, evaluate, lower, native, program
-from lfombench.harness.atoms import NotLowerable
-from lfombench.harness.fitted import fit
-from lfombench.harness.inductor import Inductor
-from lfombench.harness.native import Native, NoCompiler
-from lfombench.harness.pack import Pack
-from lfombench.harness.step import Eager, Step
-from lfombench.harness.streams import keys
+from lfombench.harness import PROTOCOLS, Job
+from lfombench.harness.compiler import cpp, lower, select
+from lfombench.harness.compiler.cpp import Native, NoCompiler
+from lfombench.harness.compiler.inductor import Inductor
+from lfombench.harness.compiler.ir import NotLowerable
+from lfombench.harness.compiler.step import Eager, Step
+from lfombench.harness.compiler.streams import keys
+from lfombench.harness.training import evaluate, train
+from lfombench.harness.training.closed_form import fit
+from lfombench.harness.training.pack import Pack
 from lfombench.solvers import (
     Bayes,
     BestKrylov,
@@ -52,7 +54,7 @@ def both(given: Pack, first: int, count: int):
     """Records and state after some steps, by machine code and as written."""
     found = []
     for runner in (Native, Eager):
-        step, job, state, key = engine.training(given, CPU)
+        step, job, state, key = train.training(given, CPU)
         found.append((runner(step, job, state, key)(first, count), state))
     return found
 
@@ -60,16 +62,16 @@ def both(given: Pack, first: int, count: int):
 @pytest.fixture(autouse=True)
 def traced_anew():
     """What a test was told to write as loops no other test finds."""
-    native.lowered.cache_clear()
+    cpp.lowered.cache_clear()
     yield
-    native.lowered.cache_clear()
+    cpp.lowered.cache_clear()
 
 
 def written_as(form: str, monkeypatch) -> None:
     """Steps as straight lines, unless they are too long; or all as loops, optimised as these mostly are."""
     if form == "loops":
         monkeypatch.setattr(lower, "STRAIGHT", 0)
-        monkeypatch.setattr(native, "THOROUGHLY", native.QUICKLY)
+        monkeypatch.setattr(cpp, "THOROUGHLY", cpp.QUICKLY)
 
 
 @pytest.mark.parametrize(("form", "batch"), [("line", 3), ("loops", 45)])
@@ -119,10 +121,10 @@ def test_every_shipped_method_is_tested_by_machine_code(solver, rotation, form, 
     given = pack(solver, task=replace(TASK, rotation=rotation))
     params = fit(given, CPU).params if solver.family == "bound" else {}
     if solver.family == "learned":
-        params = {name: p[0] for name, p in engine.initial(given, CPU).items()}
+        params = {name: p[0] for name, p in train.initial(given, CPU).items()}
     expected = evaluate.test(given, params, None, CPU)
-    monkeypatch.setattr(program, "PAYS", 0)
-    monkeypatch.setattr(program, "Eager", None)  # machine code or nothing
+    monkeypatch.setattr(select, "PAYS", 0)
+    monkeypatch.setattr(select, "Eager", None)  # machine code or nothing
     found = evaluate.test(given, params, None, CPU)
     assert found.shape == expected.shape == (2, solver.depth + 1, 70)
     assert torch.allclose(found, expected, rtol=1e-4, atol=1e-7)
@@ -173,8 +175,8 @@ def test_every_kind_of_memory_is_trained_by_machine_code(solver, form, monkeypat
 def test_every_bound_and_task_is_tested_by_machine_code(solver, task, monkeypatch):
     given = pack(solver, task=task)
     expected = evaluate.test(given, {}, None, CPU)
-    monkeypatch.setattr(program, "PAYS", 0)
-    monkeypatch.setattr(program, "Eager", None)  # machine code or nothing
+    monkeypatch.setattr(select, "PAYS", 0)
+    monkeypatch.setattr(select, "Eager", None)  # machine code or nothing
     assert torch.allclose(evaluate.test(given, {}, None, CPU), expected, rtol=1e-4, atol=1e-7)
 
 
@@ -186,7 +188,7 @@ def test_a_member_does_not_depend_on_its_neighbours_to_the_bit(form, monkeypatch
     given = pack(solver, jobs=5)
 
     def trained(jobs, cuts=(12,)):
-        step, job, state, key = engine.training(Pack(jobs), CPU)
+        step, job, state, key = train.training(Pack(jobs), CPU)
         advance, first = Native(step, job, state, key), 0
         for count in cuts:
             advance(first, count)
@@ -256,7 +258,7 @@ def test_operations_and_their_gradients(name, dtype, form, monkeypatch):
 
 
 def test_what_cannot_be_lowered_says_so_and_runs_as_written(caplog, monkeypatch):
-    monkeypatch.setattr(program, "PAYS", 0)
+    monkeypatch.setattr(select, "PAYS", 0)
 
     def update(job, state, batch, t):
         return {}, {"value": torch.linalg.det(torch.einsum("jip,jkp->jik", batch, batch)).unsqueeze(0)}
@@ -266,7 +268,7 @@ def test_what_cannot_be_lowered_says_so_and_runs_as_written(caplog, monkeypatch)
     with pytest.raises(NotLowerable, match=r"the operation aten\._linalg_det"):
         Native(step, {}, {}, key)
     with caplog.at_level(logging.WARNING):
-        found = program.program(step, {}, {}, key, 1)(0, 2)["value"]
+        found = select.program(step, {}, {}, key, 1)(0, 2)["value"]
     assert found.shape == (2, 1, 1)
     assert "runs as written, not compiled: the operation aten._linalg_det" in caplog.text
 
@@ -292,16 +294,16 @@ def test_packs_of_one_program_are_traced_once_and_a_class_defined_anew_is_anothe
         return Descent(depth=2)
 
     def loss(solver, jobs):
-        step, job, state, key = engine.training(pack(solver, jobs), CPU)
+        step, job, state, key = train.training(pack(solver, jobs), CPU)
         return Native(step, job, state, key)(0, 1)["loss"]
 
     first = descent(1.0)
     once = loss(first, 2)
-    hits = native.lowered.cache_info().hits
+    hits = cpp.lowered.cache_info().hits
     assert torch.equal(loss(first, 3)[..., :2], once)
-    assert native.lowered.cache_info().hits == hits + 1
+    assert cpp.lowered.cache_info().hits == hits + 1
     again = loss(descent(3.0), 2)
-    assert native.lowered.cache_info().hits == hits + 1
+    assert cpp.lowered.cache_info().hits == hits + 1
     assert not torch.equal(again, once)
 
 
@@ -313,8 +315,8 @@ def test_a_step_too_large_to_write_out_runs_as_loops():
     )
     lengths = []
     for given in (small, large):
-        step, job, state, _ = engine.training(given, CPU)
-        lengths.append(lower.lower(step, native.shapes(job, 1), native.shapes(state, 2)).source.count("\n"))
+        step, job, state, _ = train.training(given, CPU)
+        lengths.append(lower.lower(step, cpp.shapes(job, 1), cpp.shapes(state, 2)).source.count("\n"))
     assert lengths[1] <= 1.1 * lengths[0]
     (ours, state), (theirs, expected) = both(large, 0, 3)
     assert torch.allclose(ours["loss"], theirs["loss"], rtol=1e-4)
@@ -323,12 +325,12 @@ def test_a_step_too_large_to_write_out_runs_as_loops():
 
 def test_without_a_compiler_the_numbers_are_the_same(monkeypatch, caplog):
     given = pack(LinearTransformer(depth=1, preconditioner="scalar"))
-    expected = engine.run(given, CPU)[0].losses
-    monkeypatch.setattr(program, "PAYS", 0)
+    expected = train.run(given, CPU)[0].losses
+    monkeypatch.setattr(select, "PAYS", 0)
     monkeypatch.setenv("PATH", "")
-    native.compiled.cache_clear()
+    cpp.compiled.cache_clear()
     with caplog.at_level(logging.WARNING):
-        assert torch.equal(engine.run(given, CPU)[0].losses, expected)
+        assert torch.equal(train.run(given, CPU)[0].losses, expected)
     assert "no C++ compiler (g++ or clang++) on the path" in caplog.text
 
 
@@ -338,21 +340,21 @@ def test_a_compiler_that_fails_is_told(monkeypatch, tmp_path):
     broken.chmod(0o755)
     monkeypatch.setenv("LFOMBENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("CXX", str(broken))
-    native.compiled.cache_clear()
+    cpp.compiled.cache_clear()
     with pytest.raises(NoCompiler, match="out of order"):
-        native.compiled("int main() {}")
+        cpp.compiled("int main() {}")
     assert not list((tmp_path / "cache").iterdir())
 
 
 def test_code_is_compiled_once_for_all_runs(monkeypatch, tmp_path):
     monkeypatch.setenv("LFOMBENCH_CACHE", str(tmp_path))
     source = 'extern "C" void run(void**, const long* n) { *(long*)n = 7; }'
-    native.compiled.cache_clear()
-    native.compiled(source)
+    cpp.compiled.cache_clear()
+    cpp.compiled(source)
     [made] = tmp_path.iterdir()
     stamp = made.stat().st_mtime_ns
-    native.compiled.cache_clear()
-    native.compiled(source)
+    cpp.compiled.cache_clear()
+    cpp.compiled(source)
     assert [path.stat().st_mtime_ns for path in tmp_path.iterdir()] == [stamp]
 
 
@@ -384,7 +386,7 @@ def test_torch_compile_trains_as_written(renew):
     given = pack(Memformer(depth=1, memory="cgd", preconditioner="full"), task=task, batch=16, renew=renew)
     found = []
     for runner in (Inductor, Eager):
-        step, job, state, key = engine.training(given, CPU)
+        step, job, state, key = train.training(given, CPU)
         run = runner(step, job, state, key)
         records = [run(0, 3), run(3, 4)]
         found.append((torch.cat([r["loss"] for r in records]), state["p.A"]))
@@ -400,7 +402,7 @@ def test_a_gpu_trains_as_the_cpu_does(renew):
     given = pack(Memformer(depth=2, memory="cgd", preconditioner="full"), steps=60, renew=renew)
     found = []
     for runner, device in ((Inductor, torch.device("cuda")), (Eager, CPU)):
-        step, job, state, key = engine.training(given, device)
+        step, job, state, key = train.training(given, device)
         run = runner(step, job, state, key)
         records = [run(0, 45), run(45, 15)]
         found.append((torch.cat([r["loss"] for r in records]).cpu(), state["p.A"].cpu()))
@@ -411,15 +413,15 @@ def test_a_gpu_trains_as_the_cpu_does(renew):
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
 def test_what_nothing_compiles_runs_as_written(monkeypatch, caplog):
     """A solver that branches on a value."""
-    monkeypatch.setattr(program, "PAYS_INDUCTOR", 0)
-    monkeypatch.setattr(program, "PAYS", 0)
+    monkeypatch.setattr(select, "PAYS_INDUCTOR", 0)
+    monkeypatch.setattr(select, "PAYS", 0)
 
     def update(job, state, batch, t):
         return {}, {"value": (batch if batch.sum() > 0 else -batch).sum((1, 2)).unsqueeze(0)}
 
     step = Step(lambda job, random, n: random.normal(4, n), update, 16, 1, torch.float64)
     with caplog.at_level(logging.WARNING):
-        run = program.program(step, {}, {}, keys([("x",)], CPU), 1)
+        run = select.program(step, {}, {}, keys([("x",)], CPU), 1)
     assert isinstance(run, Eager)
     assert run(0, 2)["value"].min() > 0
     assert "runs as written, not compiled: the trace:" in caplog.text

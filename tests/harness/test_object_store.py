@@ -16,13 +16,14 @@ import torch
 from pyarrow import fs
 
 from lfombench.analysis.results import table
-from lfombench.harness import PROTOCOLS, Job, lease
-from lfombench.harness.job import Case
-from lfombench.harness.lease import Held, drivers, take
-from lfombench.harness.pack import Pack
-from lfombench.harness.place import place
-from lfombench.harness.record import execute
-from lfombench.harness.store import Store
+from lfombench.harness import PROTOCOLS, Job
+from lfombench.harness.spec.job import Case
+from lfombench.harness.store import lease
+from lfombench.harness.store.filesystem import place
+from lfombench.harness.store.lease import Held, drivers, take
+from lfombench.harness.store.store import Store
+from lfombench.harness.training.execute import execute
+from lfombench.harness.training.pack import Pack
 from lfombench.solvers import ConjugateGradient
 from lfombench.tasks import LinearRegression
 
@@ -65,7 +66,7 @@ def bucket(server, tmp_path, monkeypatch) -> str:
 
 def test_a_sweep_into_an_object_store(bucket, small, tmp_path):
     def lfombench(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "lfombench.harness.cli", *arguments, "--out", bucket]
+        command = [sys.executable, "-m", "lfombench", *arguments, "--out", bucket]
         return subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=tmp_path)
 
     first = lfombench("run", str(small), "--workers", "0")
@@ -139,7 +140,7 @@ def test_a_driver_of_another_machine_that_is_silent_is_dead(bucket, monkeypatch)
 
 def test_a_driver_that_is_killed_loses_nothing(bucket, small, tmp_path):
     """kill -9 in the middle, then the same command: every row once, and no lease or checkpoint left."""
-    command = [sys.executable, "-m", "lfombench.harness.cli", "run", str(small), "--workers", "0", "--out", bucket]
+    command = [sys.executable, "-m", "lfombench", "run", str(small), "--workers", "0", "--out", bucket]
     first = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=tmp_path)
     here = place(bucket)
     while first.poll() is None and not here.names("results"):

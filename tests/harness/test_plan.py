@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from lfombench.harness import PROTOCOLS, Job, Sweep
-from lfombench.harness.cost import History, prior, structure
-from lfombench.harness.fingerprint import code
-from lfombench.harness.names import label
-from lfombench.harness.pack import Cost, Pack
-from lfombench.harness.plan import estimate, packs
-from lfombench.harness.todo import Todo, pending
+from lfombench.harness.scheduler.packing import estimate, packs
+from lfombench.harness.scheduler.pending import Todo, pending
+from lfombench.harness.spec.fingerprint import code
+from lfombench.harness.spec.labels import label
+from lfombench.harness.training.cost import History, prior, structure
+from lfombench.harness.training.pack import Cost, Pack
 from lfombench.solvers import ConjugateGradient, GradientDescent, LinearTransformer, Memformer
 from lfombench.tasks import LinearRegression
 

@@ -11,8 +11,8 @@ from itertools import pairwise
 import pytest
 
 from lfombench.harness import PROTOCOLS, Sweep
-from lfombench.harness.names import label
-from lfombench.harness.refine import middle, refined
+from lfombench.harness.spec.labels import label
+from lfombench.harness.spec.refine import middle, refined
 from lfombench.solvers import ConjugateGradient
 from lfombench.tasks import LinearRegression, ReluNetwork
 
@@ -72,7 +72,7 @@ solvers:
 
 
 def lfombench(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "lfombench.harness.cli", *arguments]
+    command = [sys.executable, "-m", "lfombench", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
 
 

@@ -9,13 +9,14 @@ from itertools import pairwise
 import pytest
 import torch
 
-from lfombench.harness import PROTOCOLS, Job, Sweep, engine, faults, record, run, schedule
-from lfombench.harness.faults import POLICY, Fault, Paused, attempt
-from lfombench.harness.pack import Cost, Pack
-from lfombench.harness.place import place
-from lfombench.harness.record import execute
-from lfombench.harness.schedule import Limits, outcomes
-from lfombench.harness.shelf import Shelf
+from lfombench.harness import PROTOCOLS, Job, Sweep, run
+from lfombench.harness.driver.checkpoints import Shelf
+from lfombench.harness.scheduler import faults, schedule
+from lfombench.harness.scheduler.faults import POLICY, Fault, Paused, attempt
+from lfombench.harness.scheduler.schedule import Limits, outcomes
+from lfombench.harness.store.filesystem import place
+from lfombench.harness.training import execute, train
+from lfombench.harness.training.pack import Cost, Pack
 from lfombench.solvers import ConjugateGradient, LinearTransformer
 from lfombench.tasks import LinearRegression
 from tests.harness.test_launch import Paper
@@ -70,7 +71,7 @@ class Acted:
                 del self.running[key]
                 return [(key, Paused())]
             if events and (event := events.popleft()) is not None:
-                if not events and not isinstance(event, record.engine.Checkpoint):
+                if not events and not isinstance(event, Checkpoint):
                     del self.running[key]
                 return [(key, event)]
         self.clock.now += seconds
@@ -95,7 +96,7 @@ def clock(monkeypatch) -> Clock:
 
 
 def finish(pack: Pack):
-    return execute(pack, CPU)
+    return execute.execute(pack, CPU)
 
 
 def guilty(kind, seed=5):
@@ -165,14 +166,14 @@ LT = LinearTransformer(depth=1, preconditioner="full")
 
 def halted(given: Pack) -> list:
     """A checkpoint of a pack in the middle of its training."""
-    stages = record.stages(given, CPU)
+    stages = execute.stages(given, CPU)
     next(stages)
     return [next(stages)()]
 
 
 @pytest.fixture(autouse=True)
 def _often(monkeypatch):
-    monkeypatch.setattr(engine, "STEPS", 20)
+    monkeypatch.setattr(train, "STEPS", 20)
 
 
 def test_a_straggler_is_started_again_elsewhere_and_the_first_result_wins(clock):
@@ -262,7 +263,7 @@ def test_other_code_does_not_go_on_from_a_checkpoint(tmp_path, monkeypatch):
     given = pack(range(2), solver=LT, steps=60)
     shelf.keep(given, halted(given)[0])
     assert shelf.resume(given).first == 20
-    monkeypatch.setattr("lfombench.harness.shelf.code", lambda case: "another")
+    monkeypatch.setattr("lfombench.harness.driver.checkpoints.code", lambda case: "another")
     assert Shelf(place(str(tmp_path))).resume(given) is None
 
 

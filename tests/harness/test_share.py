@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from lfombench.analysis.results import table
-from lfombench.harness import lease
-from lfombench.harness.lease import drivers, take
-from lfombench.harness.place import place
-from lfombench.harness.share import Shares
-from lfombench.harness.store import Store
+from lfombench.harness.scheduler.sharing import Shares
+from lfombench.harness.store import lease
+from lfombench.harness.store.filesystem import place
+from lfombench.harness.store.lease import drivers, take
+from lfombench.harness.store.store import Store
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_shares_are_disjoint_and_whole_and_move_little(tmp_path, quick):
 
 
 def command(sweep: Path, out: Path, *options: str) -> list[str]:
-    run = [sys.executable, "-m", "lfombench.harness.cli", "run", str(sweep), "--out", str(out)]
+    run = [sys.executable, "-m", "lfombench", "run", str(sweep), "--out", str(out)]
     return [*run, "--workers", "0", "--mlflow", "off", *options]
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from lfombench.harness import PROTOCOLS, Job, Sweep, load
 from lfombench.harness.errors import SpecError
-from lfombench.harness.names import label
+from lfombench.harness.spec.labels import label
 from lfombench.solvers import ConjugateGradient, GradientDescent, LinearTransformer, Memformer
 from lfombench.tasks import LinearRegression
 

@@ -14,15 +14,16 @@ import torch
 from pyarrow import fs
 
 from lfombench.analysis.results import sweeps, table
-from lfombench.harness import PROTOCOLS, Job, load, tidy
+from lfombench.harness import PROTOCOLS, Job, load
+from lfombench.harness.driver.weights import settle
 from lfombench.harness.errors import UserError
-from lfombench.harness.pack import Pack
-from lfombench.harness.place import TEMPORARY
-from lfombench.harness.record import execute, failure
-from lfombench.harness.schema import RESULTS, TABLES, VERSION
-from lfombench.harness.store import Store
-from lfombench.harness.wanted import want
-from lfombench.harness.weights import settle
+from lfombench.harness.store import maintenance
+from lfombench.harness.store.filesystem import TEMPORARY
+from lfombench.harness.store.manifest import want
+from lfombench.harness.store.schema import RESULTS, TABLES, VERSION
+from lfombench.harness.store.store import Store
+from lfombench.harness.training.execute import execute, failure
+from lfombench.harness.training.pack import Pack
 from lfombench.solvers import ConjugateGradient, LinearTransformer
 from lfombench.tasks import LinearRegression
 
@@ -117,7 +118,7 @@ def test_a_commit_that_was_built_upon_before_it_looked_again_stands(store, monke
     assert store.done().keys() == ids(pack([0, 1, 2, 7]))
     store.commit([run(pack([8]))])
     assert len(rows(store)) == 5 * 2
-    assert not tidy.repair(store)
+    assert not maintenance.repair(store)
 
 
 def test_a_commit_whose_answer_was_lost_stands(store, monkeypatch):
@@ -129,7 +130,7 @@ def test_a_commit_whose_answer_was_lost_stands(store, monkeypatch):
     store.commit([run(pack([8]))])
     assert store.done().keys() == ids(pack([0, 1, 2, 8]))
     assert len(rows(store)) == 4 * 2
-    assert not tidy.repair(store)
+    assert not maintenance.repair(store)
 
 
 @pytest.mark.parametrize("when", ["jobs", "curves", "weights", "results", "log"])
@@ -177,10 +178,10 @@ def test_half_written_files_are_swept_up_and_other_peoples_are_not(store):
 def test_many_files_become_few_and_no_row_changes(store):
     for seed in range(20):
         store.commit([run(pack([seed]))])
-        tidy.compact(store)
+        maintenance.compact(store)
     assert max(len(store.place.names(name)) for name in TABLES) < 12
     before = {name: rows(store, name) for name in TABLES}
-    while tidy.compact(store, 2):
+    while maintenance.compact(store, 2):
         pass
     assert max(len(store.place.names(name)) for name in TABLES) <= 5
     for name in TABLES:
@@ -190,16 +191,24 @@ def test_many_files_become_few_and_no_row_changes(store):
 
 @pytest.mark.parametrize(
     ("sizes", "at"),
-    [([], 0), ([5], 0), ([1] * 8, 0), ([100, 1, 1, 1], 1), ([3, 1, 1, 1], 0), ([tidy.LARGE, 1, 1], 1), ([4, 1, 1], 1)],
+    [
+        ([], 0),
+        ([5], 0),
+        ([1] * 8, 0),
+        ([100, 1, 1, 1], 1),
+        ([3, 1, 1, 1], 0),
+        ([maintenance.LARGE, 1, 1], 1),
+        ([4, 1, 1], 1),
+    ],
 )
 def test_what_is_worth_merging(sizes, at):
-    assert tidy.mergeable(sizes) == at
+    assert maintenance.mergeable(sizes) == at
 
 
 def test_a_file_whose_rows_all_go_leaves_none(store):
     store.commit([run(pack([0]))])
     store.commit([run(pack([1]))])
-    tidy.forget(store, ids(pack([0])))
+    maintenance.forget(store, ids(pack([0])))
     assert store.done().keys() == ids(pack([1]))
     for name in TABLES:
         assert [f"{name}/{base}" for base in store.place.names(name)] == store.snapshot.paths(name)
@@ -207,21 +216,21 @@ def test_a_file_whose_rows_all_go_leaves_none(store):
 
 def test_a_reader_in_the_middle_of_a_merge_reads_again(store, monkeypatch):
     """The files it was about to read are gone: it takes the ones that hold their rows now."""
-    from lfombench.harness import ledger
+    from lfombench.harness.store import snapshots
 
     store.commit([run(pack([0]))])
     store.commit([run(pack([1]))])
-    real, merged = ledger.dataset, []
+    real, merged = snapshots.dataset, []
 
     def slow(place, name, paths):
         found = real(place, name, paths)
         if not merged:
             merged.append(True)
-            monkeypatch.setattr(ledger, "dataset", real)
-            tidy.compact(store, 2)
+            monkeypatch.setattr(snapshots, "dataset", real)
+            maintenance.compact(store, 2)
         return found
 
-    monkeypatch.setattr(ledger, "dataset", slow)
+    monkeypatch.setattr(snapshots, "dataset", slow)
     assert Store(store.out).done().keys() == ids(pack([0, 1]))
     assert merged
 
@@ -231,12 +240,12 @@ def test_two_drivers_may_merge_the_same_files(store):
     for seed in range(4):
         store.commit([run(pack([seed]))])
     other = Store(store.out)
-    assert tidy.compact(store, 2)
-    assert not tidy.compact(other, 2)
+    assert maintenance.compact(store, 2)
+    assert not maintenance.compact(other, 2)
     other.commit([run(pack([4]))])
     late = Store(store.out)
     store.commit([run(pack([5]))])
-    while tidy.compact(store, 2):
+    while maintenance.compact(store, 2):
         pass
     late.commit([run(pack([5, 6]))])
     assert Store(store.out).done().keys() == ids(pack(range(7)))
@@ -256,8 +265,8 @@ def test_damage_costs_the_jobs_in_that_file_and_no_others(store, name, damage):
         store.place.delete(path)
     again = Store(store.out)
     again.tidy_up()
-    assert tidy.repair(again) == [path]
-    assert tidy.repair(again) == []
+    assert maintenance.repair(again) == [path]
+    assert maintenance.repair(again) == []
     left = ids(pack([0, 1])) if name != "curves" else ids(pack())  # a curve is a picture, not a result
     assert again.done().keys() == left
     for each in TABLES:
@@ -303,9 +312,9 @@ def test_weights_are_kept_to_the_last_bit(store):
     outcome = run(given)
     store.commit([outcome])
     settled = settle(store, replace(given, trained=True)).settled
-    from lfombench.harness import engine
+    from lfombench.harness.training import train
 
-    trained, _ = engine.run(given, torch.device("cpu"))
+    trained, _ = train.run(given, torch.device("cpu"))
     for j, one in enumerate(settled):
         assert one.params.keys() == {"A"}
         assert torch.equal(one.params["A"], trained.params["A"][j])

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from lfombench.harness.streams import Draws, Streams, keys, philox
+from lfombench.harness.compiler.streams import Draws, Streams, keys, philox
 
 CPU = torch.device("cpu")
 

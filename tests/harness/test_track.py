@@ -15,7 +15,7 @@ import pytest
 
 from lfombench.analysis.results import table
 from lfombench.harness import load, run
-from lfombench.harness.track import thinned
+from lfombench.harness.tracking.tracker import thinned
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning"
@@ -69,7 +69,7 @@ def test_the_view_is_rebuilt_from_the_store_and_never_doubled(finished, small, t
 @pytest.mark.slow
 def test_ui_serves_the_runs_and_a_server_can_be_written_to(finished, small, tmp_path):
     """`lfombench ui` prints an address that answers; the same server takes another store's runs over HTTP."""
-    command = [sys.executable, "-m", "lfombench.harness.cli", "ui", "--out", finished]
+    command = [sys.executable, "-m", "lfombench", "ui", "--out", finished]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         lines = [server.stdout.readline() for _ in range(2)]

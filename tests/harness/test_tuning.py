@@ -8,10 +8,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lfombench.harness import PROTOCOLS, Job, adam, engine, evaluate
-from lfombench.harness.kept import trial_table
-from lfombench.harness.pack import Pack
-from lfombench.harness.record import execute
+from lfombench.harness import PROTOCOLS, Job
+from lfombench.harness.training import adam, evaluate, train
+from lfombench.harness.training.best import trial_table
+from lfombench.harness.training.execute import execute
+from lfombench.harness.training.pack import Pack
 from lfombench.solvers import Chebyshev, GradientDescent, HeavyBall, LinearTransformer
 from lfombench.tasks import LinearRegression
 
@@ -37,7 +38,7 @@ def test_the_schedule_falls_to_zero_in_every_cycle_and_starts_anew():
 
 
 def test_trials_are_halved_and_the_budget_counts_all_of_them():
-    trained = engine.run(pack(learning_rates=tuple(10.0 ** -(i / 2) for i in range(9)), halving=3), CPU)[0]
+    trained = train.run(pack(learning_rates=tuple(10.0 ** -(i / 2) for i in range(9)), halving=3), CPU)[0]
     steps = 9 * 10 + 3 * 10 + 20 + 40  # nine trials, then three, then one
     assert trained.budget == [64 * steps] * 3
     assert trained.steps == [80] * 3
@@ -47,8 +48,8 @@ def test_trials_are_halved_and_the_budget_counts_all_of_them():
 def test_with_halving_the_survivor_is_what_it_would_be_alone():
     """As if no other rate had been tried: dropping trials changes no number. (All start at 0: ids differ.)"""
     rates = (1e-6, 0.05, 1e-5)
-    both = engine.run(pack(learning_rates=rates, halving=3, init_scale=0.0), CPU)[0]
-    alone = engine.run(pack(learning_rates=(0.05,), init_scale=0.0), CPU)[0]
+    both = train.run(pack(learning_rates=rates, halving=3, init_scale=0.0), CPU)[0]
+    alone = train.run(pack(learning_rates=(0.05,), init_scale=0.0), CPU)[0]
     assert [chosen["learning_rate"] for chosen in both.chosen] == [0.05] * 3
     for name, p in alone.params.items():
         assert torch.allclose(both.params[name], p, rtol=1e-6, atol=1e-7)
@@ -58,11 +59,11 @@ def test_with_halving_the_survivor_is_what_it_would_be_alone():
 def test_the_best_look_is_kept_and_not_the_last():
     """A constant rate on two prompts a step: the loss jumps about, and the look that was best is what remains."""
     noisy = {"learning_rates": (0.1,), "schedule": "constant", "batch": 2, "init_scale": 0.0, "halving": None}
-    trained = engine.run(pack(**noisy), CPU)[0]
+    trained = train.run(pack(**noisy), CPU)[0]
     losses = []
     for look in QUICK.looks:
         given = pack(**noisy, steps=look, cycle=None)
-        params = {name: p.unsqueeze(0) for name, p in engine.run(given, CPU)[0].params.items()}
+        params = {name: p.unsqueeze(0) for name, p in train.run(given, CPU)[0].params.items()}
         losses.append(evaluate.validate(given, trial_table(given), params, CPU)[0].tolist())
     best = [QUICK.looks[min(range(len(losses)), key=lambda i, j=j: losses[i][j])] for j in range(3)]
     assert trained.steps == best
@@ -71,12 +72,12 @@ def test_the_best_look_is_kept_and_not_the_last():
 
 def test_a_job_stops_where_a_cycle_no_longer_helps_and_its_neighbours_go_on():
     """Rates too small to move stop after the second look; with one that moves, a job trains on."""
-    still = engine.run(pack(learning_rates=(1e-9,), plateau=0.01), CPU)[0]
+    still = train.run(pack(learning_rates=(1e-9,), plateau=0.01), CPU)[0]
     assert still.budget == [64 * 20] * 3
     given = pack(learning_rates=(0.03,), plateau=0.01)
     slow = Job.of(task=TASK, solver=LT, protocol=replace(QUICK, learning_rates=(1e-9,), plateau=0.01), seed=9)
-    mixed = engine.run(Pack((*given.jobs, slow)), CPU)[0]
-    alone = engine.run(given, CPU)[0]
+    mixed = train.run(Pack((*given.jobs, slow)), CPU)[0]
+    alone = train.run(given, CPU)[0]
     assert mixed.budget[3] == 64 * 20
     assert mixed.steps[:3] == alone.steps
     assert min(mixed.steps[:3]) > 20
@@ -117,7 +118,7 @@ def test_momentum_and_betas_are_tuned_together_with_the_learning_rate():
         learning_rates=(0.03, 1e-7),
         tune={"momentum": [0.2, 5.0], "beta2": [0.9, 0.99], "init_scale": [0.01]},
     )
-    trained = engine.run(given, CPU)[0]
+    trained = train.run(given, CPU)[0]
     assert len(given.first.trials) == 8
     assert trained.chosen[0]["learning_rate"] == 0.03
     assert trained.chosen[0]["momentum"] == 0.2
@@ -137,7 +138,7 @@ def test_a_tuned_step_is_the_closed_form(solver):
     """E |w* - a G w*|_Sigma^2 is least at a = n / (n + d + 1) where Sigma = I."""
     protocol = replace(QUICK, steps=600, cycle=None, halving=None, batch=512, learning_rates=(0.02,))
     job = Job.of(task=LinearRegression(d=3, n=8), solver=solver, protocol=protocol, seed=0)
-    params = engine.run(Pack((job,)), CPU)[0].params
+    params = train.run(Pack((job,)), CPU)[0].params
     [step] = [p for name, p in params.items() if name in ("step", "eta")]
     assert step.item() == pytest.approx(8 / 12, rel=0.05)
 
@@ -147,11 +148,11 @@ def test_testing_on_the_training_prompts_is_the_training_loss():
     for batch in (10, 3000):
         published = replace(PROTOCOLS["published"], test_on="training", batch=batch, steps=30)
         given = Pack((Job.of(task=TASK, solver=LT, protocol=published, seed=0),))
-        step, job, state, key = engine.training(given, CPU)
-        trained = engine.run(given, CPU)[0]
+        step, job, state, key = train.training(given, CPU)
+        trained = train.run(given, CPU)[0]
         tested = evaluate.test(given, trained.params, None, CPU)[0, -1]
         assert tested.shape == (batch,)
-        from lfombench.harness.step import Eager
+        from lfombench.harness.compiler.step import Eager
 
         for name, p in trained.params.items():
             state[f"p.{name}"] = p.unsqueeze(0)

@@ -7,11 +7,12 @@ from dataclasses import replace
 
 import torch
 
-from lfombench.harness import PROTOCOLS, Job, writer
-from lfombench.harness.pack import Pack
-from lfombench.harness.record import execute
-from lfombench.harness.store import Store
-from lfombench.harness.writer import Writer
+from lfombench.harness import PROTOCOLS, Job
+from lfombench.harness.driver import committer
+from lfombench.harness.driver.committer import Writer
+from lfombench.harness.store.store import Store
+from lfombench.harness.training.execute import execute
+from lfombench.harness.training.pack import Pack
 from lfombench.solvers import ConjugateGradient
 from lfombench.tasks import LinearRegression
 
@@ -25,8 +26,8 @@ def pack(seed: int) -> Pack:
 
 
 def test_what_comes_fast_is_committed_together_and_nothing_waits_for_the_end(tmp_path, monkeypatch):
-    monkeypatch.setattr(writer, "GATHER", 60.0)
-    monkeypatch.setattr(writer.tidy, "compact", lambda *_: False)
+    monkeypatch.setattr(committer, "GATHER", 60.0)
+    monkeypatch.setattr(committer.maintenance, "compact", lambda *_: False)
     store = Store(str(tmp_path / "out"))
     store.create()
     ready = [(one, execute(one, torch.device("cpu"))) for one in map(pack, range(4))]
@@ -53,7 +54,7 @@ def test_a_pack_after_a_pause_does_not_wait(tmp_path):
         for seed in range(2):
             one = pack(seed)
             outcome = execute(one, torch.device("cpu"))
-            time.sleep(writer.GATHER)
+            time.sleep(committer.GATHER)
             committing.put(one, outcome)
             deadline = time.monotonic() + 10
             while len(store.done()) == seed and time.monotonic() < deadline:

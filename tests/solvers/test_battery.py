@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from lfombench.harness import PROTOCOLS, Job
-from lfombench.harness.evaluate import iterates
-from lfombench.harness.expert import Expert
-from lfombench.harness.names import label
-from lfombench.harness.pack import Pack, stack
-from lfombench.harness.record import execute
-from lfombench.harness.streams import Streams, keys
+from lfombench.harness.compiler.streams import Streams, keys
+from lfombench.harness.spec.expert import Expert
+from lfombench.harness.spec.labels import label
+from lfombench.harness.training.evaluate import iterates
+from lfombench.harness.training.execute import execute
+from lfombench.harness.training.pack import Pack, stack
 from lfombench.solvers import (
     SOLVERS,
     Bayes,

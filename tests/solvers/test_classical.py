@@ -8,7 +8,7 @@ import torch
 from scipy import optimize
 from scipy.special import eval_chebyt
 
-from lfombench.harness.streams import Streams, keys
+from lfombench.harness.compiler.streams import Streams, keys
 from lfombench.solvers import (
     Bayes,
     BestKrylov,

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from lfombench.harness import PROTOCOLS
-from lfombench.harness.expert import Expert
-from lfombench.harness.streams import Streams, keys
+from lfombench.harness.compiler.streams import Streams, keys
+from lfombench.harness.spec.expert import Expert
 from lfombench.solvers import ConjugateGradient, ContextMixture, Estimated, GdPlusPlus, LinearTransformer, Memformer
 from lfombench.tasks import LinearRegression
 

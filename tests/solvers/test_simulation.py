@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lfombench.harness.streams import Streams, keys
+from lfombench.harness.compiler.streams import Streams, keys
 from lfombench.solvers import (
     Chebyshev,
     ConjugateGradient,

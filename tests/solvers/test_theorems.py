@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy.sparse.linalg import cg
 
-from lfombench.harness.streams import Streams, keys
+from lfombench.harness.compiler.streams import Streams, keys
 from lfombench.solvers import BestLfom, ConjugateGradient, GdPlusPlus, GradientDescent, LinearTransformer, Memformer
 from lfombench.tasks import Examples, LinearRegression, Prompts
 

@@ -18,10 +18,11 @@ import numpy as np
 import pytest
 import torch
 
-from lfombench.harness import PROTOCOLS, Job, fitted
-from lfombench.harness.fitted import fit
-from lfombench.harness.pack import Pack, prompts
-from lfombench.harness.streams import Streams
+from lfombench.harness import PROTOCOLS, Job
+from lfombench.harness.compiler.streams import Streams
+from lfombench.harness.training import closed_form
+from lfombench.harness.training.closed_form import fit
+from lfombench.harness.training.pack import Pack, prompts
 from lfombench.solvers import BestLfom, GradientDescent
 from lfombench.tasks import LinearRegression
 
@@ -91,7 +92,7 @@ def test_the_exact_bound(k):
 
 def test_the_fitted_bound_is_the_exact_one_but_for_the_excess_that_it_states(monkeypatch):
     """Its coefficients, judged by exact moments, are never better than the best and worse by what it says of itself."""
-    monkeypatch.setattr(fitted, "PROMPTS", 100_000)
+    monkeypatch.setattr(closed_form, "PROMPTS", 100_000)
     bound = BestLfom(depth=4, preconditioner="identity")
     protocol = PROTOCOLS["rigorous"]
     found = fit(Pack(tuple(Job.of(task=ISOTROPIC, solver=bound, protocol=protocol, seed=s) for s in range(12))), CPU)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lfombench.harness.pack import stack
-from lfombench.harness.streams import Streams, keys
+from lfombench.harness.compiler.streams import Streams, keys
+from lfombench.harness.training.pack import stack
 from lfombench.solvers import BestLfom, ConjugateGradient, GradientDescent, LinearTransformer, Memformer
 from lfombench.tasks import LinearRegression
 

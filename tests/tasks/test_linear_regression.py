@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import stats
 
-from lfombench.harness.streams import Streams, keys
+from lfombench.harness.compiler.streams import Streams, keys
 from lfombench.tasks import LinearRegression, apply
 from lfombench.tasks.covariates import haar
 
@@ -156,7 +156,7 @@ def test_withheld_examples_are_not_seen():
 
 def test_packed_floats_mean_the_same_as_alone():
     """Tasks of one shape draw together what each draws alone."""
-    from lfombench.harness.pack import stack
+    from lfombench.harness.training.pack import stack
 
     tasks = [LinearRegression(d=3, n=5, spectrum=(1.0, 2.0, c), noise=c) for c in (0.5, 3.0)]
     packed = stack(tasks, torch.float64, CPU)

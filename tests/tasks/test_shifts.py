@@ -9,8 +9,8 @@ import pytest
 import torch
 from scipy import stats
 
-from lfombench.harness.pack import stack
-from lfombench.harness.streams import Streams, keys
+from lfombench.harness.compiler.streams import Streams, keys
+from lfombench.harness.training.pack import stack
 from lfombench.tasks import LinearRegression, ReluNetwork, Union
 
 CPU = torch.device("cpu")

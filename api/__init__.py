@@ -1,0 +1,36 @@
+"""lfombench: a distributed benchmark of learned linear first-order methods.
+
+    import lfombench
+
+    sweep = lfombench.load("fig1")
+    summary = lfombench.run(sweep, "out")
+
+Names load on first use: `import lfombench` takes milliseconds.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lfombench.harness.driver.run import run
+    from lfombench.harness.spec.loader import load
+    from lfombench.harness.spec.sweep import Sweep
+
+    __version__: str
+
+_HOMES = {"Sweep": "spec.sweep", "load": "spec.loader", "run": "driver.run"}
+__all__ = ["Sweep", "__version__", "load", "run"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("lfombench")
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")
+    return getattr(import_module(f"lfombench.harness.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,91 @@
+"""The command line: its commands, and how they end. Heavy imports wait inside the commands: `--help` is quick."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+
+import click
+
+from ..errors import UserError, nearest
+from ..signals import deaf
+from .cluster import logs, stop, submit
+from .maintain import merge, prune, why
+from .read import board, query, report, status, ui
+from .run import plan, protocols, run, solvers, sweeps, tasks
+
+
+class Commands(click.Group):
+    """A group that knows what was meant."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """A command by its name, or a usage error with the nearest one."""
+        if args and args[0] not in self.commands and not args[0].startswith("-"):
+            ctx.fail(f"no command {args[0]!r}; {nearest(args[0], self.commands)}")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="lfombench")
+@click.option("--debug", is_flag=True, help="Show tracebacks. Works anywhere on the line.")
+def cli(debug: bool) -> None:
+    """Benchmark learned linear first-order methods: thousands of training jobs from one file.
+
+    SWEEP is a YAML or Python file, or the name of a shipped sweep.
+
+    Exit codes: 0 all jobs done, 1 error, 2 usage, 3 finished but jobs failed, diverged or are missing.
+    """
+
+
+ALL = (
+    *(run, plan, status, board, query, report, ui, why, merge, prune),
+    *(submit, logs, stop, sweeps, tasks, solvers, protocols),
+)
+for command in ALL:
+    cli.add_command(command)
+
+
+def main() -> None:
+    """The console script."""
+    code = _ended()
+    deaf()
+    sys.exit(code)
+
+
+def _ended() -> int | str | None:
+    """Run a command, and say what it ends with."""
+    debug = "--debug" in sys.argv[1:]
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    sys.path.insert(0, "")  # tasks and solvers named package.module:Class may lie in the current folder
+    try:
+        return cli.main(arguments, prog_name="lfombench", standalone_mode=False) or 0
+    except SystemExit as end:
+        return end.code
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except (click.Abort, KeyboardInterrupt):
+        deaf()
+        click.echo("stopped; what was committed is safe, and the same command goes on from there", err=True)
+        exec("")  # an interrupt that crossed an exec, as torch's tracing does, would make CPython die of it at the end
+        return 3
+    except UserError as error:
+        if debug:
+            traceback.print_exc()
+        click.echo(f"Error: {error}", err=True)
+        return error.exit_code
+    except Exception as error:
+        if debug:
+            raise
+        if type(error).__module__.partition(".")[0] in ("pyarrow", "polars"):
+            click.echo(f"Error: a file of the store cannot be read: {error}\nDelete it and run again", err=True)
+        else:
+            says = f"Error: {type(error).__name__}: {error}\nThis looks like a fault of lfombench; --debug shows where."
+            click.echo(says, err=True)
+        return 1
+
+
+if __name__ == "__main__":
+    main()

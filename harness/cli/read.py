@@ -1,0 +1,177 @@
+"""Commands that read a store. They import neither torch nor ray."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from ..errors import UserError, nearest
+from ..signals import listen
+from .options import JSON, OUT, SWEEP
+
+EVERY = 2.0  # seconds between looks
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from lfombench.analysis.results import Wanted
+
+
+@click.command()
+@OUT
+@SWEEP
+@click.option("--watch", is_flag=True, help="Again and again, until nobody works on the store or Ctrl-C.")
+@JSON
+def status(out: str, sweep: str | None, watch: bool, as_json: bool) -> None:
+    """Say how far the sweeps of a store are, and who works on it."""
+    from .status import shown, standing
+
+    while True:
+        found = standing(out, wanted_sweeps(out, sweep))
+        if as_json:
+            click.echo(json.dumps(found, indent=None if watch else 1))
+        else:
+            if watch and sys.stdout.isatty():
+                click.clear()
+            click.echo(shown(found))
+        if not watch or not found["drivers"]:
+            return
+        time.sleep(EVERY)
+
+
+@click.command()
+@OUT
+@SWEEP
+@JSON
+def board(out: str, sweep: str | None, as_json: bool) -> None:
+    """Show the leaderboards of a store."""
+    from lfombench.analysis.board import boards
+    from lfombench.analysis.overview import as_json as as_json_along
+    from lfombench.analysis.results import Tables, leaves
+
+    from .terminal import console, show_sweep
+
+    tables, found = Tables(out), leaves(out, wanted_sweeps(out, sweep))
+    if as_json:
+        made = [boards(tables, one).as_json() | {"along": as_json_along(tables, one) or None} for one in found]
+        click.echo(json.dumps(made, indent=1))
+        return
+    screen = console()
+    for wanted in found:
+        show_sweep(screen, tables, wanted)
+
+
+@click.command()
+@click.argument("sql")
+@OUT
+@click.option("--format", "form", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
+def query(sql: str, out: str, form: str) -> None:
+    """Ask a store in SQL. Tables: results, jobs, curves, weights."""
+    import polars as pl
+
+    from ..store.schema import TABLES
+
+    wanted_sweeps(out, None)
+    if not re.match(r"(\s|--.*\n)*(select|with|show|explain|\()", sql, re.IGNORECASE):
+        raise UserError(f"query only reads: got {sql[:40]!r}, allowed: SELECT, WITH, SHOW, EXPLAIN")
+    try:
+        answer = _answer(sql, out)
+    except pl.exceptions.PolarsError as error:
+        tables = "; ".join(f"{name}({', '.join(c.name for c in columns)})" for name, columns in TABLES.items())
+        said = str(error).partition("\n\nResolved plan")[0]
+        raise UserError(f"this SQL cannot be answered: {said}\nTables: {tables}") from error
+    if form == "csv":
+        nested = [name for name, kind in answer.schema.items() if kind.is_nested()]
+        click.echo(answer.with_columns(pl.col(nested).map_elements(str, pl.String)).write_csv(), nl=False)
+    elif form == "json":
+        click.echo(answer.write_json())
+    else:
+        with pl.Config(
+            tbl_rows=1000, tbl_cols=100, fmt_str_lengths=200, tbl_hide_dataframe_shape=True, tbl_width_chars=250
+        ):
+            click.echo(answer)
+
+
+def _answer(sql: str, out: str) -> pl.DataFrame:
+    """Once more where a run merged files meanwhile."""
+    import polars as pl
+
+    from lfombench.analysis.results import table
+
+    from ..store.schema import TABLES
+
+    for again in (True, True, False):
+        try:
+            return pl.SQLContext({name: table(out, name) for name in TABLES}).execute(sql, eager=True)
+        except (FileNotFoundError, pl.exceptions.ComputeError) as error:
+            merged = isinstance(error, FileNotFoundError) or "FileNotFound" in str(error)
+            if not (again and merged):
+                raise
+    raise AssertionError
+
+
+@click.command()
+@OUT
+@SWEEP
+def report(out: str, sweep: str | None) -> None:
+    """Write the store's HTML report."""
+    click.echo(write_report(out, wanted_sweeps(out, sweep)))
+
+
+@click.command()
+@OUT
+@click.option("--port", type=click.IntRange(1, 65535), help="[default: 5000, or the next that is free]")
+@click.option("--mlflow", metavar="URI", help="Show this tracking store. [default: SQLite in the store]")
+def ui(out: str, port: int | None, mlflow: str | None) -> None:
+    """Start MLflow's UI on this machine and print its address; Ctrl-C ends it."""
+    from ..tracking.server import serve
+
+    if mlflow is None:
+        wanted_sweeps(out, None)
+    listen(signal.SIGTERM)
+    sys.exit(serve(out, port, mlflow))
+
+
+def wanted_sweeps(out: str, sweep: str | None) -> list[Wanted]:
+    """The sweeps of a store, or the one of that name."""
+    from lfombench.analysis.results import NoStore, sweeps
+
+    try:
+        found = sweeps(out, sweep or "*")
+        if sweep and not found:
+            raise UserError(f"no sweep {sweep!r} in {out}; {nearest(sweep, [wanted.name for wanted in sweeps(out)])}")
+    except NoStore as error:
+        raise UserError(str(error)) from error
+    return found
+
+
+def brackets(out: str, sweep: str) -> dict[str, list[tuple[str, str]]]:
+    """Of a sweep and its parts, neighbouring tasks between which the two solvers of its crossover change places."""
+    from lfombench.analysis.overview import overview
+    from lfombench.analysis.results import Tables, leaves
+
+    tables = Tables(out)
+    found = leaves(out, wanted_sweeps(out, sweep))
+    return {
+        one.name: [pair for line in overview(tables, one) for pair in line.brackets] for one in found if one.crossover
+    }
+
+
+def write_report(out: str, wanted: list[Wanted]) -> str:
+    """Write the report of these sweeps into their store; where it is."""
+    from lfombench.analysis.report import render
+
+    from ..store.filesystem import place, within
+
+    html = render(out, wanted)
+    try:
+        place(out).put("report/index.html", html.encode())
+    except OSError as error:
+        raise UserError(f"the report cannot be written to {out}: {error}") from error
+    return within(out, "report/index.html")

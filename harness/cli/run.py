@@ -1,0 +1,261 @@
+"""Commands that run sweeps, or say what would run and what there is to name."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from typing import Any
+
+import click
+
+from ..signals import Draining, listen
+from .options import JSON, OUT
+from .read import brackets, wanted_sweeps, write_report
+
+STALE = click.option(
+    "--stale",
+    type=click.Choice(["rerun", "keep"]),
+    default="rerun",
+    show_default=True,
+    help="What to do with results of code that has changed since.",
+)
+
+
+@click.command()
+@click.argument("sweep")
+@OUT
+@click.option(
+    "--address", metavar="HOST:PORT", help="A Ray cluster, or auto on one of its machines. [default: Ray here]"
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=0),
+    help="How many; 0 runs in this process. [default: one per core, or some per GPU]",
+)
+@click.option("--mlflow", metavar="URI", help="A tracking server, or off. [default: SQLite in the store]")
+@click.option(
+    "--audit",
+    type=click.FloatRange(0, 1, min_open=True),
+    metavar="SHARE",
+    help="Run this share of the jobs again, alone and as written, and compare; 0.01 is one in a hundred.",
+)
+@STALE
+@click.option("--join", is_flag=True, help="Work beside other drivers on the store: each does a share of the jobs.")
+@click.option("--fail-fast", is_flag=True, help="Stop at the first job that fails.")
+@click.option("--max-failures", type=click.IntRange(min=0), metavar="N", help="Stop when more than N jobs have failed.")
+@click.option(
+    "--deadline",
+    type=click.FloatRange(0, min_open=True),
+    metavar="SECONDS",
+    help="Cancel a pack that shows no sign of life for so long. [default: 10 times what it should take]",
+)
+@click.option("--profile", is_flag=True, help="Say where the time goes; a trace for chrome://tracing in the store.")
+def run(
+    sweep: str,
+    out: str,
+    address: str | None,
+    workers: int | None,
+    mlflow: str | None,
+    audit: float | None,
+    stale: str,
+    join: bool,
+    fail_fast: bool,
+    max_failures: int | None,
+    deadline: float | None,
+    profile: bool,
+) -> None:
+    """Run what SWEEP still lacks, then show its boards."""
+    from ..driver.run import run as start
+    from ..spec.loader import load
+    from ..spec.refine import ROUNDS, refined
+    from ..store.filesystem import within
+    from .format import counted, duration
+    from .terminal import Terminal, console, show_profile
+
+    if address and workers == 0:
+        raise click.UsageError("--workers 0 runs in this process; it cannot be on a cluster at --address")
+    listen(signal.SIGINT, signal.SIGTERM)
+    terminal = Terminal(console())
+    wanted = load(sweep)
+    stop = Draining("stopping: what runs stops where it can go on, what is done is committed; once more stops at once")
+    tried, seconds = 0, 0.0
+    try:
+        for rest in reversed(range(ROUNDS + 1)):
+            summary = start(
+                wanted,
+                out,
+                address=address,
+                workers=workers,
+                mlflow=mlflow,
+                audit=audit or 0.0,
+                profile=profile,
+                keep_stale=stale == "keep",
+                deadline=deadline,
+                max_failures=0 if fail_fast else max_failures,
+                stop=stop,
+                join=join,
+                observer=terminal,
+            )
+            tried, seconds = tried + summary.ran + len(summary.failed), seconds + summary.seconds
+            more = refined(wanted, brackets(out, wanted.name)) if rest and not summary.exit_code else None
+            if more is None or stop():
+                break
+            wanted = more
+    finally:
+        terminal.stop()
+        stop.over()
+    if stop():
+        raise KeyboardInterrupt
+    found = terminal.show()
+    for name, reason in summary.failed[:3]:
+        click.echo(f"failed: {name}\n{reason}", err=True)
+    if summary.failed:
+        sql = "SELECT solver, depth, seed, reason FROM jobs WHERE status = 'failed'"
+        click.echo(f'{len(summary.failed)} jobs failed; all of them: lfombench query "{sql}" --out {out}', err=True)
+    if summary.mlflow_error:
+        click.echo(f"MLflow could not be written: {summary.mlflow_error}. The same command tries again.", err=True)
+    if summary.profile:
+        show_profile(terminal.console, summary.profile)
+        click.echo(f"trace: {within(out, f'profile/{wanted.name}.json')}")
+    if summary.audit:
+        click.echo(str(summary.audit))
+    path = write_report(out, wanted_sweeps(out, wanted.name))
+    took = f"{counted(tried, 'job')} in {duration(seconds)}" if tried else "nothing to run"
+    runs = f"; runs: lfombench ui --out {out}" if mlflow is None and "://" not in out else ""
+    click.echo(f"{took}; report: {path}{runs}")
+    sys.exit(3 if any(each.suspects for each in found) else summary.exit_code)
+
+
+@click.command()
+@click.argument("sweep")
+@OUT
+@click.option(
+    "--workers", type=click.IntRange(min=1), help="For the estimate. [default: one per core, or some per GPU]"
+)
+@STALE
+@JSON
+def plan(sweep: str, out: str, workers: int | None, stale: str, as_json: bool) -> None:
+    """Show what SWEEP would run and why: its jobs, as packs, what is done already, and how long the rest takes."""
+    from rich.table import Table
+
+    from ..driver.plan import make_plan
+    from ..scheduler.executors import lanes
+    from ..spec.labels import label
+    from ..spec.loader import load
+    from ..store.store import Store
+    from .format import counted
+    from .terminal import console, expected, state
+
+    store = Store(out)
+    made = make_plan(load(sweep), store, workers or lanes(), stale == "keep")
+    packs: list[dict[str, Any]] = [
+        {
+            "pack": pack.id,
+            "solver": " + ".join(dict.fromkeys(label(job.solver) for job in pack.jobs)),
+            "depth": pack.first.solver.depth,
+            "protocol": label(pack.first.protocol),
+            "jobs": len(pack.jobs),
+            "models": pack.members,
+            "seconds": round(pack.expected.seconds, 1),
+            "low": round(pack.expected.low, 1),
+            "high": round(pack.expected.high, 1),
+            "why": dict(pack.why),
+            "megabytes": round(pack.expected.memory / 1e6),
+        }
+        for pack in made.packs
+        if pack.expected
+    ]
+    if as_json:
+        head = {"sweep": made.sweep.name, "jobs": made.jobs, "done": made.done, "to_run": made.to_run}
+        head |= {"stale": len(made.stale), "why": made.why}
+        times = {name: round(getattr(made.estimate, name), 1) for name in ("seconds", "low", "high")}
+        click.echo(json.dumps(head | times | {"packs": packs}, indent=1))
+        return
+    screen = console()
+    if packs:
+        table = Table("solver", "depth", "protocol", "jobs", "models", "seconds", "80 %", "MB", "why")
+        for column in table.columns[1:2] + table.columns[3:-1]:
+            column.justify = "right"
+        for pack in packs:
+            shown = [str(pack[key]) for key in ("solver", "depth", "protocol", "jobs", "models", "seconds")]
+            reasons = ", ".join(f"{jobs} {why}" for why, jobs in pack["why"].items())
+            table.add_row(*shown, f"{pack['low']:g} to {pack['high']:g}", str(pack["megabytes"]), reasons)
+        screen.print(table)
+    rest = f" in {counted(len(packs), 'pack')}, {expected(made.estimate)}" if packs else ""
+    screen.print(f"{state(made)}{rest}", highlight=False)
+
+
+@click.command()
+@JSON
+def tasks(as_json: bool) -> None:
+    """List the tasks and their fields, and those that have a name."""
+    from lfombench.tasks import CATALOG, TASKS
+
+    from .catalog import show
+
+    show(TASKS, as_json, CATALOG)
+
+
+@click.command()
+@JSON
+def solvers(as_json: bool) -> None:
+    """List the solvers and their fields."""
+    from lfombench.solvers import SOLVERS
+
+    from .catalog import show
+
+    show(SOLVERS, as_json)
+
+
+@click.command()
+@JSON
+def protocols(as_json: bool) -> None:
+    """List the protocols and their fields."""
+    from .catalog import show_protocols
+
+    show_protocols(as_json)
+
+
+@click.group(invoke_without_command=True)
+@click.pass_context
+def sweeps(context: click.Context) -> None:
+    """List the sweeps that come with lfombench, or compare two."""
+    if context.invoked_subcommand:
+        return
+    from ..spec.loader import load, shipped
+
+    for name in shipped():
+        sweep = load(name)
+        click.echo(f"{click.style(name, bold=True)}: {len(sweep)} jobs. {' '.join(sweep.about.split())}\n")
+
+
+@sweeps.command()
+@click.argument("first")
+@click.argument("second")
+@JSON
+def diff(first: str, second: str, as_json: bool) -> None:
+    """Say which jobs of two sweeps are the same, and what the others are."""
+    from rich.table import Table
+
+    from ..spec.loader import load
+    from ..spec.sweep import compared
+    from .terminal import console
+
+    rows = compared(load(first), load(second))
+    if as_json:
+        click.echo(json.dumps(rows, indent=1))
+        return
+    several = len({row["task"] for row in rows}) > 1
+    table = Table(*(["task"] if several else []), "solver", "depths", "protocol", "first", "both", "second")
+    for column in table.columns[-3:]:
+        column.justify = "right"
+    for row in rows:
+        if row["first"] or row["second"]:
+            row["depths"] = ", ".join(map(str, row["depths"]))
+            table.add_row(*(str(row[str(column.header)]) for column in table.columns))
+    screen = console()
+    if table.rows:
+        screen.print(table)
+    alone, both, other = (sum(row[key] for row in rows) for key in ("first", "both", "second"))
+    screen.print(f"{alone} jobs only in {first}, {both} in both, {other} only in {second}", highlight=False)

@@ -1,0 +1,106 @@
+"""Checkpoints in a store: a file for each pack that runs, until its jobs are done.
+
+checkpoints/PACK.safetensors
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from ..spec.fingerprint import code
+from ..store.filesystem import Place
+from ..training.checkpoint import Checkpoint
+from ..training.pack import Pack
+
+log = logging.getLogger("lfombench")
+FOLDER = "checkpoints"
+Point = tuple[int, int, int]
+
+
+class Shelf:
+    """Which jobs have a checkpoint, and where."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.files: dict[str, set[str]] = {}  # jobs of each file that it still counts for
+        self.points: dict[str, tuple[str, Point, str]] = {}  # by job: file, point, code
+        for name in place.names(FOLDER):
+            found = self._read(name)
+            if found is not None:
+                self._count(name, found[0], found[1])
+
+    def point(self, job: str, code: str) -> Point | None:
+        """Where a job can go on, with the same code."""
+        found = self.points.get(job)
+        return found[1] if found and found[2] == code else None
+
+    def keep(self, pack: Pack, checkpoint: Checkpoint) -> None:
+        """A pack is so far."""
+        tensors, plain = checkpoint.written()
+        made = code(pack.first.case)
+        name = f"{pack.id}.safetensors"
+        self.place.put(f"{FOLDER}/{name}", save(tensors, {"checkpoint": json.dumps(plain), "code": made}))
+        self._count(name, checkpoint, made)
+
+    def resume(self, pack: Pack) -> Checkpoint | None:
+        """What a pack goes on from: nothing, unless all its jobs have a checkpoint at one point."""
+        ids = [job.id for job in pack.jobs]
+        made = code(pack.first.case)
+        if None in (points := {self.point(job, made) for job in ids}) or len(points) > 1:
+            return None
+        parts = []
+        for name in dict.fromkeys(self.points[job][0] for job in ids):
+            found = self._read(name)
+            if found is None:
+                return None
+            parts.append(found[0].select([job for job in ids if self.points[job][0] == name]))
+        return Checkpoint.join(parts).select(ids)
+
+    def done(self, jobs: Iterable[str]) -> None:
+        """These need none any more."""
+        for job in jobs:
+            if job in self.points:
+                self._drop(job)
+
+    def _count(self, name: str, checkpoint: Checkpoint, made: str) -> None:
+        for job in checkpoint.jobs:
+            if job in self.points and self.points[job][0] != name:
+                self._drop(job)
+            self.points[job] = name, checkpoint.point, made
+        self.files[name] = set(checkpoint.jobs)
+
+    def _drop(self, job: str) -> None:
+        name = self.points.pop(job)[0]
+        self.files[name].discard(job)
+        if not self.files[name]:
+            del self.files[name]
+            self.place.delete(f"{FOLDER}/{name}")
+
+    def _read(self, name: str) -> tuple[Checkpoint, str] | None:
+        """A file; one that is damaged is deleted."""
+        content = self.place.read(f"{FOLDER}/{name}")
+        if content is None:
+            return None
+        try:
+            plain = _metadata(content)
+            return Checkpoint(**json.loads(plain["checkpoint"]), tensors=load(content)), plain["code"]
+        except (SafetensorError, ValueError, KeyError, TypeError):
+            log.warning("%s/%s is damaged: its jobs begin anew", FOLDER, name)
+            self.place.delete(f"{FOLDER}/{name}")
+            for job in [job for job, found in self.points.items() if found[0] == name]:
+                del self.points[job]
+            self.files.pop(name, None)
+            return None
+
+
+def _metadata(content: bytes) -> dict[str, Any]:
+    """Of a safetensors file: its length in eight bytes, then JSON."""
+    length = int.from_bytes(content[:8], "little")
+    found: dict[str, Any] = json.loads(content[8 : 8 + length])["__metadata__"]
+    return found

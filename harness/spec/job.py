@@ -1,0 +1,252 @@
+"""A job: one (task, solver, protocol, seed), its canonical form, its identity; what it is without its seed, a case."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from itertools import product
+from typing import Any
+
+from lfombench.solvers import Solver
+from lfombench.tasks import Task
+
+from ..errors import SpecError, nearest
+from .labels import DIGEST, FAMILIES, label, plain, shape_of, spec_of
+from .protocol import OWN, Protocol
+from .validation import build, built
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Case:
+    """What a job is without its seed: a task, a solver and a protocol that fit together. Fields are validated and
+    coerced here, so that equal meanings are equal jobs; a million seeds of a case cost no second look.
+    """
+
+    task: Task
+    solver: Solver
+    protocol: Protocol
+
+    def __post_init__(self) -> None:
+        for name in ("task", "solver", "protocol"):
+            part = getattr(self, name)
+            if not built(part):
+                object.__setattr__(self, name, build(type(part), plain(part)))
+        self.task.check()
+        self.protocol.check()
+        self.solver.check(self.task.d, self.task.n)
+        lacking(self.solver, self.task, self.protocol)
+        self._check_experts()
+        if self.solver.family not in FAMILIES:
+            raise SpecError(f"family: got {self.solver.family!r}; {nearest(str(self.solver.family), FAMILIES)}")
+        if self.protocol.withheld >= self.task.n:
+            raise SpecError(
+                f"protocol withheld={self.protocol.withheld} leaves none of the task's n = {self.task.n} examples"
+            )
+
+    def _check_experts(self) -> None:
+        """They are of this dimension, and can be trained."""
+        for k, expert in enumerate(self.experts, start=1):
+            own = expert.task
+            if own.d != self.task.d:
+                raise SpecError(f"expert {k} is trained on {label(own)} of d = {own.d}, the task has d = {self.task.d}")
+            if expert.solver.context and own.n != self.task.n:
+                raise SpecError(
+                    f"expert {k}, {label(expert.solver)}, has parameters for each of n = {own.n} examples, the task "
+                    f"has n = {self.task.n}"
+                )
+            tuned = set(expert.trials[0]) & set(tunable(expert.solver))
+            if tuned:
+                raise SpecError(
+                    f"expert {k}: its {', '.join(sorted(tuned))} is tuned, and may differ from seed to seed"
+                )
+
+    @functools.cached_property
+    def experts(self) -> tuple[Case, ...]:
+        """What a mixture's experts are trained as: with its own data seed, where they have none."""
+        found = []
+        for one in getattr(self.solver, "experts", ()):
+            own, mine = one.protocol, self.protocol.data_seed
+            protocol = replace(own, data_seed=mine) if own.data_seed is None and mine is not None else own
+            found.append(Case(task=one.task or self.task, solver=one.solver, protocol=protocol))
+        return tuple(found)
+
+    @functools.cached_property
+    def parts(self) -> dict[str, Any]:
+        """Task, solver and protocol as JSON."""
+        return {
+            "task": spec_of(self.task),
+            "solver": spec_of(self.solver),
+            "protocol": plain(self.protocol),
+        }
+
+    @functools.cached_property
+    def names(self) -> dict[str, Any]:
+        """The same in words, as rows have them."""
+        depth = {"depth": self.solver.depth}
+        return {"task": label(self.task), "solver": label(self.solver), "protocol": label(self.protocol)} | depth
+
+    def spec(self, seed: int) -> str:
+        """The canonical form of a job as JSON: everything that decides the numbers."""
+        before, after, _ = self._around
+        return f"{before}{seed}{after}"
+
+    def id(self, seed: int) -> str:
+        """`digest` of that form, of which only the seed is hashed anew."""
+        _, after, hasher = self._around
+        hasher = hasher.copy()
+        hasher.update(f"{seed}{after}".encode())
+        return str(hasher.hexdigest())
+
+    @functools.cached_property
+    def _around(self) -> tuple[str, str, Any]:
+        """What stands before the seed and behind it, and a hash of the first."""
+        mark = -1234567890123456789
+        before, after = json.dumps(self.parts | {"seed": mark}, sort_keys=True).split(str(mark))
+        return before, after, hashlib.blake2b(before.encode(), digest_size=DIGEST)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_around"}  # a hash cannot be pickled
+
+    @property
+    def floors(self) -> list[str]:
+        """Labels of bounds that a solver of this kind cannot beat in the mean, on prompts of the job's own task.
+
+        None where it is tested on what it was trained on.
+        """
+        if self.protocol.test_on == "training" or self.solver.family in ("bound", "control"):
+            return []
+        found, span = ["bayes"] if "bayes" in self.task.facts else [], self.solver.span
+        if span and "quadratic" in self.task.facts:
+            found += [f"best_lfom(preconditioner={span.known})"] if span.fixed else []
+            found += [f"best_krylov(preconditioner={span.known})"] if "linear" in self.task.facts else []
+        return found
+
+    @functools.cached_property
+    def trials(self) -> tuple[dict[str, float], ...]:
+        """What the protocol tries for a job: a value for each float that it tunes, by name."""
+        learned = self.solver.trains
+        axes = [[("learning_rate", rate) for rate in self.protocol.learning_rates]] if learned else []
+        mine = set(tunable(self.solver)) | (set(OWN) if learned else set())
+        axes += [[(name, value) for value in values] for name, values in self.protocol.tune if name in mine]
+        return tuple(dict(point) for point in product(*axes))
+
+    @functools.cached_property
+    def structure(self) -> str:
+        """What shapes the program. Jobs of one structure run as one pack: their floats and seeds are data."""
+        return json.dumps([shape_of(self.task), shape_of(self.solver), shape_of(self.protocol)], sort_keys=True)
+
+    def tried(self, trial: int) -> Case:
+        """The case with the solver's floats of a trial."""
+        return self.having(self.trials[trial])
+
+    def having(self, floats: Mapping[str, float]) -> Case:
+        """The case with those of these floats that its solver has."""
+        mine: dict[str, Any] = {name: x for name, x in floats.items() if name in tunable(self.solver)}
+        key = tuple(sorted(mine.items()))
+        if key not in self._having:
+            self._having[key] = replace(self, solver=replace(self.solver, **mine)) if mine else self
+        return self._having[key]
+
+    @functools.cached_property
+    def _having(self) -> dict[Any, Case]:
+        return {}
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A case with a seed: trained once, tested on its own task and any others."""
+
+    case: Case = field(compare=False)
+    seed: int = field(compare=False)
+    id: str = field(init=False)  # twenty hexadecimal digits that depend on the canonical form alone
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "id", self.case.id(self.seed))
+
+    @staticmethod
+    def of(*, task: Task, solver: Solver, protocol: Protocol, seed: int) -> Job:
+        """A job from its parts."""
+        return Job(Case(task=task, solver=solver, protocol=protocol), seed)
+
+    def having(self, **changes: Any) -> Job:
+        """With another task, solver or protocol."""
+        return Job(replace(self.case, **changes), self.seed)
+
+    @property
+    def task(self) -> Task:
+        """Trained on."""
+        return self.case.task
+
+    @property
+    def solver(self) -> Solver:
+        """What solves it."""
+        return self.case.solver
+
+    @property
+    def protocol(self) -> Protocol:
+        """How."""
+        return self.case.protocol
+
+    @property
+    def experts(self) -> tuple[Job, ...]:
+        """Jobs that must be done before: the same seed's."""
+        given = getattr(self.solver, "experts", ())
+        return tuple(Job(case, self.seed + one.apart) for case, one in zip(self.case.experts, given, strict=True))
+
+    @property
+    def spec(self) -> str:
+        """The canonical form, JSON."""
+        return self.case.spec(self.seed)
+
+    @property
+    def trials(self) -> tuple[dict[str, float], ...]:
+        """Of the case."""
+        return self.case.trials
+
+    @property
+    def structure(self) -> str:
+        """Of the case."""
+        return self.case.structure
+
+    def tried(self, trial: int) -> Job:
+        """The job with the solver's floats of a trial."""
+        return Job(self.case.tried(trial), self.seed)
+
+
+NEEDS = {
+    "quadratic": "needs a quadratic risk",
+    "covariance": "needs Sigma^{-1}",
+    "linear": "needs a teacher that is linear in x",
+    "edges": "takes its steps from where the spectrum ends (theory)",
+    "prior": "needs to know the teacher's covariance and the noise",
+}
+
+
+def lacking(solver: Solver, task: Task, protocol: Protocol) -> None:
+    """SpecError where a task has not what a solver or protocol must count on."""
+    for fact in sorted(solver.needs - task.facts):
+        raise SpecError(f"{label(solver)} {NEEDS.get(fact, f'needs {fact}')}, which {label(task)} does not have")
+    if protocol.batch == 0 and (solver.trains or (solver.fits and solver.family != "bound")):
+        raise SpecError(f"{label(solver)} has parameters to train, and protocol batch=0 gives no prompts for it")
+    if protocol.labels == "context" and (solver.trains or solver.fits) and solver.family != "bound":
+        if "quadratic" not in task.facts:
+            raise SpecError(f"protocol labels=context needs labels that are targets, which {label(task)} does not have")
+        if task.n < 2:
+            raise SpecError(f"protocol labels=context leaves none of the task's n = {task.n} examples")
+        if solver.context:
+            raise SpecError(
+                f"{label(solver)} has parameters for each example, and protocol labels=context leaves one out"
+            )
+    if protocol.draw == "statistics" and "statistics" not in task.facts:
+        raise SpecError(
+            f"protocol draw=statistics needs Gaussian covariates, independent examples and a linear teacher, which "
+            f"{label(task)} does not have; draw: shortest does it where it can"
+        )
+
+
+def tunable(solver: Solver) -> list[str]:
+    """Its float fields."""
+    return [f.name for f in fields(solver) if isinstance(getattr(solver, f.name), float)]

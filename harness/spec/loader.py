@@ -1,0 +1,158 @@
+"""Sweeps from files: YAML, or Python that defines `sweep`.
+
+    name: fig1
+    protocol: {use: rigorous, steps: 5000}          # or a list of protocols
+    seeds: 5                                        # 0 .. 4, or a list of seeds
+    tasks:
+      - figure_1                                    # from the catalogue, or a class with fields:
+      - linear_regression: {d: 5, n: 20, spectrum: [1, 1, 0.5, 0.25, 1]}
+    solvers:
+      - conjugate_gradient: {depth: 4}
+      - memformer: {memory: cgd, preconditioner: full, depth: {each: [1, 2, 3, 4]}}
+    tests: []                                       # further test tasks
+
+Keys are fields of dataclasses. `{each: [...]}` is a grid; a bare list is a value. Solvers may have names of their own,
+`solvers: {NAME: {memformer: {...}}, ...}`, which boards use. Instead of tasks and solvers a sweep may have `parts`:
+names of other sweeps, or mappings with the keys above, which take what they lack from around them, a name too.
+"""
+
+from __future__ import annotations
+
+import json
+import runpy
+from pathlib import Path
+from typing import Any
+
+from ..errors import SpecError, nearest
+from .grid import Entries
+from .sweep import Sweep, check_name
+from .yaml_source import Document, Keys, read
+
+SHIPPED = Path(__file__).parents[1] / "sweeps"
+REQUIRED = ("name", "protocol", "tasks", "solvers")
+OPTIONAL = ("about", "seeds", "tests", "skip", "axis", "split", "experts", "crossover", "parts")
+IN_PART = (*REQUIRED, *OPTIONAL[:-1])
+
+
+def shipped() -> dict[str, Path]:
+    """The sweeps that come with the package, by name."""
+    return {path.stem: path for path in sorted(SHIPPED.glob("*.yaml"))}
+
+
+def load(source: str) -> Sweep:
+    """A sweep from a .yaml file, a .py file that defines `sweep`, or the name of a shipped one."""
+    path = shipped().get(source, Path(source))
+    if not path.is_file():
+        raise SpecError(f"no sweep {source!r}: neither a file nor a shipped sweep; {nearest(source, shipped())}")
+    if path.suffix == ".py":
+        try:
+            found = runpy.run_path(str(path)).get("sweep")
+        except SpecError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise SpecError(f"{path} cannot be run: {type(error).__name__}: {error}") from error
+        if not isinstance(found, Sweep):
+            raise SpecError(f"{path}: defines no `sweep` of type lfombench.harness.Sweep")
+        return found
+    return parse(read(path))
+
+
+def parse(document: Document) -> Sweep:
+    """A sweep from YAML; every fault names file, line and key."""
+    data = document.data
+    if not isinstance(data, dict):
+        raise document.error((), f"a sweep is a mapping with the keys {', '.join(REQUIRED)}")
+    for key in data:
+        if key not in REQUIRED + OPTIONAL:
+            raise document.error((key,), f"unknown key {key!r}; {nearest(key, REQUIRED + OPTIONAL)}")
+    for key in ("name",) if "parts" in data else REQUIRED:
+        if key not in data:
+            raise document.error((), f"{key!r} is missing")
+    _check(document, data, ())
+    if "parts" in data:
+        return _of_parts(document)
+    return _grid(document, {key: (key,) for key in data})
+
+
+def _check(document: Document, data: dict[str, Any], at: Keys) -> None:
+    """What a sweep or a part says of itself is text, or a list of texts, or true or false."""
+    for key in ("name", "about", "axis"):
+        if not isinstance(data.get(key, ""), str):
+            raise document.error((*at, key), f"got {json.dumps(data[key])}, must be text")
+    for key, wanted in (("split", "a field or a list of fields"), ("crossover", "a list of two names")):
+        given = data.get(key, [])
+        listed = isinstance(given, list) and all(isinstance(one, str) for one in given)
+        if not listed and not (key == "split" and isinstance(given, str)):
+            raise document.error((*at, key), f"got {json.dumps(given)}, must be {wanted}")
+    if not isinstance(data.get("skip", False), bool):
+        raise document.error((*at, "skip"), f"got {json.dumps(data['skip'])}, must be true or false")
+    try:
+        check_name(data.get("name", "unnamed"))
+    except SpecError as error:
+        raise document.error((*at, "name"), str(error)) from None
+
+
+def _of_parts(document: Document) -> Sweep:
+    data, parts = document.data, document.data["parts"]
+    if not isinstance(parts, list) or not parts:
+        raise document.error(("parts",), "must be a list of sweeps' names, or of mappings, that is not empty")
+    made = []
+    for i, part in enumerate(parts):
+        at: Keys = ("parts", i)
+        if isinstance(part, str):
+            try:
+                made.append(load(part))
+            except SpecError as error:
+                raise document.error(at, str(error)) from None
+            continue
+        if not isinstance(part, dict):
+            raise document.error(at, f"got {json.dumps(part)}, must be a sweep's name or a mapping")
+        for key in part:
+            if key not in IN_PART:
+                raise document.error((*at, key), f"unknown key {key!r}; {nearest(key, IN_PART)}")
+        _check(document, part, at)
+        places = {key: (key,) for key in data if key != "parts"} | {key: (*at, key) for key in part}
+        for key in REQUIRED:
+            if key not in places:
+                raise document.error(at, f"{key!r} is missing, here and above")
+        made.append(_grid(document, places))
+    return Sweep(name=data["name"], about=data.get("about", ""), parts=_gathered(made, data["name"]))
+
+
+def _gathered(parts: list[Sweep], name: str) -> list[Sweep]:
+    """Those of one name as one sweep; those that have the whole's name stay as they are."""
+    alike: dict[str | int, list[Sweep]] = {}
+    for i, part in enumerate(parts):
+        alike.setdefault(i if part.name == name else part.name, []).append(part)
+    return [
+        Sweep(name=several[0].name, about=several[0].about, parts=several) if len(several) > 1 else several[0]
+        for several in alike.values()
+    ]
+
+
+def _grid(document: Document, places: dict[str, Keys]) -> Sweep:
+    """A sweep that is one grid; `places` says where each of its keys stands."""
+    entries = Entries(document, places)
+    tasks, (solvers, named) = entries.listed("task", "tasks"), entries.solvers()
+    tests = entries.listed("task", "tests") if entries.get("tests") is not None else []
+    protocols, skip, split = entries.protocols(), bool(entries.get("skip", False)), entries.get("split") or []
+    if not skip:
+        entries.fit(tasks, solvers, protocols, [test for test, _ in tests])
+    try:
+        return Sweep(
+            name=entries.get("name"),
+            about=entries.get("about", ""),
+            tasks=[task for task, _ in tasks],
+            solvers=[solver for solver, _ in solvers],
+            protocols=[protocol for protocol, _ in protocols],
+            seeds=entries.seeds(),
+            tests=[test for test, _ in tests],
+            skip=skip,
+            axis=entries.get("axis"),
+            split=[split] if isinstance(split, str) else split,
+            named=named,
+            crossover=entries.get("crossover") or (),
+        )
+    except SpecError as error:
+        key = str(error).partition(":")[0].partition(" ")[0]
+        raise document.error(places.get(key, ()), str(error)) from None

@@ -1,0 +1,261 @@
+"""A sweep: a named set of jobs. What it says and what it refuses; `parse.py` reads it from a file."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from itertools import product
+from typing import Any
+
+from lfombench.solvers import Solver
+from lfombench.tasks import Task
+
+from ..errors import SpecError, nearest
+from .job import Case, Job, tunable
+from .labels import label, plain
+from .protocol import OWN, PROTOCOLS, Protocol
+from .validation import build
+
+KINDS: dict[str, type[Any]] = {"tasks": Task, "solvers": Solver, "protocols": Protocol, "tests": Task}
+AXES = ("task", "solver", "protocol")
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A combination that makes no sense, and why."""
+
+    task: Task
+    solver: Solver
+    protocol: Protocol
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """Every solver on every task under every protocol with every seed, each also tested on the `tests`; or, instead of
+    all that, `parts`: sweeps whose jobs together are this one's.
+
+    skip: leave out combinations that make no sense, and record why, instead of refusing the sweep.
+    axis: the field that the sweep varies, such as task.noise: the report draws losses against it, in one chart for
+        each value of the fields that are named in `split`.
+    named: what boards call solvers: a name for the label of one, or for those of several, the best of which counts.
+    crossover: two of these names: where along the axis the one overtakes the other is looked for more finely.
+    """
+
+    name: str
+    tasks: Sequence[Task] = ()
+    solvers: Sequence[Solver] = ()
+    protocols: Sequence[Protocol] = (PROTOCOLS["rigorous"],)
+    seeds: Sequence[int] = (0,)
+    tests: Sequence[Task] = ()
+    parts: Sequence[Sweep] = ()
+    about: str = ""
+    skip: bool = False
+    axis: str | None = None
+    split: Sequence[str] = ()
+    named: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    crossover: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        check_name(self.name)
+        if self.parts:
+            if self.tasks or self.solvers or self.tests:
+                raise SpecError("parts: a sweep has either parts, or tasks and solvers of its own")
+            return
+        if isinstance(self.seeds, int):
+            raise SpecError(f"seeds: got {self.seeds}, must be a list of seeds, such as range({self.seeds})")
+        for kind in ("tasks", "solvers", "protocols", "seeds"):
+            if not getattr(self, kind):
+                raise SpecError(f"{kind}: none given")
+        for kind, base in KINDS.items():
+            for part in getattr(self, kind):
+                if not isinstance(part, base):
+                    such = f", such as PROTOCOLS[{part!r}]" if part in tuple(PROTOCOLS) else ""
+                    raise SpecError(f"{kind}: got {part!r}, must be a {base.__name__}{such}")
+        for kind in KINDS:
+            try:
+                made = [build(type(part), plain(part)) for part in getattr(self, kind)]
+                for part in made:
+                    if isinstance(part, Task | Protocol):
+                        part.check()
+            except ValueError as error:
+                raise SpecError(f"{kind}: {error}") from None
+            object.__setattr__(self, kind, made)
+        for kind in (*KINDS, "seeds"):
+            seen: set[Any] = set()
+            for part in getattr(self, kind):
+                if part in seen:
+                    raise SpecError(f"{kind}: {part if isinstance(part, int) else title(part)} is given twice")
+                seen.add(part)
+        for test, task in product(self.tests, self.tasks):
+            if test.d != task.d:
+                raise SpecError(
+                    f"tests: {label(test)} has d = {test.d}, the training task {label(task)} has d = {task.d}"
+                )
+        self._check_names()
+        if not self.skip and self.skipped:
+            raise SpecError(self.skipped[0].reason)
+        if not self._sorted_out[0]:
+            raise SpecError(f"no combination is possible; the first: {self.skipped[0].reason}")
+
+    def _check_names(self) -> None:
+        """Fields that are named exist: what a protocol tunes, and the axis."""
+        known = {name for solver in self.solvers for name in tunable(solver)} | set(OWN)
+        for protocol in self.protocols:
+            for name, _ in protocol.tune:
+                if name not in known:
+                    raise SpecError(f"protocol tune: no solver here has a float {name!r}; {nearest(name, known)}")
+        if isinstance(self.split, str):
+            raise SpecError(f"split: got {self.split!r}, must be a list of fields")
+        for key, named in (*((("axis", self.axis),) if self.axis else ()), *(("split", one) for one in self.split)):
+            kind, _, name = named.partition(".")
+            if kind not in AXES:
+                raise SpecError(f"{key}: got {named!r}; allowed: {', '.join(f'{a}.FIELD' for a in AXES)}")
+            parts: Sequence[Any] = getattr(self, f"{kind}s")
+            here = sorted({f.name for part in parts for f in fields(part)})
+            if name not in here:
+                raise SpecError(f"{key}: no {kind} here has a field {name!r}; {nearest(name, here)}")
+        labels = {label(solver) for solver in self.solvers}
+        for name, meant in self.named.items():
+            for one in meant:
+                if one not in labels:
+                    raise SpecError(f"named: {name!r} stands for {one!r}, which is no solver here")
+        if self.crossover and (len(self.crossover) != 2 or not self.axis):
+            raise SpecError("crossover: it is of two named solvers along an axis")
+        for name in self.crossover:
+            if name not in self.named:
+                raise SpecError(f"crossover: no solver is named {name!r}; {nearest(name, self.named)}")
+
+    @functools.cached_property
+    def _sorted_out(self) -> tuple[list[Case], list[Skipped]]:
+        """Combinations that make sense, protocols outermost, solvers innermost; and those that do not."""
+        cases, skipped = [], []
+        for protocol, task, solver in product(self.protocols, self.tasks, self.solvers):
+            try:
+                cases.append(possible(task, solver, protocol, self.tests))
+            except SpecError as error:
+                skipped.append(Skipped(task, solver, protocol, str(error)))
+        return cases, skipped
+
+    @functools.cached_property
+    def _experts(self) -> list[Job]:
+        """What mixtures need and is not among the sweep's own combinations; an expert's experts before it."""
+        mixed = [case for case in self._sorted_out[0] if case.experts]
+        own = {case.id(0) for case in self._sorted_out[0]} if mixed else set()
+        found: dict[str, Job] = {}
+
+        def add(job: Job) -> None:
+            for expert in job.experts:
+                if expert.id not in found:
+                    add(expert)
+                    if expert.seed not in self.seeds or expert.case.id(0) not in own:
+                        found[expert.id] = expert
+
+        for case in mixed:
+            for seed in self.seeds:
+                add(Job(case, seed))
+        return list(found.values())
+
+    @functools.cached_property
+    def _transferred(self) -> dict[Case, tuple[Task, ...]]:
+        return {}
+
+    def _transfers(self, expert: Case) -> tuple[Task, ...]:
+        """Tasks of a sweep along a field of them that an expert can be tested on: its own may be among them, so that
+        experts of all tasks are tested alike, and in one pack.
+        """
+        if not (self.axis or "").startswith("task."):
+            return ()
+        if expert not in self._transferred:
+            others = []
+            for task in self.tasks:
+                with contextlib.suppress(SpecError):
+                    possible(expert.task, expert.solver, expert.protocol, [task])
+                    others.append(task)
+            self._transferred[expert] = tuple(others)
+        return self._transferred[expert]
+
+    @property
+    def skipped(self) -> list[Skipped]:
+        """Combinations that make no sense."""
+        return [one for part in self.parts for one in part.skipped] if self.parts else self._sorted_out[1]
+
+    def __len__(self) -> int:
+        return (
+            len({job.id for job in self.jobs()})
+            if self.parts
+            else len(self.seeds) * len(self._sorted_out[0]) + len(self._experts)
+        )
+
+    def jobs(self) -> Iterator[Job]:
+        """Every job once, protocols outermost, seeds innermost."""
+        return (job for job, _ in self.entries())
+
+    def entries(self) -> Iterator[tuple[Job, tuple[Task, ...]]]:
+        """Every job once, with the further tasks that it is tested on. A grid is never in memory as a whole."""
+        if not self.parts:
+            tests = tuple(self.tests)
+            for job in self._experts:
+                yield job, self._transfers(job.case)
+            for case in self._sorted_out[0]:
+                for seed in self.seeds:
+                    yield Job(case, seed), tests
+            return
+        found: dict[str, tuple[Job, dict[Task, None]]] = {}
+        for part in self.parts:
+            for job, tests in part.entries():
+                found.setdefault(job.id, (job, {}))[1].update(dict.fromkeys(tests))
+        for job, union in found.values():
+            yield job, tuple(union)
+
+
+def check_name(name: str) -> None:
+    """SpecError where a name cannot be a file's."""
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}", name):
+        raise SpecError(f"name: got {name!r}; allowed: up to 100 letters, digits, '.', '_' and '-', no '.' in front")
+
+
+def possible(task: Task, solver: Solver, protocol: Protocol, tests: Sequence[Task] = ()) -> Case:
+    """The case of these; SpecError where they cannot make one, or not be tested so."""
+    try:
+        case = Case(task=task, solver=solver, protocol=protocol)
+        for k in range(len(case.trials)):
+            case.tried(k)
+    except (SpecError, ValueError) as error:
+        raise SpecError(f"{title(solver)} on {label(task)}: {error}") from None
+    for test in tests:
+        if solver.context and test.n != task.n:
+            raise SpecError(
+                f"{title(solver)} has parameters for each of n = {task.n} examples and cannot be tested on "
+                f"{label(test)}, which has n = {test.n}"
+            )
+        try:
+            Case(task=test, solver=solver, protocol=protocol)
+        except (SpecError, ValueError) as error:
+            raise SpecError(f"{title(solver)} on {label(test)}: {error}") from None
+    return case
+
+
+def title(part: Any) -> str:
+    """A label that tells depths apart."""
+    return f"{label(part)} of depth {part.depth}" if isinstance(part, Solver) else label(part)
+
+
+def compared(first: Sweep, second: Sweep) -> list[dict[str, Any]]:
+    """For each task, solver and protocol, all depths together: how many jobs are in one sweep alone, and in both."""
+    found: dict[tuple[str, str, str], tuple[set[str], set[str], set[int]]] = {}
+    for i, sweep in enumerate((first, second)):
+        for job in sweep.jobs():
+            key = label(job.task), label(job.solver), label(job.protocol)
+            one, two, depths = found.setdefault(key, (set(), set(), set()))
+            (two if i else one).add(job.id)
+            depths.add(job.solver.depth)
+    names = ("task", "solver", "protocol")
+    return [
+        dict(zip(names, key, strict=True))
+        | {"depths": sorted(depths), "first": len(a - b), "both": len(a & b), "second": len(b - a)}
+        for key, (a, b, depths) in sorted(found.items())
+    ]

@@ -1,0 +1,97 @@
+"""YAML with the line of every value, for errors that say where."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..errors import SpecError
+
+Keys = tuple[str | int, ...]
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML in which 1e-3 is a number, as everyone expects, and 2024-01-01 is text."""
+
+    yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+0123456789.")
+)
+
+
+@dataclass(frozen=True)
+class Document:
+    """A parsed file: its data, and the line each value starts on."""
+
+    source: str
+    data: Any
+    lines: dict[Keys, int]
+
+    def error(self, keys: Keys, message: str) -> SpecError:
+        """An error at the deepest of these keys that the file has."""
+        at = keys
+        while at not in self.lines and at:
+            at = at[:-1]
+        where = "".join(f"[{k}]" if isinstance(k, int) else f".{k}" for k in at).lstrip(".")
+        return SpecError(f"{self.source}, line {self.lines.get(at, 1)}{f', {where}' if where else ''}: {message}")
+
+
+def read(path: Path) -> Document:
+    """Parse a file; every fault is a SpecError with file and line."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(f"{path}: cannot be read: {error}") from error
+    lines: dict[Keys, int] = {}
+    try:
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        data = _convert(loader, node, (), lines, str(path)) if node else None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise SpecError(f"{path}{line}: not YAML: {error.problem or error.context}") from None
+    except yaml.YAMLError as error:
+        raise SpecError(f"{path}: not YAML: {error}") from None
+    except RecursionError:
+        raise SpecError(f"{path}: nested too deeply, or an alias that contains itself") from None
+    return Document(str(path), data, lines)
+
+
+def _convert(loader: _Loader, node: yaml.Node, at: Keys, lines: dict[Keys, int], source: str) -> Any:
+    lines[at] = node.start_mark.line + 1
+    if isinstance(node, yaml.MappingNode):
+        found: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            key = str(key_node.value)
+            if key == "<<" or not isinstance(key_node, yaml.ScalarNode):
+                line = key_node.start_mark.line + 1
+                raise SpecError(f"{source}, line {line}: a key must be a word; merge keys (<<) are not supported")
+            if key in found:
+                first = lines[(*at, key)]
+                raise SpecError(
+                    f"{source}, line {key_node.start_mark.line + 1}: {key!r} stands twice, first on line {first}"
+                )
+            found[key] = _convert(loader, value_node, (*at, key), lines, source)
+            lines[(*at, key)] = key_node.start_mark.line + 1
+        return found
+    if isinstance(node, yaml.SequenceNode):
+        return [_convert(loader, child, (*at, i), lines, source) for i, child in enumerate(node.value)]
+    try:
+        value = loader.construct_object(node)
+        if isinstance(value, str):
+            value.encode()  # no halves of characters
+        elif not isinstance(value, int | float | None):
+            raise TypeError(f"a {type(value).__name__} has no place in a sweep")
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise SpecError(f"{source}, line {lines[at]}: {node.value!r} is no plain value: {error}") from None
+    return value
