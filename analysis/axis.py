@@ -1,4 +1,4 @@
-"""Losses against a field that a sweep varies: noise, training steps, the spectrum's condition."""
+"""Losses along a field that a sweep varies: noise, training steps, the condition number of the spectrum."""
 
 from __future__ import annotations
 
@@ -17,15 +17,17 @@ from .board import at_their_depth
 from .results import Tables, Wanted
 from .statistics import mean_interval
 
-ABSENT = "-"  # a field that a part does not have
-TOLD = {"identity": "scalar", "covariance": "full"}  # preconditioners, and the learned ones that they stand beside
+ABSENT = "-"  # the value of a field that a part does not have
+# known preconditioners, and the learned ones that they are compared with
+COUNTERPARTS = {"identity": "scalar", "covariance": "full"}
 
 
 @dataclass(frozen=True)
 class Point:
-    """A solver at a value of the axis, in one chart. losses: log mse by seed; lost: seeds that diverged.
+    """A solver at a value of the axis, in one chart. losses: log mse by seed; lost: the number of seeds that diverged.
 
-    solver: its name; label: the solver that counts there, the best in the mean of those that the name stands for.
+    solver: the name that is shown; label: the solver that this point is of, the one with the lowest mean of those that
+    the name stands for.
     """
 
     chart: str
@@ -45,7 +47,7 @@ class Point:
 
     @property
     def mean(self) -> float:
-        """Over seeds that did not diverge."""
+        """The mean over seeds that did not diverge."""
         return fmean(self.losses.values()) if self.losses else math.inf
 
 
@@ -53,8 +55,8 @@ class Point:
 class Along:
     """A sweep's losses at its deepest depth, along its axis.
 
-    Solvers are called without the fields that charts are split by, so that they are coloured alike in all of them. What
-    lacks a field that charts are split by, as bounds do, is in every chart that agrees with those it has.
+    Solvers are named without the fields that charts are split by, so that their colours are the same in all charts. A
+    solver that lacks such a field, as bounds do, is in every chart that agrees with the fields it has.
     """
 
     name: str
@@ -64,45 +66,45 @@ class Along:
 
     @functools.cached_property
     def data(self) -> pl.DataFrame:
-        """chart, x, solver, family, competes, params, mean, low, high: the 95 % interval over seeds."""
+        """Columns chart, x, solver, family, competes, params, mean, low, high: the 95 % interval over seeds."""
         rows = []
         for point in self.points:
             if not point.losses:
                 continue
-            mean, half = mean_interval(list(point.losses.values()))
+            mean, half_width = mean_interval(list(point.losses.values()))
             row = {name: getattr(point, name) for name in ("chart", "x", "solver", "family", "competes", "params")}
-            rows.append(row | {"mean": mean, "low": mean - (half or 0.0), "high": mean + (half or 0.0)})
+            rows.append(row | {"mean": mean, "low": mean - (half_width or 0.0), "high": mean + (half_width or 0.0)})
         return pl.DataFrame(rows, infer_schema_length=None).sort("solver", "x")
 
     @property
     def values(self) -> list[Any]:
-        """Of the field, in order."""
+        """The values of the axis, ascending."""
         return self.data["x"].unique().sort().to_list()
 
     @property
     def charts(self) -> list[str]:
-        """What tells them apart."""
+        """The titles of the charts, which tell them apart."""
         return self.data["chart"].unique().sort().to_list()
 
     def of(self, chart: str, solver: str) -> dict[Any, Point]:
-        """A solver's points in a chart, by x in order."""
-        mine = {point.x: point for point in self.points if (point.chart, point.solver) == (chart, solver)}
-        return {x: mine[x] for x in sorted(mine)}
+        """A solver's points in a chart, by x in ascending order."""
+        points = {point.x: point for point in self.points if (point.chart, point.solver) == (chart, solver)}
+        return {x: points[x] for x in sorted(points)}
 
     def rows(self, chart: str) -> list[dict[str, Any]]:
-        """A row per solver of a chart with its mean at every value, lowest first at the last."""
-        made: dict[str, dict[str, Any]] = {}
+        """A row per solver of a chart with its mean at every value, sorted by the mean at the last value."""
+        by_solver: dict[str, dict[str, Any]] = {}
         for row in self.data.filter(pl.col("chart") == chart).iter_rows(named=True):
-            kept = {name: row[name] for name in ("solver", "competes", "params")}
-            made.setdefault(row["solver"], kept | {"means": {}})["means"][row["x"]] = row["mean"]
+            columns = {name: row[name] for name in ("solver", "competes", "params")}
+            by_solver.setdefault(row["solver"], columns | {"means": {}})["means"][row["x"]] = row["mean"]
         last = self.values[-1]
         return sorted(
-            made.values(), key=lambda row: (last not in row["means"], row["means"].get(last, 0.0), row["solver"])
+            by_solver.values(), key=lambda row: (last not in row["means"], row["means"].get(last, 0.0), row["solver"])
         )
 
 
 def along(tables: Tables, sweep: Wanted) -> Along | None:
-    """Along a sweep's axis, from what the store has of it; None where it has no axis, or nothing yet."""
+    """The losses along a sweep's axis that the store has; None where the sweep has no axis, or there are none yet."""
     if sweep.axis is None:
         return None
     frame = (
@@ -113,54 +115,54 @@ def along(tables: Tables, sweep: Wanted) -> Along | None:
     specs = dict(tables.jobs.filter(pl.col("job").is_in(sweep.jobs)).select("job", "spec").collect().iter_rows())
     names = {label: name for name, labels in sweep.named.items() for label in labels}
     rows = at_their_depth(frame)
-    if names:  # experts are jobs of the sweep too, under protocols of their own, and no rows of it
+    if names:  # experts are jobs of the sweep too, but under other protocols, and are not shown
         rows = rows.filter(pl.col("solver").is_in(list(names)) & pl.col("protocol").is_in(sweep.protocols))
     if rows.is_empty():
         return None
     depth = rows.group_by("solver", "protocol", "task").agg(pl.col("step").max())["step"].min()
     assert isinstance(depth, int)
-    found: dict[tuple[Any, tuple[Any, ...], str], Point] = {}
-    here = rows.filter(pl.col("step") == depth).select(
+    best: dict[tuple[Any, tuple[Any, ...], str], Point] = {}
+    at_depth = rows.filter(pl.col("step") == depth).select(
         "job", "solver", "family", "params", "task", "protocol", "seed", "log_mse"
     )
     trained: set[Any] = set()
-    for (label, family, params, task, _), mine in here.group_by(
+    for (label, family, params, task, _), group in at_depth.group_by(
         "solver", "family", "params", "task", "protocol", maintain_order=True
     ):
-        spec = json.loads(specs[mine["job"][0]])
-        x, *at = (value(spec, field) for field in (sweep.axis, *sweep.split))
-        if x == ABSENT:  # an expert of a union, say
+        spec = json.loads(specs[group["job"][0]])
+        x, *split_values = (value(spec, field) for field in (sweep.axis, *sweep.split))
+        if x == ABSENT:  # such as an expert of a union
             continue
-        losses = dict(mine.select("seed", "log_mse").drop_nulls().iter_rows())
+        losses = dict(group.select("seed", "log_mse").drop_nulls().iter_rows())
         name = names.get(label) or _short(label, sweep.split)
-        point = Point("", x, name, label, family, params, losses, task, mine["log_mse"].null_count())
-        key = (x, tuple(at), name)
-        if key not in found or (point.lost, point.mean) < (found[key].lost, found[key].mean):
-            found[key] = point
+        point = Point("", x, name, label, family, params, losses, task, group["log_mse"].null_count())
+        key = (x, tuple(split_values), name)
+        if key not in best or (point.lost, point.mean) < (best[key].lost, best[key].mean):
+            best[key] = point
         trained.update(_trained(spec, sweep.axis))
-    if not any(point.losses for point in found.values()):
+    if not any(point.losses for point in best.values()):
         return None
-    every = {split for _, split, _ in found}
-    charts = [split for split in every if ABSENT not in split] or [(ABSENT,) * len(sweep.split)]
+    splits = {split for _, split, _ in best}
+    charts = [split for split in splits if ABSENT not in split] or [(ABSENT,) * len(sweep.split)]
     points = [
         replace(point, chart=titled(sweep.split, chart))
-        for (_, split, _), point in found.items()
+        for (_, split, _), point in best.items()
         for chart in charts
-        if all(mine in (ABSENT, its) for mine, its in zip(split, chart, strict=True))
+        if all(part in (ABSENT, shown) for part, shown in zip(split, chart, strict=True))
     ]
     return Along(named(sweep.axis), depth, points, sorted(trained))
 
 
 def _trained(spec: Mapping[str, Any], axis: str) -> list[Any]:
-    """Where along the axis several experts of a solver were trained, if they were trained along it."""
+    """The values along the axis at which a solver's experts were trained; empty unless there are several experts."""
     [solver] = spec["solver"].values()
-    experts = [one for one in solver.get("experts", ()) if one["task"]]
-    return [x for one in experts if (x := value(one, axis)) != ABSENT] if len(experts) > 1 else []
+    experts = [expert for expert in solver.get("experts", ()) if expert["task"]]
+    return [x for expert in experts if (x := value(expert, axis)) != ABSENT] if len(experts) > 1 else []
 
 
 def value(spec: Mapping[str, Any], axis: str) -> Any:
-    """What a job's specification has at `task.noise` and the like; of a spectrum, the condition of Sigma; of
-    preconditioners that are told, what they are.
+    """The value of a field such as `task.noise` in a job's specification; for a spectrum, the condition number of
+    Sigma; for a known preconditioner, its learned counterpart.
     """
     kind, _, field = axis.partition(".")
     part = spec.get(kind, {})
@@ -168,7 +170,7 @@ def value(spec: Mapping[str, Any], axis: str) -> Any:
         [part] = part.values()
     value = part.get(field, ABSENT)
     if field == "preconditioner":
-        return TOLD.get(value, value)
+        return COUNTERPARTS.get(value, value)
     if field == "spectrum" and value != ABSENT:
         return (max(value) / min(value)) ** 2 if value else 1.0
     if isinstance(value, list):
@@ -177,20 +179,20 @@ def value(spec: Mapping[str, Any], axis: str) -> Any:
 
 
 def titled(fields: Sequence[str], values: tuple[Any, ...]) -> str:
-    """What stands under one of several charts."""
-    named = [(field.partition(".")[2], value) for field, value in zip(fields, values, strict=True)]
-    return ", ".join(f"{name}: {json.dumps(value)}".replace('"', "") for name, value in named if value is not ABSENT)
+    """The title of one of several charts: the fields that charts are split by, with their values."""
+    pairs = [(field.partition(".")[2], value) for field, value in zip(fields, values, strict=True)]
+    return ", ".join(f"{name}: {json.dumps(value)}".replace('"', "") for name, value in pairs if value is not ABSENT)
 
 
 def _short(solver: str, split: Sequence[str]) -> str:
-    """A label without those fields."""
+    """A solver's label without the fields that charts are split by."""
     for field in split:
         solver = re.sub(rf"(?<=[( ]){field.partition('.')[2]}=(\[[^]]*\]|[^,)]*)(, )?", "", solver)
     return re.sub(r", \)$", ")", solver).removesuffix("()")
 
 
 def named(axis: str) -> str:
-    """What stands under the chart."""
+    """The title of the axis in charts."""
     field = axis.partition(".")[2]
     words = {
         "spectrum": "condition number of Sigma",

@@ -1,4 +1,4 @@
-"""The leaderboard: solvers by depth, the mean log error over seeds with an interval, lowest first."""
+"""The leaderboard: solvers by depth, with the mean log error over seeds and its interval, lowest first."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from .statistics import mean_interval, tenth
 from .suspect import suspects
 
 T = TypeVar("T")
-COLUMNS = 8  # depths or values shown at most
-EXACT = -25.0  # a log error below which it is rounding
-LOOSE = 0.05  # of a bound's error
+COLUMNS = 8  # the most depths or values that are shown
+EXACT = -25.0  # log errors below this are only rounding
+LOOSE = 0.05  # a bound is marked where its fit error is above this part of its error
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,9 @@ class Cell:
     low: float | None = None
     high: float | None = None
     redraws: int = 1
-    tenth: float | None = None  # of the standard deviation over seeds: the band that the paper draws
-    suspect: str | None = None  # the bound that it beats and cannot
-    loose: bool = False  # a bound whose own fit may lack more than LOOSE
+    tenth: float | None = None  # of the standard deviation over seeds: the paper draws it as a band
+    suspect: str | None = None  # the bound that it is below, which should not be possible
+    loose: bool = False  # whether it is a bound whose fit error is above LOOSE times its error
 
     @property
     def exact(self) -> bool:
@@ -44,7 +44,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """A solver."""
+    """A solver at all its depths."""
 
     solver: str
     family: str
@@ -55,12 +55,12 @@ class Row:
 
     @property
     def parameters(self) -> int:
-        """At its deepest depth."""
+        """The number of parameters at the deepest depth."""
         return self.params[max(self.params)] if self.params else 0
 
     @property
     def competes(self) -> bool:
-        """Whether it is a method of so many steps; bounds and controls are not."""
+        """Whether it is a method with a number of steps; bounds and controls are not."""
         return self.family in ("classical", "learned")
 
 
@@ -75,7 +75,7 @@ class Board:
 
     @property
     def depths(self) -> list[int]:
-        """The depths to show: all, or an even selection."""
+        """The depths to show: all, or an even selection of them."""
         return evenly(sorted({depth for row in self.rows for depth in row.cells}))
 
     @property
@@ -90,17 +90,17 @@ class Board:
 
     @property
     def memorised(self) -> bool:
-        """Whether it tests on what was trained on."""
+        """Whether the solvers were tested on the prompts they were trained on."""
         return "test_on=training" in self.protocol
 
     @property
     def redraws(self) -> int:
-        """How often the prompts were drawn."""
+        """The number of times that the prompts were drawn."""
         return max((cell.redraws for row in self.rows for cell in row.cells.values()), default=1)
 
     @property
     def suspects(self) -> list[str]:
-        """Rows that beat a bound."""
+        """Descriptions of the rows that are below a bound."""
         return [
             f"{row.solver} at depth {depth} is below {cell.suspect}"
             for row in self.rows
@@ -109,17 +109,17 @@ class Board:
         ]
 
     def leaders(self, depth: int) -> set[str]:
-        """The solver with the lowest mean at a depth, and those whose interval reaches its own; bounds apart."""
+        """The method with the lowest mean at a depth, and methods whose interval overlaps its interval; no bounds."""
         cells = {row.solver: row.cells[depth] for row in self.rows if depth in row.cells and row.competes}
         if not cells:
             return set()
         best = min(cells.values(), key=lambda cell: cell.mean)
-        reach = best.mean + (best.half_width or 0)
-        return {solver for solver, cell in cells.items() if cell.mean - (cell.half_width or 0) <= reach}
+        upper = best.mean + (best.half_width or 0)
+        return {solver for solver, cell in cells.items() if cell.mean - (cell.half_width or 0) <= upper}
 
 
 def evenly(values: list[T]) -> list[T]:
-    """All, or an even selection of as many as a table holds, ends included."""
+    """All values, or an even selection of as many as a table holds, first and last included."""
     if len(values) <= COLUMNS:
         return values
     return [values[round(i * (len(values) - 1) / (COLUMNS - 1))] for i in range(COLUMNS)]
@@ -127,7 +127,7 @@ def evenly(values: list[T]) -> list[T]:
 
 @dataclass(frozen=True)
 class Boards:
-    """All boards of a sweep, and how much of it they rest on."""
+    """All boards of a sweep, and how many of its jobs they are based on."""
 
     sweep: str
     about: str
@@ -135,7 +135,7 @@ class Boards:
     done: int
     boards: list[Board]
     skipped: list[dict[str, Any]]
-    mixed: list[str]  # files of which its results come from different versions
+    mixed: list[str]  # source files of which different versions computed its results
 
     @property
     def partial(self) -> bool:
@@ -144,21 +144,21 @@ class Boards:
 
     @property
     def diverged(self) -> int:
-        """Jobs whose training diverged."""
+        """The number of jobs whose training diverged."""
         return sum(row.diverged for board in self.boards for row in board.rows if board.test == board.task)
 
     @property
     def loose(self) -> bool:
-        """Whether a bound's fit leaves much open, on any board."""
+        """Whether any board has a bound whose fit error is above LOOSE times its error."""
         return any(cell.loose for board in self.boards for row in board.rows for cell in row.cells.values())
 
     @property
     def suspects(self) -> list[str]:
-        """Rows that beat a bound, on any board."""
+        """Descriptions of the rows that are below a bound, on any board."""
         return [f"{board.protocol}: {text}" for board in self.boards for text in board.suspects]
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values, for scripts."""
+        """The boards as plain values, for scripts."""
         return asdict(self) | {"partial": self.partial, "suspects": self.suspects}
 
 
@@ -166,14 +166,17 @@ def boards(tables: Tables, sweep: Wanted) -> Boards:
     """Every board of a sweep, from what the store holds of it."""
     frame = tables.results.filter(pl.col("job").is_in(sweep.jobs)).collect()
     jobs = tables.jobs.filter(pl.col("job").is_in(sweep.jobs))
-    about = jobs.select("job", "floors", "budget").collect()
-    floors, fitted = dict(about.select("job", "floors").iter_rows()), dict(about.select("job", "budget").iter_rows())
+    details = jobs.select("job", "floors", "budget").collect()
+    floors, fitted = (
+        dict(details.select("job", "floors").iter_rows()),
+        dict(details.select("job", "budget").iter_rows()),
+    )
     tests = {(job, test) for job, test in frame.select("job", "test").unique().iter_rows()}
     complete = sum(
         all((job, test) in tests for test in (task, *sweep.tests))
         for job, task in frame.select("job", "task").unique().iter_rows()
     )
-    if sweep.axis:  # experts' transfers along it are no boards
+    if sweep.axis:  # experts' transfers along the axis are not boards
         frame = frame.filter((pl.col("task") == pl.col("test")) | pl.col("test").is_in(sweep.tests))
     frame = without_draws(frame)
     groups = {
@@ -183,13 +186,13 @@ def boards(tables: Tables, sweep: Wanted) -> Boards:
     order = {undrawn(name): i for i, name in reversed(list(enumerate(sweep.protocols)))}
     ordered = sorted(groups, key=lambda key: (key[0], key[1] != key[0], key[1], order.get(key[2], len(order)), key[2]))
     titles = {label: _title(name, labels, label) for name, labels in sweep.named.items() for label in labels}
-    made = [_board(*key, groups[key], floors, fitted, titles if key[2] in order else {}) for key in ordered]
+    ordered_boards = [_board(*key, groups[key], floors, fitted, titles if key[2] in order else {}) for key in ordered]
     versions = mixed(tables.out, frame["code"].unique().to_list())
-    return Boards(sweep.name, sweep.about, len(sweep.jobs), complete, made, sweep.skipped, versions)
+    return Boards(sweep.name, sweep.about, len(sweep.jobs), complete, ordered_boards, sweep.skipped, versions)
 
 
 def without_draws(frame: pl.DataFrame) -> pl.DataFrame:
-    """With a column `undrawn`: the protocol without its data seed."""
+    """The frame with a column `undrawn`: the protocol without its data seed."""
     labels = frame["protocol"].unique().to_list()
     names = pl.DataFrame(
         {"protocol": labels, "undrawn": [undrawn(label) for label in labels]},
@@ -199,10 +202,10 @@ def without_draws(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def at_their_depth(frame: pl.DataFrame) -> pl.DataFrame:
-    """Rows that speak for a solver at depth `step`: a trained model's last iterate, any iterate of the others.
+    """The rows that stand for a solver of depth `step`: a trained model's last iterate, any iterate of the others.
 
-    A model trained for depth 4 is no model of depth 2, nor is a control made of such models; conjugate gradients
-    stopped after 2 steps are.
+    A model trained for depth 4 is not a model of depth 2, nor is a control made of such models; conjugate gradients
+    stopped after 2 steps are a method of depth 2.
     """
     trained = (pl.col("family") == "learned") | ((pl.col("family") == "control") & (pl.col("params") > 0))
     rows = frame.filter((pl.col("step") > 0) & (~trained | (pl.col("step") == pl.col("depth"))))
@@ -211,17 +214,21 @@ def at_their_depth(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _title(name: str, labels: Sequence[str], label: str) -> str:
-    """A name, with what tells the solver from others of it: a mixture's experts, its options, or all its label."""
-    every = [_parts(one) for one in labels]
-    told = [part for part, others in zip(_parts(label), zip(*every, strict=True), strict=True) if len(set(others)) > 1]
-    words = ", ".join(filter(None, told))
+    """A name, with what tells this solver from others of the name: its experts, its options, or its whole label."""
+    parts_of_all = [_parts(other) for other in labels]
+    differing = [
+        part
+        for part, others in zip(_parts(label), zip(*parts_of_all, strict=True), strict=True)
+        if len(set(others)) > 1
+    ]
+    words = ", ".join(filter(None, differing))
     return f"{name}: {words}" if words else name
 
 
 def _parts(label: str) -> tuple[str, str]:
-    """Experts and options of a mixture; of another solver, its label."""
-    found = re.fullmatch(r"\w+\(experts=\[(.*)\] #\w+(?:, )?(.*)\)", label)
-    return (found[1], found[2]) if found else (label, "")
+    """The experts and the options of a mixture; of another solver, its label and nothing."""
+    match = re.fullmatch(r"\w+\(experts=\[(.*)\] #\w+(?:, )?(.*)\)", label)
+    return (match[1], match[2]) if match else (label, "")
 
 
 def _board(
@@ -234,22 +241,26 @@ def _board(
     titles: Mapping[str, str],
 ) -> Board:
     frame = at_their_depth(frame).sort("solver", "step", "protocol", "seed")
-    beaten = suspects(frame, {job: found or () for job, found in floors.items()}, fitted)
+    suspect_bounds = suspects(frame, {job: labels or () for job, labels in floors.items()}, fitted)
     diverged = frame.filter(status="diverged").group_by("solver", "family").agg(pl.col("job").n_unique()).iter_rows()
-    lost = {(solver, family): jobs for solver, family, jobs in diverged}
-    far = (pl.col("fit_error") > LOOSE * pl.col("mse")).any().alias("far")
+    diverged_jobs = {(solver, family): jobs for solver, family, jobs in diverged}
+    is_loose = (pl.col("fit_error") > LOOSE * pl.col("mse")).any().alias("loose")
     cells = frame.group_by("solver", "family", "step", maintain_order=True).agg(
-        pl.col("params").first(), "protocol", "log_mse", far
+        pl.col("params").first(), "protocol", "log_mse", is_loose
     )
-    known = {solver: published(task, solver, protocol) if test == task else {} for solver in frame["solver"].unique()}
+    published_values = {
+        solver: published(task, solver, protocol) if test == task else {} for solver in frame["solver"].unique()
+    }
     rows: dict[tuple[str, str], Row] = {}
     for solver, family, depth, params, protocols, log_mse, loose in cells.iter_rows():
         if (solver, family) not in rows:
-            broken, title = lost.get((solver, family), 0), titles.get(solver, solver)
-            rows[solver, family] = Row(solver, family, {}, {}, broken, title)
+            count, title = diverged_jobs.get((solver, family), 0), titles.get(solver, solver)
+            rows[solver, family] = Row(solver, family, {}, {}, count, title)
         row = rows[solver, family]
         row.params[depth] = params
-        if cell := _cell(protocols, log_mse, loose, known[solver].get(depth), beaten.get((solver, depth))):
+        if cell := _cell(
+            protocols, log_mse, loose, published_values[solver].get(depth), suspect_bounds.get((solver, depth))
+        ):
             row.cells[depth] = cell
     return Board(task, test, protocol, _ranked(list(rows.values())))
 
@@ -257,25 +268,35 @@ def _board(
 def _cell(
     protocols: Sequence[str], log_mse: Sequence[float | None], loose: bool, known: float | None, suspect: str | None
 ) -> Cell | None:
-    """Of one solver at one depth, whose prompts were drawn once or, as the protocols say, more often."""
-    draws: dict[str, list[float]] = {}
+    """The cell of one solver at one depth. The protocols say whether its prompts were drawn once or more often."""
+    by_draw: dict[str, list[float]] = {}
     for protocol, value in zip(protocols, log_mse, strict=True):
         if value is not None:
-            draws.setdefault(protocol, []).append(value)
-    drawn = list(draws.values())
-    if not drawn:
+            by_draw.setdefault(protocol, []).append(value)
+    losses_by_draw = list(by_draw.values())
+    if not losses_by_draw:
         return None
-    if len(drawn) == 1:
-        mean, half_width = mean_interval(drawn[0])
-        return Cell(mean, half_width, len(drawn[0]), known, tenth=tenth(drawn[0]), suspect=suspect, loose=loose)
-    means = [fmean(values) for values in drawn]
+    if len(losses_by_draw) == 1:
+        mean, half_width = mean_interval(losses_by_draw[0])
+        return Cell(
+            mean,
+            half_width,
+            len(losses_by_draw[0]),
+            known,
+            tenth=tenth(losses_by_draw[0]),
+            suspect=suspect,
+            loose=loose,
+        )
+    means = [fmean(values) for values in losses_by_draw]
     mean, half_width = mean_interval(means)
-    seeds = max(map(len, drawn))
-    return Cell(mean, half_width, seeds, known, min(means), max(means), len(drawn), suspect=suspect, loose=loose)
+    seeds = max(map(len, losses_by_draw))
+    return Cell(
+        mean, half_width, seeds, known, min(means), max(means), len(losses_by_draw), suspect=suspect, loose=loose
+    )
 
 
 def _ranked(rows: list[Row]) -> list[Row]:
-    """Lowest first at the deepest depth that all rows have; rows without values last."""
+    """Rows sorted by the mean at the deepest depth that all rows have, lowest first; rows without values last."""
     shared = (
         set.intersection(*(set(row.cells) for row in rows if row.cells)) if any(row.cells for row in rows) else set()
     )

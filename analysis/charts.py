@@ -1,4 +1,4 @@
-"""Charts as Vega-Lite declarations, drawn to SVG without a browser."""
+"""Charts as Vega-Lite declarations, rendered as SVG without a browser."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from .board import Board
 from .learned import REACH, Portrait
 
 WIDTH, HEIGHT = 400, 280
-# Okabe and Ito's colours, which the colour-blind can tell apart; yellow left out, too faint on white
+# Okabe and Ito's colours, which colour-blind readers can tell apart; without yellow, which is too faint on white
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#7F7F7F")
 SHAPES = {"circle": "\N{BLACK CIRCLE}", "square": "\N{BLACK SQUARE}", "triangle-up": "\N{BLACK UP-POINTING TRIANGLE}"}
 
 
 class Key(NamedTuple):
-    """How a solver is drawn."""
+    """The colour and shape that a solver is drawn with."""
 
     colour: str
     shape: str
@@ -36,11 +36,12 @@ Palette = Mapping[str, Key]
 
 
 def palette(solvers: Iterable[tuple[str, str]]) -> Palette:
-    """A key per solver, the same in every chart of a report. Learned ones first: training curves have no shapes.
+    """A key for each solver, the same in every chart of a report. Learned solvers come first: training curves have no
+    shapes.
 
-    solvers: name and family.
+    solvers: pairs of name and family.
     """
-    ordered = sorted(set(solvers), key=lambda one: (one[1] != "learned", one))
+    ordered = sorted(set(solvers), key=lambda pair: (pair[1] != "learned", pair))
     keys = [Key(colour, shape) for shape in SHAPES for colour in COLOURS]
     return {solver: keys[i % len(keys)] for i, (solver, _) in enumerate(ordered)}
 
@@ -86,14 +87,14 @@ def loss_by_depth(board: Board, palette: Palette) -> str:
     return svg(alt.layer(*layers))
 
 
-def polynomials(found: list[Portrait], palette: Palette) -> str:
-    """Residual polynomials over the eigenvalues of what they are polynomials in; bounds dashed. SVG."""
+def polynomials(portraits: list[Portrait], palette: Palette) -> str:
+    """Residual polynomials against the eigenvalues of their matrix; bounds dashed. SVG."""
     x = np.linspace(0, REACH, 101)
     data = pl.DataFrame(
         [
-            {"solver": one.solver, "bound": not one.competes, "x": a, "p": b}
-            for one in found
-            for a, b in zip(x.tolist(), one.values(x).tolist(), strict=True)
+            {"solver": portrait.solver, "bound": not portrait.competes, "x": eigenvalue, "p": p}
+            for portrait in portraits
+            for eigenvalue, p in zip(x.tolist(), portrait.values(x).tolist(), strict=True)
         ]
     )
     dash = alt.StrokeDash("bound:N", scale=alt.Scale(domain=[False, True], range=[[1, 0], [6, 4]]), legend=None)
@@ -126,7 +127,7 @@ def training(curves: pl.DataFrame, palette: Palette) -> str:
 
 
 def calibration(packs: pl.DataFrame) -> str:
-    """Seconds of every pack against what was predicted, both on logarithmic axes; the line is a true prediction. SVG.
+    """Seconds of every pack against what was predicted, both on logarithmic axes; on the line they are equal. SVG.
 
     packs: predicted_seconds, pack_seconds, protocol.
     """
@@ -146,19 +147,19 @@ def calibration(packs: pl.DataFrame) -> str:
 
 
 def colour(palette: Palette) -> Any:
-    """By solver."""
+    """The encoding of solvers as colours."""
     scale = alt.Scale(domain=list(palette), range=[key.colour for key in palette.values()])
     return alt.Color("solver:N", scale=scale, legend=None)
 
 
 def shape(palette: Palette) -> Any:
-    """By solver."""
+    """The encoding of solvers as shapes."""
     scale = alt.Scale(domain=list(palette), range=[key.shape for key in palette.values()])
     return alt.Shape("solver:N", scale=scale, legend=None)
 
 
 def svg(chart: Any) -> str:
-    """A chart, drawn."""
+    """The chart as SVG."""
     styled = (
         chart.properties(width=WIDTH, height=HEIGHT, background="transparent")
         .configure_view(strokeOpacity=0)

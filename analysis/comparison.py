@@ -1,4 +1,4 @@
-"""The paper's numbers beside ours: as published, over redraws of its prompts; rigorous; and the bound."""
+"""The paper's numbers beside ours: as published, over redraws of the prompts; measured rigorously; and the bound."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .results import Tables, Wanted
 
 @dataclass(frozen=True)
 class Redrawn:
-    """A loss over redraws of the prompts: each the mean over seeds."""
+    """The mean, least and largest of a loss over redraws of the prompts; each redraw's loss is the mean over seeds."""
 
     mean: float
     low: float
@@ -22,13 +22,13 @@ class Redrawn:
     redraws: int
 
     def holds(self, value: float) -> bool:
-        """Whether a value that was read off a figure lies within."""
+        """Whether a value that was read off a figure lies within the redraws, up to the reading's tolerance."""
         return self.low - TOLERANCE <= value <= self.high + TOLERANCE
 
 
 @dataclass(frozen=True)
 class Compared:
-    """One published number."""
+    """One published number, and ours to compare with it."""
 
     row: Published
     depth: int
@@ -42,7 +42,7 @@ class Compared:
 
     @property
     def verdict(self) -> str:
-        """inside, explained, outside; or missing; or undecided, where a single redraw spans no range."""
+        """inside, explained, outside; or missing; or undecided, where a single redraw is no range."""
         if self.ours is None:
             return "missing"
         if self.ours.holds(self.value):
@@ -52,9 +52,9 @@ class Compared:
         return "outside" if self.ours.redraws > 1 else "undecided"
 
 
-def compare(tables: Tables, wanted: list[Wanted]) -> list[Compared]:
-    """Every published number that these sweeps have something to say of."""
-    ids = list({job for sweep in wanted for job in sweep.jobs})
+def compare(tables: Tables, sweeps: list[Wanted]) -> list[Compared]:
+    """Every published number that these sweeps have results for."""
+    ids = list({job for sweep in sweeps for job in sweep.jobs})
     frame = (
         tables.results.filter(
             pl.col("job").is_in(ids) & (pl.col("task") == pl.col("test")) & pl.col("log_mse").is_not_null()
@@ -69,37 +69,37 @@ def compare(tables: Tables, wanted: list[Wanted]) -> list[Compared]:
         losses.setdefault((task, solver, step, name), {})[drawn(protocol)] = loss
     jobs = tables.jobs.filter(pl.col("job").is_in(ids) & (pl.col("protocol") == "rigorous"))
     known = jobs.select("task", "solver", "floors").unique(["task", "solver"]).collect()
-    floors = {(task, solver): found or [] for task, solver, found in known.iter_rows()}
+    floors = {(task, solver): labels or [] for task, solver, labels in known.iter_rows()}
 
-    names = {name: labels for sweep in wanted for name, labels in sweep.named.items()}
+    names = {name: labels for sweep in sweeps for name, labels in sweep.named.items()}
 
-    def redrawn(task: str, solver: str, depth: int, protocol: str, every: bool = False) -> Redrawn | None:
-        made = []
+    def redrawn(task: str, solver: str, depth: int, protocol: str, all_draws: bool = False) -> Redrawn | None:
+        candidates = []
         for label in names.get(solver, [solver]):
             by_draw = losses.get((task, label, depth, protocol), {})
-            found = [loss for seed, loss in by_draw.items() if every or seed in REDRAWS] or list(by_draw.values())
-            made += [Redrawn(fmean(found), min(found), max(found), len(found))] if found else []
-        return min(made, key=lambda one: one.mean, default=None)
+            redraws = [loss for seed, loss in by_draw.items() if all_draws or seed in REDRAWS] or list(by_draw.values())
+            candidates += [Redrawn(fmean(redraws), min(redraws), max(redraws), len(redraws))] if redraws else []
+        return min(candidates, key=lambda candidate: candidate.mean, default=None)
 
     def mean(task: str, depth: int, ours: Ours) -> float | None:
-        found = redrawn(task, ours.solver, depth, ours.protocol)
-        return found.mean if found else None
+        loss = redrawn(task, ours.solver, depth, ours.protocol)
+        return loss.mean if loss else None
 
     def bound(row: Published, depth: int) -> tuple[str, float] | None:
-        mine = [f for f in floors.get((row.task, row.solver), []) if f.startswith("best_")]
+        own = [label for label in floors.get((row.task, row.solver), []) if label.startswith("best_")]
         reference = ["best_lfom(preconditioner=covariance)"] if "preconditioner=full" in row.solver else []
-        for name in (*mine, *reference):
-            found = redrawn(row.task, name, depth, "rigorous")
-            if found:
-                return name, found.mean
+        for name in (*own, *reference):
+            loss = redrawn(row.task, name, depth, "rigorous")
+            if loss:
+                return name, loss.mean
         return None
 
-    made: list[Compared] = []
+    result: list[Compared] = []
     for row in PUBLISHED:
-        found = []
+        of_row = []
         for depth, value in enumerate(row.values, start=1):
             quirk = next((quirk for quirk in row.quirks if depth in quirk.depths), None)
-            one = Compared(
+            compared = Compared(
                 row,
                 depth,
                 value,
@@ -112,8 +112,8 @@ def compare(tables: Tables, wanted: list[Wanted]) -> list[Compared]:
                 if row.controls
                 else None,
             )
-            if one.ours or one.rigorous is not None:
-                found.append(one)
-        if any(one.ours for one in found):
-            made += found
-    return made
+            if compared.ours or compared.rigorous is not None:
+                of_row.append(compared)
+        if any(compared.ours for compared in of_row):
+            result += of_row
+    return result

@@ -1,8 +1,8 @@
-"""Which algorithm was learned: residual polynomials and their roots, steps and memory by layer, conjugacy, and the
-classical method that is nearest.
+"""The algorithm that was learned: residual polynomials and their roots, steps and memory by layer, conjugacy, and the
+nearest classical method.
 
-A method with fixed scalar coefficients has w* - w_k = p(M G) w*. Its polynomial says everything of it: two models with
-the same p are the same method, whatever their layers hold.
+A method with fixed scalar coefficients has w* - w_k = p(M G) w*. Its polynomial describes it completely: two models
+with the same p are the same method, whatever their layers hold.
 """
 
 from __future__ import annotations
@@ -17,31 +17,31 @@ from .published import undrawn
 from .results import Tables, Wanted
 
 CLASSICAL = ("gradient_descent", "heavy_ball", "nesterov", "chebyshev")
-REACH = 2.5  # eigenvalues from 0 to here are compared and drawn
+REACH = 2.5  # eigenvalues from 0 to this are compared and drawn
 
 
 @dataclass(frozen=True)
 class Portrait:
-    """A method at its deepest depth, from the first of its seeds."""
+    """A method at its deepest depth; its numbers are from the first of its seeds."""
 
     solver: str
     competes: bool
-    known: str  # the preconditioner in whose polynomial it is
+    known: str  # the preconditioner M of the polynomial in M G
     depth: int
-    polynomial: list[float]  # of each power, the mean over seeds
+    polynomial: list[float]  # the coefficient of each power, the mean over seeds
     roots: list[complex]
     numbers: dict[str, list[float]]  # parameters by name
-    conjugacy: list[float]  # of steps 2 .. depth
-    nearest: tuple[str, float] | None  # and how far: root mean square of the difference
+    conjugacy: list[float]  # mean |cos| in G's norm of a step and the one before, for steps 2 .. depth
+    nearest: tuple[str, float] | None  # and its distance: root mean square of the difference
 
     def values(self, x: np.ndarray) -> np.ndarray:
-        """p(x)."""
-        found: np.ndarray = Polynomial(self.polynomial)(x)
-        return found
+        """The residual polynomial at x."""
+        p: np.ndarray = Polynomial(self.polynomial)(x)
+        return p
 
 
 def portraits(tables: Tables, sweep: Wanted, task: str, protocol: str) -> list[Portrait]:
-    """Of every method of a board that has a residual polynomial; those in G first."""
+    """Portraits of the methods of a board that have a residual polynomial; those in G first."""
     jobs = (
         tables.jobs.filter(
             pl.col("job").is_in(sweep.jobs) & (pl.col("task") == task) & pl.col("polynomial").is_not_null()
@@ -58,15 +58,15 @@ def portraits(tables: Tables, sweep: Wanted, task: str, protocol: str) -> list[P
     if depths.is_empty():
         return []
     deepest = depths.min()
-    made: list[Portrait] = []
-    for (solver,), mine in jobs.filter(pl.col("depth") == deepest).group_by("solver", maintain_order=True):
-        p = np.mean(mine["polynomial"].to_list(), axis=0)
-        first = mine.row(0, named=True)
+    unplaced: list[Portrait] = []
+    for (solver,), group in jobs.filter(pl.col("depth") == deepest).group_by("solver", maintain_order=True):
+        p = np.mean(group["polynomial"].to_list(), axis=0)
+        first = group.row(0, named=True)
         known = "covariance" if "covariance" in " ".join([str(solver), *(first["floors"] or [])]) else "identity"
         competes = not str(solver).startswith("best_lfom")
-        cosines = results.filter(pl.col("job").is_in(mine["job"].to_list()) & (pl.col("step") > 1))
+        cosines = results.filter(pl.col("job").is_in(group["job"].to_list()) & (pl.col("step") > 1))
         means = cosines.group_by("step").agg(pl.col("conjugacy").mean()).sort("step")["conjugacy"].drop_nulls()
-        made.append(
+        unplaced.append(
             Portrait(
                 str(solver),
                 competes,
@@ -79,25 +79,25 @@ def portraits(tables: Tables, sweep: Wanted, task: str, protocol: str) -> list[P
                 None,
             )
         )
-    placed = [_placed(one, made) for one in made]
-    return sorted(placed, key=lambda one: (one.known != "identity", one.competes, one.solver))
+    placed = [_placed(portrait, unplaced) for portrait in unplaced]
+    return sorted(placed, key=lambda portrait: (portrait.known != "identity", portrait.competes, portrait.solver))
 
 
-def _placed(one: Portrait, others: list[Portrait]) -> Portrait:
-    """With the classical method that is nearest, another than itself."""
+def _placed(portrait: Portrait, others: list[Portrait]) -> Portrait:
+    """A portrait with the classical method that is nearest to it, other than itself."""
     x = np.linspace(0, REACH, 200)
     rivals = [
-        (float(np.sqrt(np.mean((one.values(x) - other.values(x)) ** 2))), other.solver)
+        (float(np.sqrt(np.mean((portrait.values(x) - other.values(x)) ** 2))), other.solver)
         for other in others
-        if other is not one and other.known == one.known and other.solver.startswith(CLASSICAL)
+        if other is not portrait and other.known == portrait.known and other.solver.startswith(CLASSICAL)
     ]
-    if not rivals or not one.competes:
-        return one
+    if not rivals or not portrait.competes:
+        return portrait
     distance, name = min(rivals)
-    return Portrait(**(vars(one) | {"nearest": (name, distance)}))
+    return Portrait(**(vars(portrait) | {"nearest": (name, distance)}))
 
 
 def _numbers(weights: pl.DataFrame, job: str) -> dict[str, list[float]]:
     """A job's parameters, flat, where they are few enough to read."""
-    mine = weights.filter((pl.col("job") == job) & pl.col("values").list.len().is_between(1, 12)).sort("name")
-    return dict(zip(mine["name"], mine["values"].to_list(), strict=True))
+    rows = weights.filter((pl.col("job") == job) & pl.col("values").list.len().is_between(1, 12)).sort("name")
+    return dict(zip(rows["name"], rows["values"].to_list(), strict=True))

@@ -1,4 +1,4 @@
-"""Sweeps with a crossover, each in a line: at which values of its axis the first of two solvers beats the second."""
+"""Sweeps with a crossover, a line each: the values of the axis at which the first of two solvers beats the second."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .severity import Crossing, Duel, crossings, duels
 
 @dataclass(frozen=True)
 class Overview:
-    """Of a sweep's chart."""
+    """The comparison of a sweep's two crossover solvers, in one of its charts."""
 
     sweep: str
     axis: str
@@ -26,12 +26,12 @@ class Overview:
     trained: Sequence[Any]
 
     def at(self, verdict: str) -> list[Any]:
-        """Values at which the first is better, even or worse."""
-        return [one.x for one in self.found if one.verdict == verdict]
+        """The values at which the first solver is better, even or worse."""
+        return [duel.x for duel in self.found if duel.verdict == verdict]
 
     @property
     def brackets(self) -> list[tuple[str, str]]:
-        """Neighbouring tasks between which the two change places, by more than chance on one side at least."""
+        """Neighbouring tasks between which the two change order, by more than chance on one side at least."""
         return [
             (cross.low.tasks[0], cross.high.tasks[0])
             for cross in self.crossings
@@ -40,8 +40,8 @@ class Overview:
 
     @property
     def best(self) -> Duel:
-        """Where the first gains most."""
-        return min(self.found, key=lambda one: one.mean)
+        """The comparison in which the first solver gains most."""
+        return min(self.found, key=lambda duel: duel.mean)
 
     def outside(self, x: Any) -> bool:
         """Whether a value lies beyond those that experts were trained at."""
@@ -49,16 +49,18 @@ class Overview:
 
 
 def overview(tables: Tables, sweep: Wanted, line: Along | None = None) -> list[Overview]:
-    """A line for each chart; none where the sweep names no crossover, or has not both solvers yet."""
+    """An overview for each chart; none where the sweep names no crossover, or lacks one of the solvers so far."""
     line = along(tables, sweep) if line is None else line
     if not sweep.crossover or line is None:
         return []
-    made = []
+    overviews = []
     for chart in line.charts:
-        found = duels(line, chart, *sweep.crossover)
-        if found:
-            made.append(Overview(sweep.name, line.name, chart, sweep.crossover, found, crossings(found), line.trained))
-    return made
+        compared = duels(line, chart, *sweep.crossover)
+        if compared:
+            overviews.append(
+                Overview(sweep.name, line.name, chart, sweep.crossover, compared, crossings(compared), line.trained)
+            )
+    return overviews
 
 
 def as_json(tables: Tables, sweep: Wanted) -> dict[str, Any]:
@@ -67,17 +69,19 @@ def as_json(tables: Tables, sweep: Wanted) -> dict[str, Any]:
     if line is None:
         return {}
     points = line.data.join(
-        pl.DataFrame([{name: getattr(one, name) for name in ("chart", "x", "solver", "label")} for one in line.points]),
+        pl.DataFrame(
+            [{name: getattr(point, name) for name in ("chart", "x", "solver", "label")} for point in line.points]
+        ),
         on=["chart", "x", "solver"],
         how="left",
     )
-    duels = [
+    comparisons = [
         {
-            "chart": one.chart,
-            "names": list(one.names),
-            "values": [asdict(duel) | {"verdict": duel.verdict} for duel in one.found],
-            "crossings": [{"at": cross.at, "sure": cross.sure} for cross in one.crossings],
+            "chart": over.chart,
+            "names": list(over.names),
+            "values": [asdict(duel) | {"verdict": duel.verdict} for duel in over.found],
+            "crossings": [{"at": cross.at, "sure": cross.sure} for cross in over.crossings],
         }
-        for one in overview(tables, sweep, line)
+        for over in overview(tables, sweep, line)
     ]
-    return {"axis": line.name, "points": points.to_dicts(), "trained": list(line.trained), "duels": duels}
+    return {"axis": line.name, "points": points.to_dicts(), "trained": list(line.trained), "duels": comparisons}

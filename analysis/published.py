@@ -1,7 +1,7 @@
-"""What the paper's figures and tables show: log mean squared error at the query, read off within TOLERANCE.
+"""The numbers in the paper's figures and tables: log mean squared error at the query, read off within TOLERANCE.
 
-Dutta & Sra, arXiv 2410.07263, and the printed results of its notebooks. Values have depths 1, 2, 3, 4. `protocol` is
-ours that does what theirs did, its data seed apart: theirs is one draw of prompts, ours are many.
+Dutta & Sra, arXiv 2410.07263, and the printed results of its notebooks. Values are for depths 1, 2, 3, 4. `protocol` is
+our protocol that does what theirs did, without its data seed: they drew their prompts once, we draw ours many times.
 """
 
 from __future__ import annotations
@@ -12,24 +12,24 @@ from dataclasses import dataclass
 TOLERANCE = 0.03
 FIGURE_1 = "linear_regression(d=5, n=20, spectrum=[1, 1, 0.5, 0.25, 1])"
 ISOTROPIC = "linear_regression(d=5, n=20)"
-REDRAWS = range(20)  # data seeds that stand for the paper's
-TEN = "published(batch=10, test_on=training)"
+REDRAWS = range(20)  # the data seeds of our redraws of the paper's prompts
+TEN_PROMPTS = "published(batch=10, test_on=training)"
 
 
 @dataclass(frozen=True)
 class Quirk:
-    """What explains a value that our redraws do not reach: another run, in which one thing is different."""
+    """An explanation of a value that our redraws do not reach: another run, in which one thing is different."""
 
     depths: tuple[int, ...]
     solver: str
     protocol: str
     why: str
-    every_draw: bool = False  # the other run is more redraws of the same
+    every_draw: bool = False  # whether all data seeds of the other run count, not only REDRAWS
 
 
 @dataclass(frozen=True)
 class Ours:
-    """Rows of ours: a solver's label, or the name that a sweep gives to one or to several, the best of which counts."""
+    """Our rows: a solver's label, or the name that a sweep gives to one or several, the best of which counts."""
 
     solver: str
     protocol: str
@@ -37,10 +37,10 @@ class Ours:
 
 @dataclass(frozen=True)
 class Published:
-    """A row of the paper."""
+    """A row of the paper's figures or tables."""
 
     figure: str
-    name: str  # the paper's
+    name: str  # the paper's name of the method
     task: str
     solver: str
     values: tuple[float, ...]
@@ -50,13 +50,13 @@ class Published:
     controls: tuple[Ours, Ours] | None = None  # as published, and rigorously: what the paper should have compared with
 
 
-_MANY = "a batch of 10 prompts decides nothing: of 200 redraws some are as low"
+_MANY = "a batch of 10 prompts is too small to decide: some of 200 redraws are as low"
 _UNTIED = "the notebook that memorises 10 prompts trains coefficients that are not tied"
 _STAGE = Quirk(
     (1, 2, 3, 4),
     "gd_plus_plus",
     "published(renew=100, beta1=0.99, beta2=0.9, clip=0.01)",
-    "this figure is of the stage that the text describes: new prompts every 100 steps, gradients clipped",
+    "this figure shows the stage that the text describes: new prompts every 100 steps, gradients clipped",
 )
 _GD_MEMORY = "gd_plus_plus(memory=cgd)"
 _SCALAR = "memformer(memory=cgd, preconditioner=scalar)"
@@ -95,8 +95,8 @@ PUBLISHED: tuple[Published, ...] = (
         FIGURE_1,
         _SCALAR,
         (-0.75, -1.14, -2.00, -2.20),
-        TEN,
-        (Quirk((1,), _SCALAR, TEN, _MANY, every_draw=True),),
+        TEN_PROMPTS,
+        (Quirk((1,), _SCALAR, TEN_PROMPTS, _MANY, every_draw=True),),
     ),
     Published(
         "4b",
@@ -104,8 +104,8 @@ PUBLISHED: tuple[Published, ...] = (
         FIGURE_1,
         "conjugate_gradient",
         (-0.86, -0.69, -0.82, -1.31),
-        TEN,
-        (Quirk((1,), "conjugate_gradient", TEN, _MANY, every_draw=True),),
+        TEN_PROMPTS,
+        (Quirk((1,), "conjugate_gradient", TEN_PROMPTS, _MANY, every_draw=True),),
     ),
     Published(
         "5b",
@@ -113,8 +113,8 @@ PUBLISHED: tuple[Published, ...] = (
         FIGURE_1,
         _HEADS,
         (-0.80, -1.14, -2.21, -2.15),
-        TEN,
-        (Quirk((1,), _HEADS, TEN, _MANY, every_draw=True),),
+        TEN_PROMPTS,
+        (Quirk((1,), _HEADS, TEN_PROMPTS, _MANY, every_draw=True),),
     ),
     Published("3a", "GD++", FIGURE_1, "gd_plus_plus", (0.46, -0.60, -1.45, -2.13), quirks=(_STAGE,)),
     Published("3a", "GD++, memory", FIGURE_1, _GD_MEMORY, (0.46, -0.60, -1.58, -2.57), quirks=(_STAGE,)),
@@ -136,8 +136,8 @@ PUBLISHED: tuple[Published, ...] = (
         ISOTROPIC,
         "lfom(coefficients=diagonal, tied=True)",
         (-1.53, -3.52, -23.19, -26.50),
-        TEN,
-        (Quirk((3, 4), "lfom(coefficients=diagonal)", TEN, _UNTIED),),
+        TEN_PROMPTS,
+        (Quirk((3, 4), "lfom(coefficients=diagonal)", TEN_PROMPTS, _UNTIED),),
     ),
     *(
         Published(
@@ -162,9 +162,9 @@ PUBLISHED: tuple[Published, ...] = (
 
 
 def drawn(protocol: str) -> int | None:
-    """The data seed in a protocol's label."""
-    found = re.search(r"data_seed=(-?\d+)", protocol)
-    return int(found[1]) if found else None
+    """The data seed in a protocol's label; None where it has none."""
+    match = re.search(r"data_seed=(-?\d+)", protocol)
+    return int(match[1]) if match else None
 
 
 def undrawn(protocol: str) -> str:
@@ -174,9 +174,11 @@ def undrawn(protocol: str) -> str:
 
 
 def published(task: str, solver: str, protocol: str) -> dict[int, float]:
-    """The paper's values for a solver on a task, by depth, beside what reproduces them or should have; else empty."""
+    """The paper's values by depth, for a protocol that reproduces them or is the rigorous version; else empty."""
     for row in PUBLISHED:
-        alike = row.protocol == undrawn(protocol) or (row.protocol == "published" and protocol.startswith("rigorous"))
-        if (row.task, row.solver) == (task, solver) and alike:
+        same_protocol = row.protocol == undrawn(protocol) or (
+            row.protocol == "published" and protocol.startswith("rigorous")
+        )
+        if (row.task, row.solver) == (task, solver) and same_protocol:
             return dict(enumerate(row.values, start=1))
     return {}

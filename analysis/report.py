@@ -22,8 +22,8 @@ from .severity import standings
 from .transfer import matrices
 
 
-def render(out: str, wanted: list[Wanted]) -> str:
-    """The report of these sweeps, as HTML."""
+def render(out: str, sweeps: list[Wanted]) -> str:
+    """The report on these sweeps, as HTML."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("lfombench.analysis", "."), autoescape=True, undefined=jinja2.StrictUndefined
     )
@@ -32,32 +32,32 @@ def render(out: str, wanted: list[Wanted]) -> str:
     environment.filters["value"] = lambda x: f"{x:.3g}".replace("-", "\N{MINUS SIGN}") if isinstance(x, float) else x
     environment.filters["root"] = lambda r: f"{r.real:.2f}" if abs(r.imag) < 0.005 else f"{r.real:.2f}{r.imag:+.2f}i"
     environment.filters["breakable"] = lambda text: Markup("(<wbr>").join(map(escape, text.split("(")))
-    named, wanted = wanted, leaves(out, wanted)
+    requested, sweeps = sweeps, leaves(out, sweeps)
     tables = Tables(out)
-    compared = compare(tables, wanted)
-    verdicts = Counter(one.verdict for one in compared)
-    made = [_sweep(tables, sweep) for sweep in wanted]
+    compared = compare(tables, sweeps)
+    verdicts = Counter(number.verdict for number in compared)
+    sweep_reports = [_sweep(tables, sweep) for sweep in sweeps]
     return environment.get_template("report.html.j2").render(
-        title=", ".join(sweep.name for sweep in named),
-        named=[sweep for sweep in named if sweep.parts],
+        title=", ".join(sweep.name for sweep in requested),
+        named=[sweep for sweep in requested if sweep.parts],
         compared=compared,
-        verdicts=", ".join(f"{n} {verdict}" for verdict, n in verdicts.items()),
+        verdicts=", ".join(f"{count} {verdict}" for verdict, count in verdicts.items()),
         undecided=verdicts["undecided"],
-        controlled=any(one.controls for one in compared),
+        controlled=any(number.controls for number in compared),
         tolerance=TOLERANCE,
-        sweeps=made,
-        overviews=[one for sweep in made if sweep["along"] for one, _ in sweep["along"]["duels"]],
+        sweeps=sweep_reports,
+        overviews=[over for report in sweep_reports if report["along"] for over, _ in report["along"]["duels"]],
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        machines=_machines(tables, wanted),
+        machines=_machines(tables, sweeps),
     )
 
 
 def _sweep(tables: Tables, sweep: Wanted) -> dict[str, Any]:
-    found = boards(tables, sweep)
-    palette = charts.palette((row.solver, row.family) for board in found.boards for row in board.rows)
-    plain = not (sweep.axis and sweep.named)  # else its boards are many, and what they show stands along the axis
+    result = boards(tables, sweep)
+    palette = charts.palette((row.solver, row.family) for board in result.boards for row in board.rows)
+    plain = not (sweep.axis and sweep.named)  # otherwise its many boards are shown along the axis
     return {
-        "boards": found,
+        "boards": result,
         "palette": palette,
         "calibration": _calibration(tables, sweep),
         "audit": audit(tables.out, sweep.name),
@@ -71,34 +71,36 @@ def _sweep(tables: Tables, sweep: Wanted) -> dict[str, Any]:
                 "learned": _learned(tables, sweep, board, palette) if board.test == board.task and plain else [],
                 "curves": _curves(tables, sweep, board, palette) if board.test == board.task and plain else [],
             }
-            for board in found.boards
+            for board in result.boards
         ],
     }
 
 
 def _along(tables: Tables, sweep: Wanted) -> dict[str, Any] | None:
-    """Charts and a table of losses against the field that a sweep varies."""
-    found = along(tables, sweep)
-    if found is None:
+    """Charts and a table of losses along the field that a sweep varies; None where it varies none."""
+    line = along(tables, sweep)
+    if line is None:
         return None
-    palette = charts.palette((point.solver, point.family) for point in found.points)
-    over = overview(tables, sweep, found)
+    palette = charts.palette((point.solver, point.family) for point in line.points)
+    overviews = overview(tables, sweep, line)
     return {
-        "found": found,
+        "line": line,
         "palette": palette,
-        "charts": [(chart, shifts.along(found, chart, palette)) for chart in found.charts],
-        "standings": {chart: {one.solver: one for one in standings(found, chart)} for chart in found.charts},
-        "duels": [(one, shifts.duel(found, one.found)) for one in over],
+        "charts": [(chart, shifts.along(line, chart, palette)) for chart in line.charts],
+        "standings": {
+            chart: {standing.solver: standing for standing in standings(line, chart)} for chart in line.charts
+        },
+        "duels": [(over, shifts.duel(line, over.found)) for over in overviews],
         "members": {name: labels for name, labels in sweep.named.items() if name in palette},
     }
 
 
 def _learned(tables: Tables, sweep: Wanted, board: Board, palette: charts.Palette) -> list[dict[str, Any]]:
-    """Portraits of the methods that have a residual polynomial, and their chart, by what it is a polynomial in."""
+    """Portraits of the methods with a residual polynomial, and a chart, grouped by the matrix of the polynomial."""
     if board.redraws > 1 or board.memorised:
         return []
-    found = portraits(tables, sweep, board.task, board.protocol)
-    groups = [[one for one in found if one.known == known] for known in ("identity", "covariance")]
+    learned = portraits(tables, sweep, board.task, board.protocol)
+    groups = [[method for method in learned if method.known == known] for known in ("identity", "covariance")]
     return [
         {"known": group[0].known, "portraits": group, "chart": charts.polynomials(group, palette)}
         for group in groups
@@ -122,13 +124,13 @@ def _curves(tables: Tables, sweep: Wanted, board: Board, palette: charts.Palette
         .collect()
     )
     return [
-        {"depth": depth, "chart": charts.training(mine.drop("depth"), palette)}
-        for (depth,), mine in curves.group_by("depth", maintain_order=True)
+        {"depth": depth, "chart": charts.training(curve.drop("depth"), palette)}
+        for (depth,), curve in curves.group_by("depth", maintain_order=True)
     ]
 
 
 def _calibration(tables: Tables, sweep: Wanted) -> dict[str, Any] | None:
-    """What packs were predicted to take and what they took; None where nothing was predicted."""
+    """The predicted and actual seconds of packs; None where fewer than two were predicted."""
     packs = (
         tables.jobs.filter(pl.col("job").is_in(sweep.jobs) & pl.col("predicted_seconds").is_not_null())
         .filter(pl.col("pack_seconds") > 0)
@@ -148,9 +150,9 @@ def _calibration(tables: Tables, sweep: Wanted) -> dict[str, Any] | None:
     }
 
 
-def _machines(tables: Tables, wanted: list[Wanted]) -> dict[str, Any]:
-    """Where the numbers come from: devices, versions, and seconds of computing."""
-    ids = {job for sweep in wanted for job in sweep.jobs}
+def _machines(tables: Tables, sweeps: list[Wanted]) -> dict[str, Any]:
+    """The machines that computed the numbers: devices, versions, and seconds of computing."""
+    ids = {job for sweep in sweeps for job in sweep.jobs}
     jobs = tables.jobs.filter(pl.col("job").is_in(list(ids))).collect()
     packs = jobs.unique("pack")
     return {

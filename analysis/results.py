@@ -1,4 +1,4 @@
-"""A store, read: its tables as Polars frames and the sweeps it knows."""
+"""Reading a store: its tables as Polars frames, and the manifests of its sweeps."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from lfombench.harness.store.filesystem import place
 
 
 class NoStore(Exception):
-    """There is nothing to read."""
+    """There is no store to read, or it is damaged."""
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """A sweep as the store remembers it."""
+    """The manifest of a sweep, as the store holds it: the jobs that it wants, and how to show them."""
 
     name: str
     about: str
@@ -33,16 +33,16 @@ class Wanted:
     axis: str | None
     split: list[str]
     named: dict[str, list[str]]  # names of solvers, and the labels that each stands for
-    crossover: list[str]  # two of them
-    parts: list[str]  # sweeps whose jobs are also this one's
+    crossover: list[str]  # two of these names, or none
+    parts: list[str]  # names of sweeps whose jobs belong to this one too
 
 
 def table(out: str, name: str) -> pl.LazyFrame:
     """One of results, jobs, curves and weights, read when it is collected. Columns that older files lack are null; of a
-    job that was tried twice the last row counts.
+    job that was run twice the last row counts.
     """
-    here = place(out)
-    data = snapshots.dataset(here, name, snapshots.latest(here).paths(name))
+    root = place(out)
+    data = snapshots.dataset(root, name, snapshots.latest(root).paths(name))
     frame = pl.scan_pyarrow_dataset(data) if data.files else pl.LazyFrame(pl.DataFrame(data.schema.empty_table()))
     return _last(frame) if name == "jobs" else frame
 
@@ -52,14 +52,14 @@ def _last(jobs: pl.LazyFrame) -> pl.LazyFrame:
 
 
 class Tables:
-    """A store's tables, each read once, when it is first asked for."""
+    """The tables of a store, each read once, when it is first used."""
 
     def __init__(self, out: str) -> None:
         self.out = out
 
     @functools.cached_property
     def results(self) -> pl.LazyFrame:
-        """A row per job, test and iterate."""
+        """A row per job, test task and iterate."""
         return self._read("results")
 
     @functools.cached_property
@@ -82,46 +82,46 @@ class Tables:
 
 
 def sweeps(out: str, name: str = "*") -> list[Wanted]:
-    """The sweeps that ran into a store, by name; or the one of that name."""
-    here = place(out)
-    if here.kind("store.json") != fs.FileType.File:
+    """The manifests of the sweeps in a store whose names match a pattern."""
+    root = place(out)
+    if root.kind("store.json") != fs.FileType.File:
         raise NoStore(f"--out {out} holds no results yet; make some with `lfombench run SWEEP --out {out}`")
-    known: list[Wanted] = []
-    for base in here.names("sweeps"):
-        if fnmatchcase(base, f"{name}.json"):
+    manifests: list[Wanted] = []
+    for file in root.names("sweeps"):
+        if fnmatchcase(file, f"{name}.json"):
             try:
-                found: dict[str, Any] = json.loads(here.read(f"sweeps/{base}") or b"null")
-                known.append(Wanted(**{key: found[key] for key in Wanted.__dataclass_fields__}))
+                manifest: dict[str, Any] = json.loads(root.read(f"sweeps/{file}") or b"null")
+                manifests.append(Wanted(**{key: manifest[key] for key in Wanted.__dataclass_fields__}))
             except (ValueError, TypeError, KeyError) as error:
                 raise NoStore(
-                    f"{here.path(f'sweeps/{base}')} is damaged: delete it, and run its sweep again"
+                    f"{root.path(f'sweeps/{file}')} is damaged: delete it, and run its sweep again"
                 ) from error
-    return known
+    return manifests
 
 
 def mixed(out: str, codes: Iterable[str | None]) -> list[str]:
-    """Files of which results with these fingerprints come from different versions."""
-    here, versions = place(out), dict[str, set[str]]()
+    """Source files of which several versions computed the results with these fingerprints."""
+    root, versions = place(out), dict[str, set[str]]()
     for code in sorted({code for code in codes if code}):
-        for module, found in json.loads(here.read(f"code/{code}.json") or b"{}").items():
-            versions.setdefault(module, set()).add(found)
-    return sorted(name for name, found in versions.items() if len(found) > 1)
+        for module, fingerprint in json.loads(root.read(f"code/{code}.json") or b"{}").items():
+            versions.setdefault(module, set()).add(fingerprint)
+    return sorted(name for name, fingerprints in versions.items() if len(fingerprints) > 1)
 
 
-def leaves(out: str, wanted: list[Wanted]) -> list[Wanted]:
+def leaves(out: str, manifests: list[Wanted]) -> list[Wanted]:
     """These sweeps and their parts, each once, without those that have no jobs of their own."""
-    found: dict[str, Wanted] = {}
-    for sweep in wanted:
+    by_name: dict[str, Wanted] = {}
+    for sweep in manifests:
         if sweep.jobs:
-            found.setdefault(sweep.name, sweep)
+            by_name.setdefault(sweep.name, sweep)
         for name in sweep.parts:
             for part in leaves(out, sweeps(out, name)):
-                found.setdefault(part.name, part)
-    return list(found.values())
+                by_name.setdefault(part.name, part)
+    return list(by_name.values())
 
 
 def audit(out: str, sweep: str) -> dict[str, Any] | None:
-    """What the last audit of a sweep found; None where there was none."""
+    """The result of the last audit of a sweep; None where there was none."""
     content = place(out).read(f"audits/{sweep}.json")
-    found: dict[str, Any] | None = json.loads(content) if content is not None else None
-    return found
+    result: dict[str, Any] | None = json.loads(content) if content is not None else None
+    return result

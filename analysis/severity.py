@@ -1,4 +1,4 @@
-"""How solvers stand along an axis of severity: who beats whom, where that changes, the worst case, the area beneath."""
+"""Solvers compared along an axis: which one is better where, where that changes, the worst case, the area beneath."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from .axis import Along, Point
 from .board import EXACT
 from .statistics import mean_interval
 
-WIDE = 20  # times the least of an axis' values the largest is, from which on the axis is logarithmic
+WIDE = 20  # an axis is logarithmic where its largest value is more than this times its least positive one
 
 
 @dataclass(frozen=True)
 class Duel:
-    """One solver against another at a value of the axis: the difference of their log errors, paired by seed, which
-    gives both the same rotation, and the same prompts where they draw them alike. Below 0 the first is better; what is
-    nothing but rounding is even.
+    """One solver against another at a value of the axis: the difference of their log errors, paired by seed. A seed
+    gives both the same rotation, and the same prompts where they draw them in the same way. Below 0 the first is
+    better; differences between errors that are only rounding are even.
     """
 
     x: Any
     mean: float
     half_width: float | None  # of the 95 % interval
-    tasks: tuple[str, str]  # that the two were trained for: one and the same
+    tasks: tuple[str, str]  # on which the two were trained: the same task
 
     @property
     def verdict(self) -> str:
-        """better, worse, or even where the interval holds 0 or there is none."""
+        """better, worse, or even: the interval holds 0, or there is no interval."""
         if self.half_width is None or abs(self.mean) <= self.half_width:
             return "even"
         return "better" if self.mean < 0 else "worse"
@@ -38,8 +38,8 @@ class Duel:
 
 @dataclass(frozen=True)
 class Standing:
-    """A solver along the whole axis. worst: infinite where a seed diverged. area: the mean log error over the axis, by
-    trapezoids.
+    """A solver along the whole axis. worst: its largest mean log error, infinite where a seed diverged. area: the mean
+    log error over the axis, by trapezoids.
     """
 
     solver: str
@@ -49,20 +49,20 @@ class Standing:
 
     @property
     def diverged(self) -> bool:
-        """Whether a seed did, somewhere."""
+        """Whether any seed diverged, at any value."""
         return math.isinf(self.worst)
 
 
 @dataclass(frozen=True)
 class Crossing:
-    """Between these neighbours on the axis the first of two solvers overtakes the second, or falls behind."""
+    """Two neighbouring values of the axis between which the sign of the difference of two solvers changes."""
 
     low: Duel
     high: Duel
 
     @property
     def at(self) -> float | None:
-        """Where the straight line between the two differences meets 0; None where the axis is no number."""
+        """The value at which the line between the two differences meets 0; None where the axis is not a number."""
         a, b = self.low.x, self.high.x
         if not isinstance(a, int | float) or not isinstance(b, int | float):
             return None
@@ -73,35 +73,41 @@ class Crossing:
 
     @property
     def sure(self) -> bool:
-        """Whether both sides are beyond chance."""
+        """Whether the differences on both sides are beyond chance."""
         return "even" not in (self.low.verdict, self.high.verdict)
 
 
 def duels(line: Along, chart: str, first: str, second: str) -> list[Duel]:
-    """At every value that both have."""
-    one, other = line.of(chart, first), line.of(chart, second)
-    return [_duel(x, one[x], other[x]) for x in one if x in other and one[x].losses.keys() & other[x].losses.keys()]
+    """Comparisons of two solvers at every value that both have."""
+    firsts, seconds = line.of(chart, first), line.of(chart, second)
+    return [
+        _duel(x, firsts[x], seconds[x])
+        for x in firsts
+        if x in seconds and firsts[x].losses.keys() & seconds[x].losses.keys()
+    ]
 
 
-def _duel(x: Any, one: Point, other: Point) -> Duel:
-    seeds = sorted(one.losses.keys() & other.losses.keys())
-    mean, half = mean_interval([max(one.losses[seed], EXACT) - max(other.losses[seed], EXACT) for seed in seeds])
-    return Duel(x, mean, half, (one.task, other.task))
+def _duel(x: Any, first: Point, second: Point) -> Duel:
+    seeds = sorted(first.losses.keys() & second.losses.keys())
+    mean, half_width = mean_interval(
+        [max(first.losses[seed], EXACT) - max(second.losses[seed], EXACT) for seed in seeds]
+    )
+    return Duel(x, mean, half_width, (first.task, second.task))
 
 
-def crossings(found: Sequence[Duel]) -> list[Crossing]:
-    """Where the sign of the difference flips from one value to the next at which there is a difference."""
-    return [Crossing(a, b) for a, b in pairwise(one for one in found if one.mean) if a.mean * b.mean < 0]
+def crossings(duels: Sequence[Duel]) -> list[Crossing]:
+    """The places where the sign of the difference flips between neighbouring values; differences of 0 are skipped."""
+    return [Crossing(a, b) for a, b in pairwise(duel for duel in duels if duel.mean) if a.mean * b.mean < 0]
 
 
 def standings(line: Along, chart: str) -> list[Standing]:
-    """Of every solver, the lowest worst case first; over the values that all have."""
+    """The standing of every solver, over the values that all have; the lowest worst case first."""
     solvers = {point.solver: line.of(chart, point.solver) for point in line.points if point.chart == chart}
-    shared = set.intersection(*(set(mine) for mine in solvers.values()))
+    shared = set.intersection(*(set(points) for points in solvers.values()))
     if not shared:
         return []
-    made = [_standing(solver, {x: mine[x] for x in mine if x in shared}) for solver, mine in solvers.items()]
-    return sorted(made, key=lambda one: (one.worst, one.solver))
+    unsorted = [_standing(solver, {x: points[x] for x in points if x in shared}) for solver, points in solvers.items()]
+    return sorted(unsorted, key=lambda standing: (standing.worst, standing.solver))
 
 
 def _standing(solver: str, points: Mapping[Any, Point]) -> Standing:
@@ -111,17 +117,17 @@ def _standing(solver: str, points: Mapping[Any, Point]) -> Standing:
 
 
 def area(means: Mapping[Any, float]) -> float | None:
-    """The mean over the axis as charts draw it. What is nothing but rounding counts as EXACT."""
+    """The mean over the axis as charts draw it. Errors that are only rounding count as EXACT."""
     if not all(isinstance(x, int | float) for x in means) or len(means) < 2:
         return None
     xs = sorted(means)
-    at, losses = _drawn(xs), [max(means[x], EXACT) for x in xs]
-    parts = [(b - a) * fmean(pair) for (a, b), pair in zip(pairwise(at), pairwise(losses), strict=True)]
-    return math.fsum(parts) / (at[-1] - at[0])
+    positions, losses = _drawn(xs), [max(means[x], EXACT) for x in xs]
+    parts = [(b - a) * fmean(pair) for (a, b), pair in zip(pairwise(positions), pairwise(losses), strict=True)]
+    return math.fsum(parts) / (positions[-1] - positions[0])
 
 
 def _drawn(xs: Sequence[float]) -> list[float]:
-    """Where ascending values lie in a chart: logarithmic where the axis is wide; a little less so where it holds 0."""
+    """The positions of ascending values in a chart: logarithmic on a wide axis, log(1 + x / least) where it holds 0."""
     least = next((x for x in xs if x > 0), math.inf)
     if xs[0] < 0 or xs[-1] <= WIDE * least:
         return [float(x) for x in xs]

@@ -14,12 +14,12 @@ from .charts import COLOURS, Palette, colour, shape, svg
 from .severity import WIDE, Duel
 from .transfer import Matrix
 
-REGRET = 3.0  # of log error: the deepest colour of a heat map
+REGRET = 3.0  # a difference of log errors: it has the deepest colour of a heat map
 SHORT = "isNumber(datum.value) ? format(datum.value, '.3~r') : datum.label"  # a value on an axis, as in the tables
 
 
 def along(line: Along, chart: str, palette: Palette) -> str:
-    """Mean log loss against a field of the sweep, with 95 % bands; dotted where experts were trained. SVG."""
+    """Mean log loss along a field of the sweep, with 95 % bands; dotted where experts were trained. SVG."""
     data = line.data.filter((pl.col("chart") == chart) & (pl.col("mean") > EXACT))
     base = alt.Chart(data).encode(x=_severity(line), color=colour(palette))
     y = alt.Y("mean:Q", title="log mean squared error", scale=alt.Scale(zero=False))
@@ -27,23 +27,23 @@ def along(line: Along, chart: str, palette: Palette) -> str:
     dash = alt.StrokeDash("competes:N", scale=alt.Scale(domain=[True, False], range=[[1, 0], [6, 4]]), legend=None)
     lines = base.mark_line(strokeWidth=2).encode(y=y, strokeDash=dash)
     points = base.mark_point(filled=True).encode(y=y, shape=shape(palette))
-    return svg(alt.layer(*_homes(line), bands, lines, points))
+    return svg(alt.layer(*_training_marks(line), bands, lines, points))
 
 
-def duel(line: Along, found: Sequence[Duel]) -> str:
+def duel(line: Along, duels: Sequence[Duel]) -> str:
     """Differences of two solvers' log errors along the axis with their 95 % intervals; dotted where experts were
     trained. SVG.
     """
     data = pl.DataFrame(
         [
             {
-                "x": one.x,
-                "mean": one.mean,
-                "low": one.mean - (one.half_width or 0),
-                "high": one.mean + (one.half_width or 0),
+                "x": duel.x,
+                "mean": duel.mean,
+                "low": duel.mean - (duel.half_width or 0),
+                "high": duel.mean + (duel.half_width or 0),
             }
-            | {"verdict": one.verdict}
-            for one in found
+            | {"verdict": duel.verdict}
+            for duel in duels
         ],
         infer_schema_length=None,
     )
@@ -52,11 +52,13 @@ def duel(line: Along, found: Sequence[Duel]) -> str:
     y = alt.Y("mean:Q", title="difference of log errors", scale=alt.Scale(zero=True))
     zero = alt.Chart(pl.DataFrame({"y": [0.0]})).mark_rule(color="#999999").encode(y="y:Q")
     whiskers = base.mark_rule(strokeWidth=2).encode(y=alt.Y("low:Q", title="difference of log errors"), y2="high:Q")
-    return svg(alt.layer(*_homes(line), zero, whiskers, base.mark_point(filled=True, size=60, opacity=1).encode(y=y)))
+    return svg(
+        alt.layer(*_training_marks(line), zero, whiskers, base.mark_point(filled=True, size=60, opacity=1).encode(y=y))
+    )
 
 
 def _severity(line: Along) -> Any:
-    """The axis that a sweep varies: logarithmic where it is wide, names where it is no number."""
+    """The axis that a sweep varies: logarithmic where it is wide, categories where values are not numbers."""
     values = line.values
     if not all(isinstance(x, int | float) for x in values):
         return alt.X("x:N", title=line.name, sort=None)
@@ -71,8 +73,8 @@ def _severity(line: Along) -> Any:
     return alt.X("x:Q", title=line.name, scale=scale, axis=ticks)
 
 
-def _homes(line: Along) -> list[Any]:
-    """Where experts were trained."""
+def _training_marks(line: Along) -> list[Any]:
+    """Dotted lines at the values at which experts were trained."""
     if not line.trained:
         return []
     data = pl.DataFrame({"x": list(line.trained)})
@@ -80,7 +82,7 @@ def _homes(line: Along) -> list[Any]:
 
 
 def heat(matrix: Matrix) -> str:
-    """Log errors by where a solver was trained and where it was tested, coloured by what training there would gain."""
+    """Log errors by where a solver was trained and tested, coloured by what training at the tested value would gain."""
     data = pl.DataFrame(
         [
             {"train": train, "test": test, "mean": mean, "text": f"{mean:.2f}".replace("-", "\N{MINUS SIGN}")}

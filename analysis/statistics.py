@@ -1,4 +1,4 @@
-"""Intervals."""
+"""Intervals over seeds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from scipy.special import stdtrit
 
 
 def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float | None]:
-    """Mean and half-width of Student's t interval; no width from fewer than two values."""
+    """The mean, and the half-width of Student's t interval; None for the half-width of fewer than two values."""
     n = len(values)
     mean = math.fsum(values) / n
     if n < 2:
@@ -19,7 +19,7 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[fl
 
 
 def tenth(values: Sequence[float]) -> float | None:
-    """A tenth of the standard deviation: what the paper draws as a band; none from fewer than two values."""
+    """A tenth of the standard deviation, which the paper draws as a band; None for fewer than two values."""
     if len(values) < 2:
         return None
     mean = math.fsum(values) / len(values)

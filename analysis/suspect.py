@@ -1,9 +1,10 @@
 """Rows that are too good: a mean error below that of a bound which no solver of the kind can beat.
 
-A row and its bound are compared on the same prompts, block by block. Below by chance is no sin: a row is suspect where
-the difference is beyond what blocks of prompts vary by; and beyond what a bound that is fitted to finitely many prompts
-lacks, and what it would gain if it were fitted to the test's own: these may have none of the rare prompts that cost the
-row dearly, and then blocks do not tell. Both at an error rate of ALPHA for a whole board.
+A row and its bound are compared on the same prompts, block by block. To be below by chance is no fault. A row is
+suspect only where the difference is larger than the variation between blocks of prompts explains, and larger than what
+the bound may lack because it is fitted to finitely many prompts, together with what it would gain if it were fitted to
+the test's own prompts: these may contain none of the rare prompts that cost the row dearly, which blocks do not show.
+Both tests have an error rate of ALPHA for a whole board.
 """
 
 from __future__ import annotations
@@ -15,18 +16,18 @@ import numpy as np
 import polars as pl
 from scipy.special import chdtri, stdtrit
 
-ALPHA = 1e-3  # chance that a board without fault has a suspect row
-ROUNDING = 1e-6  # of a bound: methods that are equal may differ by so much
-EXACT = 1e-10  # of the error of predicting 0: below it errors are rounding
+ALPHA = 1e-3  # probability that a board without fault has a suspect row
+ROUNDING = 1e-6  # relative to a bound's error: equal methods may differ by this much
+EXACT = 1e-10  # relative to the error of predicting 0: smaller errors are only rounding
 
 
 def suspects(
     rows: pl.DataFrame, floors: Mapping[str, Sequence[str]], fitted: Mapping[str, int]
 ) -> dict[tuple[str, int], str]:
-    """The bound that a solver at a depth beats, by (solver, depth). rows: a board's, at their depth, with blocks.
+    """The bound that a solver at a depth is below, by (solver, depth). rows: a board's, at their depth, with blocks.
 
-    floors: of each job, labels of bounds. On another task than its own a fitted bound is none. fitted: of each job,
-    prompts that it was fitted to.
+    floors: labels of the bounds of each job. On another task than its own a fitted bound does not hold. fitted: the
+    number of prompts that each job was fitted to.
     """
     key = ("solver", "seed", "protocol", "step")
     is_bound = (pl.col("family") == "bound") & pl.col("blocks").is_not_null()
@@ -47,10 +48,10 @@ def suspects(
 
 
 def _below(row: Mapping[str, Any], bound: Mapping[str, Any], fitted: int, level: float) -> bool:
-    """Whether a row is too good, at an error rate of `level`."""
+    """Whether a row is below a bound by more than chance allows, at an error rate of `level`."""
     gap = np.array(row["blocks"]) - np.array(bound["blocks"])
-    # Of N prompts the fit's excess, as of the test's its gain, is 1 / N times one weighted sum of squares of normal
-    # numbers, whose tail is at most as heavy as one's square.
+    # The excess of a fit to N prompts, like the gain of a fit to N test prompts, is 1 / N times a weighted sum of
+    # squares of normal numbers, whose tail is at most as heavy as that of the square of one normal number.
     excess = (bound["fit_error"] or 0.0) * (1 + fitted / bound["prompts"])
     allowed = ROUNDING * bound["mse"] + excess * chdtri(1, level)
     spread = gap.std(ddof=1) / np.sqrt(len(gap))

@@ -1,4 +1,4 @@
-"""Transfer: what was trained at one value of a sweep's axis, tested at the others."""
+"""Transfer: solvers that were trained at one value of a sweep's axis, tested at the others."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .results import Tables, Wanted
 class Matrix:
     """Mean log errors over seeds, by (trained at, tested at), of a solver at its deepest depth.
 
-    solver: its label, with the other fields that charts are split by, and the protocol where it has several.
+    solver: its label, with the other fields that charts are split by, and the protocol where there are several.
     """
 
     solver: str
@@ -27,50 +27,52 @@ class Matrix:
 
     @property
     def trained(self) -> list[Any]:
-        """Values that it was trained at."""
+        """The values that the solver was trained at."""
         return sorted({train for train, _ in self.means})
 
     @property
     def tested(self) -> list[Any]:
-        """Values that it was tested at."""
+        """The values that the solver was tested at."""
         return sorted({test for _, test in self.means})
 
     def regret(self, train: Any, test: Any) -> float | None:
-        """How much is lost against training where it is tested, where that was done."""
-        here, there = self.means.get((train, test)), self.means.get((test, test))
-        return None if here is None or there is None else here - there
+        """The loss in log error against a solver trained at `test`; None where one of the two is missing."""
+        transferred, trained_there = self.means.get((train, test)), self.means.get((test, test))
+        return None if transferred is None or trained_there is None else transferred - trained_there
 
 
 def matrices(tables: Tables, sweep: Wanted) -> list[Matrix]:
-    """Of every learned solver that was trained at several values of the axis and tested at several."""
+    """A matrix for every learned solver that was trained at several values of the axis and tested at several."""
     if sweep.axis is None or not sweep.axis.startswith("task."):
         return []
-    mine = pl.col("job").is_in(sweep.jobs)
-    jobs = tables.jobs.filter(mine & pl.col("spec").is_not_null()).select("job", "task", "spec").collect()
-    at: dict[str, tuple[Any, str]] = {}  # of a task its value, and the other fields that charts are split by
+    of_sweep = pl.col("job").is_in(sweep.jobs)
+    jobs = tables.jobs.filter(of_sweep & pl.col("spec").is_not_null()).select("job", "task", "spec").collect()
+    by_task: dict[str, tuple[Any, str]] = {}  # a task's value, and the title of its chart
     split = [field for field in sweep.split if field.startswith("task.")]
     for task, spec in jobs.select("task", "spec").unique("task").iter_rows():
-        told = json.loads(spec)
-        x, *others = (value(told, field) for field in (sweep.axis, *split))
+        fields_of_task = json.loads(spec)
+        x, *split_values = (value(fields_of_task, field) for field in (sweep.axis, *split))
         if x != ABSENT:
-            at[task] = x, titled(split, tuple(others))
+            by_task[task] = x, titled(split, tuple(split_values))
     rows = (
-        tables.results.filter(mine & (pl.col("family") == "learned") & pl.col("log_mse").is_not_null())
+        tables.results.filter(of_sweep & (pl.col("family") == "learned") & pl.col("log_mse").is_not_null())
         .drop("blocks")
         .collect()
     )
     shifted = rows.filter(pl.col("task") != pl.col("test")).select("solver", "protocol", "depth").unique()
     rows = at_their_depth(rows).join(shifted, on=["solver", "protocol", "depth"], how="semi")
-    found: dict[tuple[str, str, str], dict[int, dict[tuple[Any, Any], float]]] = {}
+    by_solver: dict[tuple[str, str, str], dict[int, dict[tuple[Any, Any], float]]] = {}
     means = rows.group_by("solver", "protocol", "depth", "task", "test").agg(pl.col("log_mse").mean())
     for solver, protocol, depth, task, test, mean in means.iter_rows():
-        if task in at and test in at and at[task][1] == at[test][1]:
-            by_depth = found.setdefault((solver, at[task][1], protocol), {})
-            by_depth.setdefault(depth, {})[at[task][0], at[test][0]] = mean
-    several = {key[:2] for key in found if len({protocol for *same, protocol in found if tuple(same) == key[:2]}) > 1}
-    made = []
-    for (solver, fields, protocol), by_depth in sorted(found.items()):
-        words = [solver, fields, protocol if (solver, fields) in several else ""]
+        if task in by_task and test in by_task and by_task[task][1] == by_task[test][1]:
+            by_depth = by_solver.setdefault((solver, by_task[task][1], protocol), {})
+            by_depth.setdefault(depth, {})[by_task[task][0], by_task[test][0]] = mean
+    several = {
+        key[:2] for key in by_solver if len({protocol for *same, protocol in by_solver if tuple(same) == key[:2]}) > 1
+    }
+    all_matrices = []
+    for (solver, fields, protocol), by_depth in sorted(by_solver.items()):
+        parts = [solver, fields, protocol if (solver, fields) in several else ""]
         deepest = max(by_depth)
-        made.append(Matrix(", ".join(filter(None, words)), deepest, named(sweep.axis), by_depth[deepest]))
-    return [one for one in made if len(one.trained) > 1 and len(one.tested) > 1]
+        all_matrices.append(Matrix(", ".join(filter(None, parts)), deepest, named(sweep.axis), by_depth[deepest]))
+    return [matrix for matrix in all_matrices if len(matrix.trained) > 1 and len(matrix.tested) > 1]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from lfombench.harness import PROTOCOLS, Job
 from lfombench.harness.compiler.select import program
 from lfombench.harness.compiler.streams import Streams
-from lfombench.harness.spec.expert import Expert
+from lfombench.harness.spec.protocol import Expert
 from lfombench.harness.training.pack import Pack, Settled, prompts
 from lfombench.harness.training.train import training
 from lfombench.solvers import GdPlusPlus, Mixture

@@ -1,1 +1,1 @@
-"""Ray clusters: handing a sweep to one, following it, stopping it."""
+"""Sweeps on Ray clusters: submit one, follow its log, stop it."""

@@ -1,4 +1,4 @@
-"""Sweeps on a cluster, through Ray Jobs: the cluster runs the same `lfombench run` that a laptop does."""
+"""Sweeps on a cluster, through Ray Jobs: the cluster runs the same `lfombench run` as a laptop."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ ENDED = {"SUCCEEDED": 0, "FAILED": 1, "STOPPED": 3}
 
 
 def submit(sweep: str, *, address: str, out: str, code: str | None, options: list[str]) -> str:
-    """Start a sweep on the cluster; its job's name.
+    """Start a sweep on the cluster, and return the name of its job.
 
-    sweep: a file here, or a shipped sweep. out: a folder that every node shares, or an object store. code: a folder
-    with your own tasks and solvers, sent along. options: passed on to `lfombench run`.
+    sweep: a file on this machine, or a shipped sweep. out: a folder that every node shares, or an object store. code: a
+    folder with your own tasks and solvers, which is sent along. options: passed on to `lfombench run`.
     """
     with tempfile.TemporaryDirectory() as folder:
         if code:
@@ -36,7 +36,7 @@ def submit(sweep: str, *, address: str, out: str, code: str | None, options: lis
 
 
 def follow(job: str, address: str) -> Iterator[str]:
-    """The job's log as it grows, until the job ends."""
+    """Yield the job's log as it grows, until the job ends."""
     logs = client(address).tail_job_logs(job)
     loop = asyncio.new_event_loop()
     try:
@@ -56,12 +56,12 @@ def log(job: str, address: str) -> str:
 
 
 def stop(job: str, address: str) -> None:
-    """End a job. What it committed stays; submitting the sweep again goes on from there."""
+    """Stop a job. What it committed stays; submitting the sweep again continues from there."""
     _known(job, address).stop_job(job)
 
 
 def status(job: str, address: str) -> str:
-    """PENDING, RUNNING, SUCCEEDED, FAILED or STOPPED."""
+    """The job's status: PENDING, RUNNING, SUCCEEDED, FAILED or STOPPED."""
     return str(_known(job, address).get_job_status(job).value)
 
 
@@ -81,8 +81,8 @@ def client(address: str) -> Any:
 
 
 def _known(job: str, address: str) -> Any:
-    found = client(address)
-    names = [details.submission_id for details in found.list_jobs()]
+    jobs_api = client(address)
+    names = [details.submission_id for details in jobs_api.list_jobs()]
     if job not in names:
         raise UserError(f"no job {job!r} on {address}; it knows {', '.join(filter(None, names)) or 'none'}")
-    return found
+    return jobs_api

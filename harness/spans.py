@@ -16,7 +16,7 @@ ORDER = ("compile", *PARTS, "train", "validation", "fit", "test", "rows", "probe
 
 @dataclass(frozen=True)
 class Span:
-    """Something that took from begin to end, in seconds since the epoch."""
+    """A piece of work, with its begin and end in seconds since the epoch."""
 
     name: str
     begin: float
@@ -30,7 +30,7 @@ _noted: list[Span] = []
 
 @contextmanager
 def span(name: str) -> Iterator[None]:
-    """Note how long what happens inside takes. Spans do not nest."""
+    """Note how long the block inside takes. Spans do not nest."""
     begin = time.time()
     try:
         yield
@@ -41,34 +41,34 @@ def span(name: str) -> Iterator[None]:
 def taken(pack: str, worker: str | None = None) -> list[Span]:
     """The spans noted since the last call, as those of a pack on a worker: this process unless named."""
     worker = f"{socket.gethostname()}:{os.getpid()}" if worker is None else worker
-    found = [Span(s.name, s.begin, s.end, pack, worker) for s in _noted]
+    spans = [Span(s.name, s.begin, s.end, pack, worker) for s in _noted]
     _noted.clear()
-    return found
+    return spans
 
 
 def split(spans: Sequence[Span], shares: Sequence[float]) -> list[Span]:
     """Training spans as their parts, in proportion: a compiled step does all four in one loop."""
-    found = []
+    pieces = []
     for s in spans:
         if s.name != "train":
-            found.append(s)
+            pieces.append(s)
             continue
         begin = s.begin
         for name, share in zip(PARTS, shares, strict=True):
             end = begin + share * (s.end - s.begin)
-            found.append(Span(name, begin, end, s.pack, s.worker))
+            pieces.append(Span(name, begin, end, s.pack, s.worker))
             begin = end
-    return found
+    return pieces
 
 
-def shares(spans: Sequence[Span], workers: int, seconds: float) -> dict[str, float]:
+def shares_of_time(spans: Sequence[Span], workers: int, seconds: float) -> dict[str, float]:
     """Seconds by what they went to, on all workers; what is left of their time is idle. Commits are the driver's."""
-    found: dict[str, float] = {}
+    totals: dict[str, float] = {}
     for s in spans:
-        found[s.name] = found.get(s.name, 0.0) + s.end - s.begin
-    busy = sum(value for name, value in found.items() if name != "commit")
-    found["idle"] = max(workers * seconds - busy, 0.0)
-    return {name: found[name] for name in (*ORDER, "idle") if name in found}
+        totals[s.name] = totals.get(s.name, 0.0) + s.end - s.begin
+    busy = sum(value for name, value in totals.items() if name != "commit")
+    totals["idle"] = max(workers * seconds - busy, 0.0)
+    return {name: totals[name] for name in (*ORDER, "idle") if name in totals}
 
 
 def chrome(spans: Sequence[Span]) -> str:

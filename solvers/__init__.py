@@ -1,4 +1,4 @@
-"""Methods and token models. A new one is a file here and a line in SOLVERS, or `package.module:Class` in a sweep."""
+"""Solvers. To add one: a file here and a line in SOLVERS, or its name `package.module:Class` in a sweep."""
 
 from .base import Fitted, FittedBound, Method, Normal, Oracle, Params, Problem, Residual, Solver, Span, TokenModel
 from .best_krylov import BestKrylov

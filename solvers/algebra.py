@@ -1,4 +1,4 @@
-"""What several methods are made of: shapes of preconditioners, step sizes, small linear systems."""
+"""Parts that several methods share: preconditioners, step sizes, small linear systems."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from .base import Known, Normal, Params, Problem
 
 Shape = Literal["scalar", "diagonal", "full"]
 Preconditioner = Literal["identity", "covariance", "jacobi"]
-# A number; by theory, from where the Hessian's spectrum ends; tuned, one number that the protocol trains; or
-# per_layer, as many.
+# A number; theory: computed from the ends of the Hessian's spectrum; tuned: one number that the protocol trains;
+# per_layer: one such number for each layer.
 Coefficient = Annotated[float, Gt(0)] | Literal["theory", "tuned", "per_layer"]
 
 
-def coefficients(depth: int, normal: Normal, **given: object) -> dict[str, Tensor]:
-    """Those that are trained: `jobs 1` where tuned, `jobs depth` where per_layer."""
+def coefficients(depth: int, normal: Normal, **values: object) -> dict[str, Tensor]:
+    """Initial values of the coefficients that are trained: `jobs 1` where tuned, `jobs depth` where per_layer."""
     sizes = {"tuned": 1, "per_layer": depth}
-    return {name: normal(sizes[value]) for name, value in given.items() if isinstance(value, str) and value in sizes}
+    return {name: normal(sizes[value]) for name, value in values.items() if isinstance(value, str) and value in sizes}
 
 
 def coefficient(
     value: Coefficient | Tensor, name: str, params: Params, l: int, theory: Tensor | float
 ) -> Tensor | float:
-    """A coefficient at layer l, to broadcast with `jobs d prompts`."""
+    """A coefficient at layer l, in a shape that broadcasts with `jobs d prompts`."""
     if value == "theory":
         return theory
     if isinstance(value, str):
@@ -36,25 +36,25 @@ def coefficient(
 
 
 def trained(*values: object) -> bool:
-    """Whether any of these coefficients is."""
+    """Whether any of these coefficients is trained."""
     return any(isinstance(value, str) and value in ("tuned", "per_layer") for value in values)
 
 
 def conditioned(kind: Preconditioner, problem: Problem, g: Float[Tensor, "*jobs d prompts"]) -> Tensor:
-    """M g: g itself, Sigma^{-1} g, or g over the Hessian's diagonal."""
+    """The preconditioned vector M g: g itself, Sigma^{-1} g, or g over the Hessian's diagonal."""
     if kind == "identity":
         return g
     return problem.whiten(g) if kind == "covariance" else ratio(g, diagonal(problem))
 
 
 def needs(kind: Preconditioner, *values: object) -> frozenset[str]:
-    """What a preconditioner and coefficients ask of a task."""
-    found = {"covariance"} if kind == "covariance" else {"quadratic"} if kind == "jacobi" else set[str]()
-    return frozenset(found | ({"edges"} if "theory" in values else set[str]()))
+    """The facts that a preconditioner and coefficients need of a task."""
+    facts = {"covariance"} if kind == "covariance" else {"quadratic"} if kind == "jacobi" else set[str]()
+    return frozenset(facts | ({"edges"} if "theory" in values else set[str]()))
 
 
 def known(kind: Preconditioner) -> Known | None:
-    """As the bounds name it; None where they do not."""
+    """The preconditioner by its name in Span and in bounds; None for jacobi, which has none there."""
     return None if kind == "jacobi" else kind
 
 
@@ -66,13 +66,13 @@ def axis(problem: Problem, i: int) -> Float[Tensor, "*jobs d prompts"]:
 
 
 def diagonal(problem: Problem) -> Float[Tensor, "*jobs d prompts"]:
-    """Of the Hessian at w_0."""
+    """The diagonal of the Hessian at w_0."""
     d = problem.start().shape[-2]
     return torch.stack([problem.curvature(axis(problem, i))[..., i, :] for i in range(d)], -2)
 
 
 def hessian(problem: Problem, w: Float[Tensor, "*jobs d prompts"]) -> Float[Tensor, "*jobs d d prompts"]:
-    """At w, column by column."""
+    """The Hessian at w, computed column by column."""
     d = w.shape[-2]
     return torch.stack([problem.curvature(axis(problem, i), w) for i in range(d)], -2)
 
@@ -80,7 +80,7 @@ def hessian(problem: Problem, w: Float[Tensor, "*jobs d prompts"]) -> Float[Tens
 def solve(
     M: Float[Tensor, "*jobs d d prompts"], v: Float[Tensor, "*jobs d prompts"]
 ) -> Float[Tensor, "*jobs d prompts"]:
-    """M^{-1} v for symmetric positive definite M, by Gauss and Jordan's elimination, which then needs no pivots."""
+    """Solve M x = v for symmetric positive definite M, by Gauss-Jordan elimination, which then needs no pivots."""
     A = torch.cat([M.expand(*v.shape[:-1], *M.shape[-2:]), v.unsqueeze(-2)], -2)  # *jobs d d+1 prompts
     d = v.shape[-2]
     for k in range(d):
@@ -91,19 +91,19 @@ def solve(
 
 
 def preconditioner(shape: Shape, depth: int, d: int, normal: Normal) -> Tensor:
-    """A_1 .. A_depth near zero: `jobs depth`, `jobs depth d` or `jobs depth d d`."""
+    """Initial A_1 .. A_depth near zero: `jobs depth`, `jobs depth d` or `jobs depth d d`."""
     return normal(depth, *{"scalar": (), "diagonal": (d,), "full": (d, d)}[shape])
 
 
 def precondition(shape: Shape, A: Tensor, l: int, g: Float[Tensor, "*jobs d prompts"]) -> Tensor:
-    """A_l g."""
+    """The product A_l g."""
     if shape == "full":
         return (A[..., l, :, :, None] * g.unsqueeze(-3)).sum(-2)
     return (A[..., l, :, None] if shape == "diagonal" else A[..., l, None, None]) * g
 
 
 def matrices(shape: Shape, A: Tensor, d: int) -> Float[Tensor, "*jobs depth d d"]:
-    """A_1 .. A_depth as matrices, whatever their shape."""
+    """The preconditioners A_1 .. A_depth as matrices, whatever their shape."""
     if shape == "full":
         return A
     identity = torch.eye(d, dtype=A.dtype, device=A.device)
@@ -111,10 +111,10 @@ def matrices(shape: Shape, A: Tensor, d: int) -> Float[Tensor, "*jobs depth d d"
 
 
 def dot(u: Float[Tensor, "*jobs d prompts"], v: Float[Tensor, "*jobs d prompts"]) -> Float[Tensor, "*jobs 1 prompts"]:
-    """<u, v> per prompt."""
+    """The inner product <u, v> per prompt."""
     return (u * v).sum(-2, keepdim=True)
 
 
 def ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
-    """Their quotient, 0 where the denominator is: an iterate that is finished, or cannot go on, stays where it is."""
+    """The quotient, 0 where the denominator is 0: an iterate that has converged, or cannot go on, stays."""
     return torch.where(denominator == 0, 0.0, numerator / denominator)

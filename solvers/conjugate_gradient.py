@@ -22,7 +22,8 @@ from .base import Method, Params, Problem, Span
 class ConjugateGradient(Method):
     """Exact line search along conjugate directions; no parameters; exact after d steps without noise.
 
-    depth: steps. preconditioner: M, the identity, Sigma^{-1} (covariance), or 1 over the diagonal of G (jacobi).
+    depth: number of steps. preconditioner: M, the identity, Sigma^{-1} (covariance), or 1 over the diagonal of G
+    (jacobi).
     """
 
     family: ClassVar[Literal["classical"]] = "classical"
@@ -35,12 +36,12 @@ class ConjugateGradient(Method):
 
     @property
     def span(self) -> Span | None:
-        """Each prompt has its own coefficients."""
+        """The preconditioner's Krylov space, with coefficients of each prompt's own; None for jacobi."""
         where = known(self.preconditioner)
         return where and Span(where, fixed=False)
 
     def iterates(self, params: Params, problem: Problem) -> Iterator[Float[Tensor, "*jobs d prompts"]]:
-        """w_0 .. w_depth."""
+        """Yield w_0 .. w_depth."""
         w = problem.start()
         r = -problem.gradient(w)
         z = p = conditioned(self.preconditioner, problem, r)
@@ -48,8 +49,8 @@ class ConjugateGradient(Method):
         for _ in range(self.depth):
             Gp = problem.curvature(p)
             a = ratio(dot(r, z), dot(p, Gp))
-            before = dot(r, z)
+            rz_old = dot(r, z)
             w, r = w + a * p, r - a * Gp
             z = conditioned(self.preconditioner, problem, r)
-            p = z + ratio(dot(r, z), before) * p
+            p = z + ratio(dot(r, z), rz_old) * p
             yield w

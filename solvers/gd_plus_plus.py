@@ -1,17 +1,17 @@
-"""GD++ (von Oswald et al., 2023): a linear transformer whose layers also move the covariates, with or without memory.
+"""GD++ (von Oswald et al., 2023): a linear transformer whose layers also change the covariates, with or without memory.
 
     on tokens   Z_{l+1} = Z_l + Attn_{P_l, Q_l}(Z_l) / n      P_l = [[B_l, 0], [0, 1]],  Q_l = -[[A_l^T, 0], [0, 0]]
     on (G, b)   w_{l+1} = w_l - T_l^T A_l T_l (G w_l - b)     T_{l+1} = (I - B_l T_l G T_l^T A_l^T) T_l,  T_0 = I
 
-A layer moves all covariates of a prompt by one matrix, the query too: x_l = T_l x. So their Gram matrix is T_l G T_l^T,
-the labels that are left have -T_l grad R(w_l) as products with them, and the prediction stays linear in the query:
-gradient descent with a preconditioner that the layers work out from the prompt's own curvature. B = 0 is the linear
-transformer. Several heads are a sum of A and B, and can do more than one.
+A layer multiplies all covariates of a prompt, the query's too, by one matrix: x_l = T_l x. So their Gram matrix is
+T_l G T_l^T, the products of the remaining labels with them are -T_l grad R(w_l), and the prediction stays linear in the
+query: gradient descent with a preconditioner that the layers compute from the prompt's own curvature. B = 0 is the
+linear transformer. Several heads are a sum over A and B, and can represent more than one head can.
 
 With memory (Dutta & Sra, arXiv 2410.07263) the change of Z by layer l is not R_l = Attn(Z_l) alone but
 
     cgd    alpha_l S_l    S_l = R_l + gamma_l S_{l-1}, in all rows of Z
-    lfom   sum_{j <= l} Gamma_j (.) R_j, a gate per entry of Z: a form on tokens alone
+    lfom   sum_{j <= l} Gamma_j (.) R_j, a gate per entry of Z: only in the form on tokens
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ Matrices = Float[Tensor, "... d d _"]  # one per prompt, or one for all
 
 @dataclass(frozen=True, kw_only=True)
 class GdPlusPlus(Method):
-    """A_l and B_l are any matrices. memory: of whole layers. heads: each with its own A and B, which makes it wider.
-    tokens: the form on tokens; the numbers are the same, up to the query being sampled.
+    """GD++ with any matrices A_l and B_l. memory: of the changes by whole layers. heads: per layer, each with its own A
+    and B. tokens: the form on tokens; the numbers are the same, except that the query is sampled.
     """
 
     family: ClassVar[Literal["learned"]] = "learned"
@@ -44,17 +44,17 @@ class GdPlusPlus(Method):
 
     @property
     def needs(self) -> frozenset[str]:
-        """A Hessian that is the same everywhere, but on tokens."""
+        """A Hessian that is the same everywhere, except in the form on tokens."""
         return frozenset() if self.on_tokens else frozenset({"quadratic"})
 
     @property
     def on_tokens(self) -> bool:
-        """As asked for, and with gates per entry."""
+        """Whether the form on tokens is asked for, or needed by gates per entry."""
         return self.tokens or self.memory == "lfom"
 
     @property
     def context(self) -> bool:
-        """Gates per entry of Z belong to positions."""
+        """Whether there are gates per entry of Z, which belong to positions in the prompt."""
         return self.memory == "lfom"
 
     def init(self, d: int, n: int, normal: Normal) -> Params:
@@ -66,28 +66,28 @@ class GdPlusPlus(Method):
         return params | ({"Gamma": 1 + normal(self.depth, d + 1, n + 1)} if self.memory == "lfom" else {})
 
     def iterates(self, params: Params, problem: Problem) -> Iterator[Float[Tensor, "*jobs d prompts"]]:
-        """w_0 .. w_depth."""
+        """Yield w_0 .. w_depth."""
         w = problem.start()
         T = torch.eye(w.shape[-2], dtype=w.dtype, device=w.device).unsqueeze(-1)
-        step: Tensor | None = None  # what the memory holds of the row of labels,
-        turn: Tensor | None = None  # and of the covariates
+        label_memory: Tensor | None = None  # memory of the row of labels
+        covariate_memory: Tensor | None = None  # memory of the covariates
         yield w
         for l in range(self.depth):
             heads = [self._head(params, l, h) for h in range(self.heads)]
-            seen = _times(T, problem.gradient(w))
-            ahead = _sum([_times(_transposed(T), _times(A, seen)) for A, _ in heads])
-            step = self._remember(params, l, ahead, step, 2)
-            w = w - self._scaled(params, l, step, 2)
+            gradient = _times(T, problem.gradient(w))
+            label_change = _sum([_times(_transposed(T), _times(A, gradient)) for A, _ in heads])
+            label_memory = self._remember(params, l, label_change, label_memory, 2)
+            w = w - self._scaled(params, l, label_memory, 2)
             yield w
             if l + 1 < self.depth:  # the covariates after the last layer are never seen
                 GT = torch.stack([problem.curvature(row) for row in _rows(T, w)], -2)  # G T^T: d d prompts
                 K = _product(T, GT) if l else GT
-                moved = _sum([_product(B, _product(K, _product(_transposed(A), T))) for A, B in heads])
-                turn = self._remember(params, l, moved, turn, 3)
-                T = T - self._scaled(params, l, turn, 3)
+                covariate_change = _sum([_product(B, _product(K, _product(_transposed(A), T))) for A, B in heads])
+                covariate_memory = self._remember(params, l, covariate_change, covariate_memory, 3)
+                T = T - self._scaled(params, l, covariate_memory, 3)
 
     def predictions(self, params: Params, Z: Float[Tensor, "... d_1 n_1 prompts"]) -> Iterator[Tensor]:
-        """The same model on tokens: its prediction at the query after 0 .. depth layers."""
+        """Yield the predictions at the query of the form on tokens, after 0 .. depth layers."""
         n = Z.shape[-2] - 1
         past: list[Tensor] = []
         S: Tensor | None = None
@@ -105,25 +105,25 @@ class GdPlusPlus(Method):
             yield prediction(Z)
 
     def _head(self, params: Params, l: int, h: int) -> tuple[Matrices, Matrices]:
-        """A and B of a head."""
+        """The matrices A and B of head h of layer l."""
         A, B = (params[name][..., l * self.heads + h, :, :, None] for name in ("A", "B"))
         return A, B
 
-    def _remember(self, params: Params, l: int, now: Tensor, past: Tensor | None, axes: int) -> Tensor:
-        """S_l; `axes`: of what is remembered."""
+    def _remember(self, params: Params, l: int, change: Tensor, past: Tensor | None, axes: int) -> Tensor:
+        """The memory S_l after layer l; axes: the number of axes of `change` after those of jobs."""
         if self.memory != "cgd" or past is None:
-            return now
-        return now + _number(params["gamma"], l - 1, axes) * past
+            return change
+        return change + _number(params["gamma"], l - 1, axes) * past
 
     def _scaled(self, params: Params, l: int, S: Tensor, axes: int) -> Tensor:
-        """alpha_l S_l."""
+        """The change of layer l, alpha_l S_l, or S itself without alpha; axes: those of S after those of jobs."""
         return _number(params["alpha"], l, axes) * S if self.memory == "cgd" else S
 
 
-def _number(values: Tensor, at: int, axes: int) -> Tensor:
-    """One of `jobs depth`, to broadcast with so many axes."""
-    chosen = values[..., at]
-    return chosen.reshape(*chosen.shape, *[1] * axes)
+def _number(values: Tensor, l: int, axes: int) -> Tensor:
+    """Layer l's entry of `jobs depth`, with so many axes of size 1 at the end, to broadcast."""
+    number = values[..., l]
+    return number.reshape(*number.shape, *[1] * axes)
 
 
 def _sum(terms: list[Tensor]) -> Tensor:
@@ -146,5 +146,5 @@ def _product(M: Matrices, N: Matrices) -> Matrices:
 
 
 def _rows(T: Matrices, w: Float[Tensor, "*jobs d prompts"]) -> list[Tensor]:
-    """Of T, as vectors for every prompt."""
+    """The rows of T, as vectors for every prompt."""
     return [row.expand_as(w) for row in T.expand(*w.shape[:-2], *T.shape[-3:]).unbind(-3)]

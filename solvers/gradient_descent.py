@@ -2,7 +2,7 @@
 
     w_{l+1} = w_l - eta_l M grad R(w_l)
 
-By theory eta = 2 / (mu + L), with mu and L where the spectrum of M G ends. With a step per layer it is the P = 0
+By theory eta = 2 / (mu + L), with mu and L the ends of the spectrum of M G. With a step per layer it is the P = 0
 linear transformer with a scalar preconditioner (Ahn et al., 2023, Lemma 1).
 """
 
@@ -21,8 +21,9 @@ from .base import Method, Normal, Params, Problem, Span
 
 @dataclass(frozen=True, kw_only=True)
 class GradientDescent(Method):
-    """step: eta, a number, `theory`, `tuned` by the protocol, or tuned `per_layer`.
+    """Gradient descent with a step size that is given or trained.
 
+    step: eta, a number, `theory`, `tuned` by the protocol, or tuned `per_layer`.
     preconditioner: M, the identity, Sigma^{-1} (covariance), or 1 over the diagonal of G (jacobi).
     """
 
@@ -31,31 +32,31 @@ class GradientDescent(Method):
 
     @property
     def family(self) -> Literal["classical", "learned"]:  # type: ignore[override]  # a property where others have a constant
-        """Classical with given steps, else learned."""
+        """Classical with steps given or from theory, else learned."""
         return "learned" if trained(self.step) else "classical"
 
     @property
     def needs(self) -> frozenset[str]:
-        """As step and preconditioner say."""
+        """The facts that step and preconditioner need."""
         return needs(self.preconditioner, self.step)
 
     @property
     def span(self) -> Span | None:
-        """Fixed coefficients."""
+        """The preconditioner's Krylov space, with fixed coefficients; None for jacobi."""
         where = known(self.preconditioner)
         return where and Span(where, fixed=True)
 
     def check(self, d: int, n: int) -> None:
-        """Nothing is known of the spectrum under Jacobi's preconditioner."""
+        """Check that no theory is asked for jacobi, under which the spectrum is not known."""
         if self.preconditioner == "jacobi" and self.step == "theory":
             raise ValueError("step: no theory for preconditioner jacobi; say tuned, or a number")
 
     def init(self, d: int, n: int, normal: Normal) -> Params:
-        """step: jobs 1 or jobs depth, where it is trained."""
+        """Initial step, jobs 1 or jobs depth, where it is trained."""
         return coefficients(self.depth, normal, step=self.step)
 
     def iterates(self, params: Params, problem: Problem) -> Iterator[Float[Tensor, "*jobs d prompts"]]:
-        """w_0 .. w_depth."""
+        """Yield w_0 .. w_depth."""
         theory: Tensor | float = 0.0
         if self.step == "theory":
             mu, L = problem.interval(known(self.preconditioner) or "identity")

@@ -4,7 +4,8 @@
     tied   w_{k+1} = w_k + sum_{i <= k} Gamma_i grad R(w_i)       as published: Gamma_i is the same for all later k
 
 Gamma is a number, a diagonal or any matrix. Gradient descent, heavy ball, Nesterov and Chebyshev are free LFOMs with
-scalar Gamma. Tied, all of a step's past returns with the same weight: a three-term recurrence with momentum 1.
+scalar Gamma. If tied, every step adds all past gradients again with the same weights: a three-term recurrence with
+momentum 1.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from .base import Method, Normal, Params, Problem, Span
 
 @dataclass(frozen=True, kw_only=True)
 class Lfom(Method):
-    """coefficients: what Gamma is. tied: over the steps k."""
+    """A learned linear first-order method. coefficients: the form of Gamma. tied: the same Gamma_i in all steps k."""
 
     family: ClassVar[Literal["learned"]] = "learned"
     coefficients: Shape
@@ -30,16 +31,16 @@ class Lfom(Method):
 
     @property
     def span(self) -> Span | None:
-        """With scalar Gamma."""
+        """The Krylov space of G, with fixed coefficients, for scalar Gamma; None for others."""
         return Span("identity", fixed=True) if self.coefficients == "scalar" else None
 
     def init(self, d: int, n: int, normal: Normal) -> Params:
-        """Gamma: jobs depth (d (d)) where tied, else jobs depth (depth + 1) / 2 (d (d)), k after k."""
+        """Initial Gamma: jobs depth (d (d)) where tied, else jobs depth (depth + 1) / 2 (d (d)), k after k."""
         count = self.depth if self.tied else self.depth * (self.depth + 1) // 2
         return {"Gamma": preconditioner(self.coefficients, count, d, normal)}
 
     def iterates(self, params: Params, problem: Problem) -> Iterator[Float[Tensor, "*jobs d prompts"]]:
-        """w_0 .. w_depth."""
+        """Yield w_0 .. w_depth."""
         w0 = w = problem.start()
         gradients: list[Tensor] = []
         yield w
@@ -47,6 +48,6 @@ class Lfom(Method):
             gradients.append(problem.gradient(w))
             w = w if self.tied else w0
             for i, g in enumerate(gradients):
-                at = i if self.tied else k * (k + 1) // 2 + i
-                w = w + precondition(self.coefficients, params["Gamma"], at, g)
+                index = i if self.tied else k * (k + 1) // 2 + i
+                w = w + precondition(self.coefficients, params["Gamma"], index, g)
             yield w

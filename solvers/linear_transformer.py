@@ -4,7 +4,7 @@
     on (G, b)   w_{l+1} = w_l - A_l (G w_l - b)               w_0 = 0
 
 Both are the same function of the prompt (Lemma 1 there): -[Z_l]_{d+1, n+1} = <w_l, query>. Several heads add up to
-one A_l: more parameters, larger steps of the optimiser, the same functions. Looped, all layers share one A.
+one A_l: more parameters, larger steps of the optimiser, the same set of functions. If looped, all layers share one A.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .best_lfom import BestLfom
 
 
 class Attentive(Method):
-    """A P = 0 transformer: what those with and without memory share. Fields are declared where they are described."""
+    """The common part of P = 0 transformers with and without memory. Subclasses declare and describe the fields."""
 
     family: ClassVar[Literal["learned"]] = "learned"
     preconditioner: Shape
@@ -34,25 +34,25 @@ class Attentive(Method):
 
     @property
     def span(self) -> Span | None:
-        """With scalar A."""
+        """The Krylov space of G, with fixed coefficients, for scalar A; None for others."""
         return Span("identity", fixed=True) if self.preconditioner == "scalar" else None
 
     @property
     def on_tokens(self) -> bool:
-        """As asked for."""
+        """Whether the form on tokens is asked for."""
         return self.tokens
 
     def init(self, d: int, n: int, normal: Normal) -> Params:
-        """A: jobs layers*heads (d (d)), layer after layer; one layer where they are looped."""
+        """Initial A: jobs layers*heads (d (d)), layer after layer; one layer where they are looped."""
         layers = 1 if self.looped else self.depth
         return {"A": preconditioner(self.preconditioner, layers * self.heads, d, normal)}
 
     def step(self, params: Params, l: int, g: Float[Tensor, "*jobs d prompts"]) -> Tensor:
-        """A_l g, on (G, b)."""
+        """The step A_l g, in the form on (G, b)."""
         return precondition(self.preconditioner, self.summed(params["A"]), 0 if self.looped else l, g)
 
     def summed(self, A: Tensor) -> Tensor:
-        """Of the heads of each layer."""
+        """The sum of A over the heads of each layer."""
         if self.heads == 1:
             return A
         axis = -1 - {"scalar": 0, "diagonal": 1, "full": 2}[self.preconditioner]
@@ -61,16 +61,19 @@ class Attentive(Method):
         return summed
 
     def matrix(self, params: Params, l: int, d: int) -> Float[Tensor, "*jobs d d"]:
-        """A_l, whatever its shape."""
+        """The preconditioner A_l as a matrix, whatever its shape."""
         return matrices(self.preconditioner, self.summed(params["A"]), d)[..., 0 if self.looped else l, :, :]
 
 
 @dataclass(frozen=True, kw_only=True)
 class LinearTransformer(Attentive):
-    """preconditioner: A_l = a_l I ("scalar"), a diagonal, or any matrix. looped: one A for all layers. heads: whose A
-    add up. start: of training, small random numbers, or the best method in closed form, A_l = M / r_l with the roots
-    r_l of its residual polynomial and M the identity or, where A is full, Sigma^{-1}. tokens: the form on tokens; the
-    numbers are the same, up to the query being sampled.
+    """The linear transformer.
+
+    preconditioner: A_l = a_l I ("scalar"), a diagonal, or any matrix. looped: one A for all layers.
+    heads: the number of heads, whose A add up.
+    start: of training: random numbers, or the best method in closed form, A_l = M / r_l, with the roots r_l of its
+        residual polynomial and M the identity or, where A is full, Sigma^{-1}.
+    tokens: the form on tokens; the numbers are the same, except that the query is sampled.
     """
 
     preconditioner: Shape
@@ -80,18 +83,18 @@ class LinearTransformer(Attentive):
     tokens: bool = False
 
     def check(self, d: int, n: int) -> None:
-        """A bound to start from."""
+        """Check that there is a bound to start from, where one is asked for."""
         if self.start == "bound" and (self.preconditioner == "diagonal" or self.looped or self.heads > 1):
             raise ValueError("start: a bound to start from needs one scalar or full A for each layer")
 
     @property
     def needs(self) -> frozenset[str]:
-        """What the bound needs that it starts from."""
+        """The facts that the bound needs, where training starts from one."""
         return self.bound.needs if self.bound else frozenset()
 
     @property
     def bound(self) -> BestLfom | None:
-        """The method that training starts from."""
+        """The method in closed form that training starts from; None where it starts from random numbers."""
         if self.start == "random":
             return None
         return BestLfom(depth=self.depth, preconditioner="covariance" if self.preconditioner == "full" else "identity")
@@ -104,7 +107,7 @@ class LinearTransformer(Attentive):
         return {"A": inverse[:, None] / r[..., None, None]}
 
     def iterates(self, params: Params, problem: Problem) -> Iterator[Float[Tensor, "*jobs d prompts"]]:
-        """w_0 .. w_depth."""
+        """Yield w_0 .. w_depth."""
         w = problem.start()
         yield w
         for l in range(self.depth):
@@ -112,7 +115,7 @@ class LinearTransformer(Attentive):
             yield w
 
     def predictions(self, params: Params, Z: Float[Tensor, "... d_1 n_1 prompts"]) -> Iterator[Tensor]:
-        """The same model on tokens: its prediction at the query after 0 .. depth layers."""
+        """Yield the predictions at the query of the form on tokens, after 0 .. depth layers."""
         X, y = Z[..., :-1, :, :], Z[..., -1, :, :]
         d, n = X.shape[-3], X.shape[-2] - 1
         yield -y[..., -1, :]

@@ -3,18 +3,18 @@
 cgd, in the manner of conjugate gradients (eq. 17-18):
     on tokens   R_l = Attn(Z_l) + gamma_l R_{l-1}       Z_{l+1} = Z_l + alpha_l R_l / n
     on (G, b)   s_l = A_l g_l + gamma_l s_{l-1}         w_{l+1} = w_l - alpha_l s_l            g_l = G w_l - b
-lfom, all past at every layer (eq. 19-20):
+lfom, all past attention at every layer (eq. 19-20):
     on tokens   R_l = Attn(Z_l)                         Z_{l+1} = Z_l + sum_{j <= l} Gamma_j^l (.) R_j / n
     on (G, b)                                           w_{l+1} = w_l - sum_{j <= l} Gamma_j^l A_j g_j
-ungated, as lfom but the layer's own attention passes as it is: Gamma_l^l = 1.
+ungated, as lfom but without a gate on the layer's own attention: Gamma_l^l = 1.
 hadamard, a recursion:
     on tokens   R_l = Attn(Z_l) + Gamma_l (.) R_{l-1}   Z_{l+1} = Z_l + R_l / n
     on (G, b)   s_l = A_l g_l + Gamma_l s_{l-1}         w_{l+1} = w_l - s_l
 
-Gamma is a number; a diagonal, which acts on the remembered A_j g_j in R^d; or a gate per token, as published, which
-has no form but that on tokens and belongs to their positions. Tied, Gamma_j^l = Gamma_j, as published.
-Training starts at A near 0, alpha near 1, the lfom gates near `gate_start` and all others near 0: where that is 1 or
-a gate of its own layer does not exist, near the linear transformer.
+Gamma is a number; a diagonal, which multiplies the remembered A_j g_j in R^d; or a gate per token, as published, which
+exists only in the form on tokens and belongs to their positions. Tied, Gamma_j^l = Gamma_j, as published.
+Training starts at A near 0, alpha near 1, the lfom gates near `gate_start` and all others near 0: where `gate_start` is
+1, or the layer's own attention has no gate, this is near the linear transformer.
 """
 
 from __future__ import annotations
@@ -36,9 +36,12 @@ from .linear_transformer import Attentive
 
 @dataclass(frozen=True, kw_only=True)
 class Memformer(Attentive):
-    """memory: one of the forms above. gate: what Gamma is; cgd has numbers alone. free: a Gamma_j^l for every later
-    layer l, where else they are tied over l. gate_start: mean of the lfom gates at the start of training. Other fields
-    as in the linear transformer.
+    """A linear transformer with memory.
+
+    memory: one of the forms above. gate: the form of Gamma; memory cgd has numbers alone.
+    free: a Gamma_j^l of its own for every later layer l; otherwise they are tied over l.
+    gate_start: mean of the lfom gates at the start of training.
+    The other fields are those of the linear transformer.
     """
 
     memory: Literal["cgd", "lfom", "ungated", "hadamard"]
@@ -52,21 +55,21 @@ class Memformer(Attentive):
 
     @property
     def span(self) -> Span | None:
-        """With scalar A and scalar gates."""
+        """The Krylov space of G, with fixed coefficients, for scalar A and scalar gates; None for others."""
         return Span("identity", fixed=True) if self.preconditioner == self.gate == "scalar" else None
 
     @property
     def on_tokens(self) -> bool:
-        """As asked for, and with gates per token."""
+        """Whether the form on tokens is asked for, or needed by gates per token."""
         return self.tokens or self.gate == "token"
 
     @property
     def context(self) -> bool:
-        """Gates per token belong to positions."""
+        """Whether there are gates per token, which belong to positions in the prompt."""
         return self.gate == "token"
 
     def check(self, d: int, n: int) -> None:
-        """A gate that the memory has; freedom where there are pairs of layers."""
+        """Check that the memory has this kind of gate, and pairs of layers where gates are free."""
         if self.memory == "cgd" and self.gate != "scalar":
             raise ValueError(
                 f"gate: got {self.gate}; memory cgd has numbers alone, other memories have {self.gate} gates"
@@ -77,8 +80,8 @@ class Memformer(Attentive):
             )
 
     def init(self, d: int, n: int, normal: Normal) -> Params:
-        """A as in the linear transformer; cgd: alpha, jobs depth, and gamma, jobs depth-1; others: Gamma, jobs gates
-        (d or n+1), where gates stand layer after layer, each with what it remembers in order.
+        """Initial A, as in the linear transformer; cgd: alpha, jobs depth, and gamma, jobs depth-1; others: Gamma, jobs
+        gates (d or n+1), where gates stand layer after layer, each with what it remembers in order.
         """
         params = dict(super().init(d, n, normal))
         if self.memory == "cgd":
@@ -89,7 +92,7 @@ class Memformer(Attentive):
         return params | {"Gamma": self.gate_start + gates if self.memory == "lfom" else gates}
 
     def iterates(self, params: Params, problem: Problem) -> Iterator[Float[Tensor, "*jobs d prompts"]]:
-        """w_0 .. w_depth."""
+        """Yield w_0 .. w_depth."""
         w = problem.start()
         past: list[Tensor] = []
         yield w
@@ -99,8 +102,8 @@ class Memformer(Attentive):
             yield w
 
     def predictions(self, params: Params, Z: Float[Tensor, "... d_1 n_1 prompts"]) -> Iterator[Tensor]:
-        """The same model on tokens: its prediction at the query after 0 .. depth layers. Memory holds rows of labels;
-        with diagonal gates what they are read from, A_j times the summary.
+        """Yield the predictions at the query of the form on tokens, after 0 .. depth layers. The memory holds rows of
+        labels; with diagonal gates it holds the vectors from which these are computed, A_j times the summary.
         """
         X, y = Z[..., :-1, :, :], Z[..., -1, :, :]
         d, n = X.shape[-3], X.shape[-2] - 1
@@ -118,22 +121,22 @@ class Memformer(Attentive):
                 y = y + change
             yield -y[..., -1, :]
 
-    def _recall(self, params: Params, l: int, now: Tensor, past: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """What layer l adds, from its own attention and the memory; and the memory after it."""
+    def _recall(self, params: Params, l: int, attention: Tensor, past: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """The change by layer l, from its own attention and the memory; and the memory after it."""
         if self.memory in ("cgd", "hadamard"):
             weight = params["gamma" if self.memory == "cgd" else "Gamma"]
-            s = now + _gate(weight, self.gate, l - 1) * past[0] if past else now
+            s = attention + _gate(weight, self.gate, l - 1) * past[0] if past else attention
             return (_gate(params["alpha"], "scalar", l) * s if self.memory == "cgd" else s), [s]
-        own = self.memory == "ungated"  # the layer's own attention has no gate
-        change = now if own else None
-        for j, R in enumerate(past if own else [*past, now]):
-            at = j if not self.free else (l * (l - 1) if own else l * (l + 1)) // 2 + j
-            term = _gate(params["Gamma"], self.gate, at) * R
+        ungated = self.memory == "ungated"  # without a gate on the layer's own attention
+        change = attention if ungated else None
+        for j, R in enumerate(past if ungated else [*past, attention]):
+            index = j if not self.free else (l * (l - 1) if ungated else l * (l + 1)) // 2 + j
+            term = _gate(params["Gamma"], self.gate, index) * R
             change = term if change is None else change + term
         assert change is not None
-        return change, [*past, now]
+        return change, [*past, attention]
 
 
-def _gate(Gamma: Tensor, kind: str, at: int) -> Tensor:
-    """One gate, to broadcast with what is remembered."""
-    return Gamma[..., at, None, None] if kind == "scalar" else Gamma[..., at, :, None]
+def _gate(Gamma: Tensor, kind: str, index: int) -> Tensor:
+    """One gate, in a shape that broadcasts with what is remembered."""
+    return Gamma[..., index, None, None] if kind == "scalar" else Gamma[..., index, :, None]

@@ -3,8 +3,8 @@
 Newton    w+ = w - (H(w) + epsilon I)^{-1} grad R(w)          on a quadratic risk: least squares after one step
 Ridge     w  = (G + Lambda)^{-1} b                           Lambda = noise^2 / n times the precision of w*, or lambda I
 
-With a Gaussian teacher and Gaussian noise Lambda makes ridge the posterior mean: nothing can be better in the mean,
-whatever it has seen of the distribution. Of other teachers of that covariance it is the best linear estimate. Without
+With a Gaussian teacher and Gaussian noise Lambda makes ridge the posterior mean: nothing has a lower mean error,
+whatever it knows of the distribution. For other teachers of that covariance it is the best linear estimate. Without
 noise and with n < d, Lambda goes to 0 from above: ridge is then the shortest w that agrees with the examples, and the
 posterior mean the likeliest.
 """
@@ -23,22 +23,22 @@ from torch import Tensor
 from .algebra import hessian, solve
 from .base import Method, Params, Problem, Span
 
-LIMIT = 1e-10  # of the Hessian's mean eigenvalue: what stands for a penalty that goes to 0
+LIMIT = 1e-10  # relative to the Hessian's mean eigenvalue: in place of a penalty that goes to 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Newton(Method):
-    """Newton's method: on a quadratic risk all steps after the first stay where they are."""
+    """Newton's method: on a quadratic risk the first step is exact, and later steps do not change it."""
 
     family: ClassVar[Literal["classical"]] = "classical"
 
     @property
     def span(self) -> Span | None:
-        """Exact at once, so in no Krylov space of few steps."""
+        """None: it is exact at once, so it is in no Krylov space of few steps."""
         return None
 
     def iterates(self, params: Params, problem: Problem) -> Iterator[Float[Tensor, "*jobs d prompts"]]:
-        """w_0 .. w_depth."""
+        """Yield w_0 .. w_depth."""
         w = problem.start()
         yield w
         for _ in range(self.depth):
@@ -48,7 +48,7 @@ class Newton(Method):
 
 @dataclass(frozen=True, kw_only=True)
 class Ridge(Method):
-    """Least squares, or ridge regression: the same answer after every step, to stand beside any depth.
+    """Least squares, or ridge regression: the same answer after every step, to compare with methods of any depth.
 
     penalty: lambda, 0 for least squares.
     """
@@ -58,11 +58,11 @@ class Ridge(Method):
 
     @property
     def needs(self) -> frozenset[str]:
-        """A quadratic risk."""
+        """The facts that it needs: a quadratic risk."""
         return frozenset({"quadratic"})
 
     def iterates(self, params: Params, problem: Problem) -> Iterator[Float[Tensor, "*jobs d prompts"]]:
-        """w_0 = 0, then depth times the estimate."""
+        """Yield w_0 = 0, then depth times the estimate."""
         w = problem.start()
         yield w
         G = hessian(problem, w)
@@ -75,7 +75,7 @@ class Ridge(Method):
 
 @dataclass(frozen=True, kw_only=True)
 class Bayes(Method):
-    """The posterior mean: ridge with the penalty that teacher and noise imply. Nothing is better in the mean."""
+    """The posterior mean: ridge with the penalty that teacher and noise imply. Nothing has a lower mean error."""
 
     family: ClassVar[Literal["bound"]] = "bound"
 
@@ -85,7 +85,7 @@ class Bayes(Method):
         return frozenset({"quadratic", "prior"})
 
     def iterates(self, params: Params, problem: Problem) -> Iterator[Float[Tensor, "*jobs d prompts"]]:
-        """w_0 = 0, then depth times the estimate."""
+        """Yield w_0 = 0, then depth times the estimate."""
         w = problem.start()
         yield w
         w = -solve(hessian(problem, w) + problem.penalty(), problem.gradient(w))
@@ -94,7 +94,7 @@ class Bayes(Method):
 
 
 def _definite(H: Float[Tensor, "*jobs d d prompts"]) -> Float[Tensor, "*jobs d d prompts"]:
-    """H, and so little more on its diagonal that it can be inverted."""
+    """H with a small multiple of I added, so that it can be inverted."""
     d = H.shape[-2]
     identity = torch.eye(d, dtype=H.dtype, device=H.device).unsqueeze(-1)
     mean = (H * identity).sum((-3, -2), keepdim=True) / d

@@ -1,4 +1,4 @@
-"""What mixtures share: experts, and problems that stand in for others, whose gradient is taken elsewhere, say."""
+"""What mixtures share: their experts, and problems in which these are run instead of the prompt's own."""
 
 from __future__ import annotations
 
@@ -20,105 +20,105 @@ class Mixed(Solver):
 
     @property
     def models(self) -> list[Solver]:
-        """The experts' solvers."""
-        return [one.solver for one in self.experts]
+        """The solvers of the experts."""
+        return [expert.solver for expert in self.experts]
 
     def of(self, params: Params, e: int) -> Params:
-        """An expert's."""
-        begin = f"{e}."
-        return {name.removeprefix(begin): p for name, p in params.items() if name.startswith(begin)}
+        """The parameters of expert e, under the names that the expert gives them."""
+        prefix = f"{e}."
+        return {name.removeprefix(prefix): p for name, p in params.items() if name.startswith(prefix)}
 
 
 class Shared:
     """A problem whose gradient is taken at the state that experts share, whatever w they ask about."""
 
-    def __init__(self, problem: Problem, slope: Tensor) -> None:
-        self.problem, self.slope = problem, slope
+    def __init__(self, problem: Problem, current_gradient: Tensor) -> None:
+        self.problem, self.current_gradient = problem, current_gradient
 
     def start(self) -> Tensor:
-        """w_0."""
+        """The initial point w_0."""
         return self.problem.start()
 
     def gradient(self, w: Tensor) -> Tensor:
-        """grad R at the shared w."""
-        return self.slope
+        """The gradient of the risk at the shared state."""
+        return self.current_gradient
 
     def curvature(self, p: Tensor, w: Tensor | None = None) -> Tensor:
-        """Not to be had: what an expert does with it is not an update from the gradient."""
+        """Raise ValueError: what an expert does with curvature is not an update from the gradient."""
         raise ValueError("combine: an expert asks for more than gradients, so it has no updates; say combine: outputs")
 
     def whiten(self, g: Tensor) -> Tensor:
-        """Sigma^{-1} g."""
+        """The product Sigma^{-1} g."""
         return self.problem.whiten(g)
 
     def penalty(self) -> Tensor:
-        """The task's."""
+        """The penalty that the task gives."""
         return self.problem.penalty()
 
     def interval(self, known: Known) -> tuple[Tensor, Tensor]:
-        """The task's."""
+        """The ends of the spectrum that the task gives."""
         return self.problem.interval(known)
 
 
 @dataclass(frozen=True)
 class Flat:
-    """A problem of zeros."""
+    """A problem whose gradient and Hessian are 0, to try out what a solver asks of a problem."""
 
     zero: Tensor
 
     def start(self) -> Tensor:
-        """0."""
+        """The initial point 0."""
         return self.zero
 
     def gradient(self, w: Tensor) -> Tensor:
-        """0."""
+        """The gradient 0."""
         return self.zero
 
     def curvature(self, p: Tensor, w: Tensor | None = None) -> Tensor:
-        """0."""
+        """The Hessian times p, 0."""
         return self.zero
 
     def whiten(self, g: Tensor) -> Tensor:
-        """As it is."""
+        """The vector g itself: Sigma is the identity."""
         return g
 
     def penalty(self) -> Tensor:
-        """0."""
+        """The penalty 0."""
         return self.zero.unsqueeze(-3)
 
     def interval(self, known: Known) -> tuple[Tensor, Tensor]:
-        """From 1 to 1."""
+        """The ends 1 and 1 of the spectrum."""
         one = torch.ones(1, 1, 1)
         return one, one
 
 
 @dataclass(frozen=True)
 class Plain:
-    """A quadratic problem that knows nothing of where its prompts come from. G: ... d d prompts, b: ... d prompts."""
+    """A quadratic problem without knowledge of its task. G: ... d d prompts, b: ... d prompts."""
 
     G: Tensor
     b: Tensor
 
     def start(self) -> Tensor:
-        """w_0 = 0."""
+        """The initial point w_0 = 0."""
         return torch.zeros_like(self.b)
 
     def gradient(self, w: Tensor) -> Tensor:
-        """G w - b."""
+        """The gradient G w - b."""
         return self.curvature(w) - self.b
 
     def curvature(self, p: Tensor, w: Tensor | None = None) -> Tensor:
-        """G p."""
+        """The Hessian times p, G p."""
         return (self.G * p.unsqueeze(-3)).sum(-2)
 
     def whiten(self, g: Tensor) -> Tensor:
-        """Not known."""
+        """Raise ValueError: Sigma is not known."""
         raise ValueError("a prompt's context does not say what Sigma is")
 
     def penalty(self) -> Tensor:
-        """Not known."""
+        """Raise ValueError: teacher and noise are not known."""
         raise ValueError("a prompt's context does not say what teacher and noise are")
 
     def interval(self, known: Known) -> tuple[Tensor, Tensor]:
-        """Not known."""
+        """Raise ValueError: the ends of the spectrum are not known."""
         raise ValueError("a prompt's context does not say where the spectrum ends")

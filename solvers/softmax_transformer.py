@@ -2,7 +2,7 @@
 
     y_{l+1} = y_l + c_l sum_i y_{l,i} softmax_i <x_i, A_l x>      over the n examples, at every token x
 
-It has a linear transformer's parameters and one more a layer; labels alone move, as with P = 0.
+It has a linear transformer's parameters and one more per layer; only labels change, as with P = 0.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from .base import Normal, Params, TokenModel
 
 @dataclass(frozen=True, kw_only=True)
 class SoftmaxTransformer(TokenModel):
-    """A_l is any matrix, c_l a number."""
+    """Layers of softmax attention. A_l is any matrix, c_l a number."""
 
     def init(self, d: int, n: int, normal: Normal) -> Params:
-        """A: jobs depth d d; c: jobs depth."""
+        """Initial A: jobs depth d d; c: jobs depth."""
         return {"A": normal(self.depth, d, d), "c": normal(self.depth)}
 
     def predictions(self, params: Params, Z: Float[Tensor, "... d_1 n_1 prompts"]) -> Iterator[Tensor]:
-        """After 0 .. depth layers."""
+        """Yield the predictions at the query after 0 .. depth layers."""
         X, y = Z[..., :-1, :, :], Z[..., -1, :, :]
         yield -y[..., -1, :]
         for l in range(self.depth):

@@ -1,4 +1,4 @@
-"""Distributions of prompts. A new one is a file here and a line in TASKS, or `package.module:Class` in a sweep."""
+"""Task distributions. To add one: a file here and a line in TASKS, or its name `package.module:Class` in a sweep."""
 
 from .base import Fact, Random, Task
 from .catalog import CATALOG

@@ -1,6 +1,6 @@
-"""Tasks by name: those of the paper, and one for each way of leaving them.
+"""Named tasks: those of the paper, and variants, each of which departs from them in one respect.
 
-In a sweep a name stands for its task, and fields given with it replace the task's: `- figure_1: {n: 40}`.
+In a sweep, a name stands for its task; fields given with the name replace the task's: `- figure_1: {n: 40}`.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Covariates: what x is drawn from, and what generates w*.
+"""Distributions of the covariates x, and the covariance Sigma from which teachers are drawn.
 
     x = sqrt(variance) U D z        z has mean 0 and covariance I, so Sigma = E x x^T = variance U D^2 U^T
 
 z is Gaussian; uniform on the sphere of radius sqrt(d); uniform on a cube; multivariate Student-t; or has independent
-centred gamma (chi-square) entries. Examples of a prompt are independent, or a first-order autoregression. With a mean m
-it is z + m u, u = (1, .., 1) / sqrt(d), and Sigma = variance U D (I + m^2 u u^T) D U^T.
+centred gamma (chi-square) entries. The examples of a prompt are independent, or a first-order autoregression. With a
+mean m, z + m u takes the place of z, u = (1, .., 1) / sqrt(d), and Sigma = variance U D (I + m^2 u u^T) D U^T.
 """
 
 from __future__ import annotations
@@ -29,17 +29,18 @@ Degrees = Annotated[int, Ge(1), Le(1000)]
 class Regression(Task):
     """Labels y_i = f(x_i) + noise e_i, e ~ N(0, 1); the target f(x) at the query carries no noise.
 
-    d, n: dimension, and examples in a prompt.
-    spectrum: the diagonal of D, d numbers; left out: all ones (isotropic). variance: of all of x.
-    rotation: U is drawn once per seed, anew for each prompt, or is the identity; or once per seed as the left
-        singular factor of a matrix of uniforms on (-1, 1), as in the paper's code, which is not quite uniform.
-    turn: U by so many radians more, in the plane of its first and last column, of its second and last but one, ...
+    d, n: dimension, and number of examples in a prompt.
+    spectrum: the diagonal of D, d numbers; by default all ones (isotropic). variance: a factor on the covariance of x.
+    rotation: U is drawn once per seed, anew for each prompt, or is the identity (none); svd: once per seed, as the left
+        singular factor of a matrix of uniforms on (-1, 1), as in the paper's code, which is not exactly uniform.
+    turn: rotates U further by this angle in radians, in the plane of its first and last column, of its second and last
+        but one, ...
     mean: m.
     noise: standard deviation of the label noise. heteroscedastic: times |z_i| / sqrt(d) of the example.
-    covariates: what z is. degrees: of freedom, for student_t (at least 3) and gamma.
+    covariates: the distribution of z. degrees: degrees of freedom, for student_t (at least 3) and gamma.
     correlation: of an example with the next, in each coordinate of z; the query is independent of the examples.
-    tails: t; every z is multiplied by exp(t g - t^2), g ~ N(0, 1), which leaves its covariance and lengthens its tails:
-        fourth moments by exp(4 t^2).
+    tails: t; every z is multiplied by exp(t g - t^2), g ~ N(0, 1), which keeps its covariance and makes its tails
+        heavier: fourth moments grow by exp(4 t^2).
     """
 
     spectrum: tuple[NonNegative, ...] | None = None
@@ -55,13 +56,13 @@ class Regression(Task):
     tails: NonNegative | None = None
 
     def check(self) -> None:
-        """The spectrum has d entries, not all 0; degrees where they are needed."""
+        """Check that the spectrum has d entries, not all 0, and that degrees are given where they are needed."""
         if self.spectrum is not None and len(self.spectrum) != self.d:
             raise ValueError(f"spectrum: got {len(self.spectrum)} numbers, needs d = {self.d}")
         if self.spectrum is not None and not any(self.spectrum):
-            raise ValueError("spectrum: all numbers are 0, so every covariate would be")
+            raise ValueError("spectrum: all numbers are 0, so every covariate would be 0")
         if self.turn and self.rotation == "per_prompt":
-            raise ValueError("turn: means nothing where each prompt has a rotation of its own")
+            raise ValueError("turn: means nothing where each prompt has its own rotation")
         needs = self.covariates in ("student_t", "gamma")
         if needs and self.degrees is None:
             raise ValueError(f"degrees: {self.covariates} covariates need them")
@@ -72,7 +73,7 @@ class Regression(Task):
 
     @property
     def facts(self) -> frozenset[Fact]:
-        """A quadratic risk; where its spectrum ends, if tails are light and about 0; Sigma^{-1}, unless D has zeros."""
+        """A quadratic risk; the ends of its spectrum without mean and tails; Sigma^{-1}, unless D has zeros."""
         invertible = self.spectrum is None or all(self.spectrum)
         edges, covariance = (
             ("edges",) if self.mean is None and self.tails is None else (),
@@ -81,18 +82,18 @@ class Regression(Task):
         return frozenset({"quadratic", *edges, *covariance})
 
     def frame(self, random: Random) -> Tensor | None:
-        """U: streams d d; None where each prompt has its own."""
+        """Draw U, `streams d d`; None where each prompt has its own."""
         if self.rotation == "per_prompt":
             return None
         if self.rotation == "svd":
             factors: Tensor = torch.linalg.svd(2 * random.uniform(self.d, self.d, 1).squeeze(-1) - 1)[0]
-            return factors @ self._turned(factors)
+            return factors @ self._turn_matrix(factors)
         U = haar(random, self.d, 1).squeeze(-1)
         U = U if self.rotation == "per_seed" else torch.eye(self.d).to(U).expand_as(U)
-        return U @ self._turned(U)
+        return U @ self._turn_matrix(U)
 
-    def _turned(self, U: Tensor) -> Float[Tensor, "streams d d"]:
-        """A rotation in the planes of first and last coordinate, second and last but one, ..."""
+    def _turn_matrix(self, U: Tensor) -> Float[Tensor, "streams d d"]:
+        """The rotation by `turn` in the planes of the first and last coordinate, the second and last but one, ..."""
         angle = torch.as_tensor(self.turn, dtype=U.dtype, device=U.device).reshape(-1).expand(len(U))
         R = torch.eye(self.d).to(U).repeat(len(U), 1, 1)
         for i in range(self.d // 2):
@@ -102,42 +103,42 @@ class Regression(Task):
         return R
 
     def law(self, random: Random, frame: Tensor | None, prompts: int) -> Law:
-        """Of all prompts or of each: U D, U D^{-1}, and where the spectrum of G ends."""
+        """The law of the covariates, of all prompts or of each: U D, U D^{-1}, and the ends of the spectrum of G."""
         law = self._centred(random, frame, prompts)
         if self.mean is None:
             return law
-        along = law.root.sum(2, keepdim=True) / self.d  # root u u^T has this in every column
-        root, dual = law.root + (self._long(law.root) - 1) * along, law.dual
+        column = law.root.sum(2, keepdim=True) / self.d  # root u u^T has this in every column
+        root, dual = law.root + (self._mean_scale(law.root) - 1) * column, law.dual
         if dual is not None:
-            dual = dual + (1 / self._long(dual) - 1) * dual.sum(2, keepdim=True) / self.d
+            dual = dual + (1 / self._mean_scale(dual) - 1) * dual.sum(2, keepdim=True) / self.d
         return replace(law, root=root, dual=dual)
 
-    def _long(self, like: Tensor) -> Tensor:
-        """The root of the mean square of <u, z>, streams 1 1 1."""
+    def _mean_scale(self, like: Tensor) -> Tensor:
+        """The root mean square of <u, z>, sqrt(1 + m^2), `streams 1 1 1`."""
         m = torch.as_tensor(self.mean, dtype=like.dtype, device=like.device).reshape(-1, 1, 1, 1)
         return (1 + m * m).sqrt()
 
     def _centred(self, random: Random, frame: Tensor | None, prompts: int) -> Law:
-        """The law without a mean."""
+        """The law of covariates with mean 0."""
         U = haar(random, self.d, prompts) if frame is None else frame.unsqueeze(-1)
-        reach = math.sqrt(self.d / self.n)
-        low, high = (1 - reach) ** 2, (1 + reach) ** 2
+        root_ratio = math.sqrt(self.d / self.n)
+        low, high = (1 - root_ratio) ** 2, (1 + root_ratio) ** 2
         white = torch.tensor([max(low, 1e-3 * high), high], dtype=U.dtype, device=U.device).expand(len(U), 2)
-        size = torch.as_tensor(self.variance, dtype=U.dtype, device=U.device).reshape(-1, 1, 1, 1)
+        variance = torch.as_tensor(self.variance, dtype=U.dtype, device=U.device).reshape(-1, 1, 1, 1)
         if self.spectrum is None:
-            root = U * size.sqrt()
-            return Law(root=root, dual=U / size.sqrt(), edges=white * size[:, :, 0, 0], white=white)
+            root = U * variance.sqrt()
+            return Law(root=root, dual=U / variance.sqrt(), edges=white * variance[:, :, 0, 0], white=white)
         D = torch.as_tensor(self.spectrum, dtype=U.dtype, device=U.device).expand(len(U), self.d)
-        D = D * size[:, :, 0, 0].sqrt()
-        wide, square = D[:, None, :, None], D.square().unbind(-1)
-        ends = torch.stack([functools.reduce(f, square) for f in (torch.minimum, torch.maximum)], -1)
-        return Law(root=U * wide, dual=U / wide, edges=white * ends, white=white)
+        D = D * variance[:, :, 0, 0].sqrt()
+        scale, eigenvalues = D[:, None, :, None], D.square().unbind(-1)
+        extremes = torch.stack([functools.reduce(f, eigenvalues) for f in (torch.minimum, torch.maximum)], -1)
+        return Law(root=U * scale, dual=U / scale, edges=white * extremes, white=white)
 
     def draw(
         self, random: Random, prompts: int
     ) -> tuple[Float[Tensor, "streams d n prompts"], Float[Tensor, "streams d prompts"]]:
-        """z of the examples and of the query, with second moment I: where there is a mean, what D U^T is applied to
-        has been divided by its root.
+        """Draw z of the examples and of the query, with second moment I. With a mean this is
+        (I + m^2 u u^T)^{-1/2} (z + m u), because the law's root holds the other factor.
         """
         d, n = self.d, self.n
         match self.covariates:
@@ -162,34 +163,34 @@ class Regression(Task):
         examples = z[:, :, :n]
         if self.correlation is not None:
             rho = self.correlation
-            fresh = (1 - rho * rho) ** 0.5
+            innovation = (1 - rho * rho) ** 0.5
             chain = [examples[:, :, 0]]
             for i in range(1, n):
-                chain.append(rho * chain[-1] + fresh * examples[:, :, i])
+                chain.append(rho * chain[-1] + innovation * examples[:, :, i])
             examples = torch.stack(chain, 2)
         query = z[:, :, n]
         if self.mean is not None:
-            long = self._long(z)
+            mean_scale = self._mean_scale(z)
             examples, query = (
-                v + (1 / long - 1) * v.sum(1, keepdim=True) / d + (1 - 1 / long**2).sqrt() / math.sqrt(d)
+                v + (1 / mean_scale - 1) * v.sum(1, keepdim=True) / d + (1 - 1 / mean_scale**2).sqrt() / math.sqrt(d)
                 for v in (examples, query.unsqueeze(2))
             )
             query = query.squeeze(2)
         return examples, query
 
     def error(self, random: Random, z: Float[Tensor, "streams d n prompts"]) -> Float[Tensor, "streams n prompts"]:
-        """The labels' noise."""
+        """Draw the noise of the labels."""
         e = self.noise * random.normal(*z.shape[2:])
         return e * (z.square().sum(1) / self.d).sqrt() if self.heteroscedastic else e
 
 
 def columns(root: Tensor, M: Float[Tensor, "streams d k prompts"]) -> Float[Tensor, "streams d k prompts"]:
-    """root M."""
+    """The product root M: a square root of the covariance applied to every column of M."""
     return (root.unsqueeze(-2) * M.unsqueeze(1)).sum(2)
 
 
 def haar(random: Random, d: int, prompts: int) -> Float[Tensor, "streams d d prompts"]:
-    """Rotations and reflections, uniform on O(d): a product of Householder reflections (Stewart, 1980).
+    """Draw rotations and reflections, uniform on O(d), as products of Householder reflections (Stewart, 1980).
 
     If Q is uniform on O(m - 1) and M(x) e_1 = x / |x| for a Gaussian x, then M(x) diag(1, Q) is uniform on O(m).
     """
@@ -201,12 +202,12 @@ def haar(random: Random, d: int, prompts: int) -> Float[Tensor, "streams d d pro
         B = v.new_zeros(v.shape[0], m, m, prompts)
         B[:, 0, 0] = 1
         B[:, 1:, 1:] = Q
-        along = (v.unsqueeze(2) * B).sum(1, keepdim=True)  # v^T B
-        reflected = B - 2 * v.unsqueeze(2) * along / v.square().sum(1)[:, None, None]
+        projection = (v.unsqueeze(2) * B).sum(1, keepdim=True)  # v^T B
+        reflected = B - 2 * v.unsqueeze(2) * projection / v.square().sum(1)[:, None, None]
         Q = -sign.unsqueeze(2) * reflected
     return Q
 
 
 def _sign(x: Tensor) -> Tensor:
-    """-1 or 1, never 0."""
+    """The sign of x, -1 or 1, never 0."""
     return torch.where(x < 0, -torch.ones_like(x), torch.ones_like(x))

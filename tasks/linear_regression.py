@@ -1,12 +1,13 @@
 """In-context linear regression (Garg et al., 2022; Ahn et al., 2023).
 
     x = U D z            Sigma = U D^2 U^T
-    w* ~ N(0, Sigma^{-1}) as U D^{-1} g, so that every direction matters alike; or N(0, I); or sparse; times strength
+    w* ~ N(0, Sigma^{-1}) as U D^{-1} g, so that every direction of x has the same weight; or N(0, I); or sparse;
+         times strength
     y_i = <w*, x_i> + noise e_i
 
-X is never needed where only G = X^T X / n and b = X^T y / n are and x is Gaussian: n G is Wishart, and Bartlett (1933)
-draws it as L L^T with L = U D T, T lower triangular, T_ij ~ N(0, 1) below the diagonal and T_ii^2 ~ chi^2 with n - i
-degrees of freedom, i = 0, 1, ...; the noise enters b as L z / n, z ~ N(0, I).
+Where only G = X^T X / n and b = X^T y / n are needed and x is Gaussian, X is not drawn: n G is Wishart, and Bartlett
+(1933) draws it as L L^T with L = U D T, T lower triangular, T_ij ~ N(0, 1) below the diagonal and T_ii^2 ~ chi^2 with
+n - i degrees of freedom, i = 0, 1, ...; the noise enters b as L z / n, z ~ N(0, I).
 """
 
 from __future__ import annotations
@@ -24,15 +25,15 @@ from .covariates import Regression, columns
 from .problem import Law, Quadratic, apply
 from .prompts import Examples, Prompts
 
-LIMIT = 1e-10  # of G's size: a penalty that stands for none
+LIMIT = 1e-10  # relative to Sigma: the penalty where there is no noise, so that G + Lambda can be inverted
 
 
 @dataclass(frozen=True, kw_only=True)
 class LinearRegression(Regression):
-    """A linear teacher.
+    """Labels from a linear teacher w*.
 
     weights: w* ~ N(0, Sigma^{-1}), N(0, I), or sparse: `support` entries that are not 0, with E |w*|^2 = d.
-    strength: what w* is multiplied by.
+    strength: a factor on w*.
     """
 
     weights: Literal["inverse_covariance", "isotropic", "sparse"] = "inverse_covariance"
@@ -40,7 +41,7 @@ class LinearRegression(Regression):
     strength: Annotated[float, Gt(0)] = 1.0
 
     def check(self) -> None:
-        """A support where it is needed; Sigma^{-1} where it is."""
+        """Check that a support is given exactly where it is needed, and that Sigma^{-1} exists where w* needs it."""
         super().check()
         if (self.weights == "sparse") != (self.support is not None):
             raise ValueError(f"support: {'needed for' if self.support is None else 'only for'} weights: sparse")
@@ -55,22 +56,22 @@ class LinearRegression(Regression):
 
     @property
     def facts(self) -> frozenset[Fact]:
-        """Besides a regression's: the teacher is linear with known covariance, Gaussian perhaps; (G, b) without X."""
-        found: set[Fact] = {"linear", "prior"}
+        """A regression's facts, and: a linear teacher with known covariance, perhaps Gaussian; (G, b) without X."""
+        facts: set[Fact] = {"linear", "prior"}
         if self.weights != "sparse" and not self.heteroscedastic:
-            found.add("bayes")
+            facts.add("bayes")
         if self.bartlett:
-            found.add("statistics")
-        return super().facts | found
+            facts.add("statistics")
+        return super().facts | facts
 
     @property
     def bartlett(self) -> bool:
-        """Whether n G is Wishart."""
+        """Whether n G is Wishart, so that Bartlett's decomposition draws it."""
         plain = not self.heteroscedastic and (self.correlation, self.mean, self.tails) == (None, None, None)
         return self.covariates == "gaussian" and plain
 
     def law(self, random: Random, frame: Tensor | None, prompts: int) -> Law:
-        """With the penalty of the best linear estimate: noise^2 / n times the precision of w*, or nearly 0."""
+        """The law with the penalty of the best linear estimate: noise^2 / n times the precision of w*, or nearly 0."""
         law = super().law(random, frame, prompts)
         noise, strength = (
             torch.as_tensor(x, dtype=law.root.dtype, device=law.root.device).reshape(-1, 1, 1, 1)
@@ -85,7 +86,7 @@ class LinearRegression(Regression):
         return replace(law, penalty=precision * ((noise / strength).square() / self.n + LIMIT * scale))
 
     def examples(self, random: Random, frame: Tensor | None, prompts: int) -> Examples:
-        """Prompts in full, through X."""
+        """Draw prompts with all their examples, through X."""
         law = self.law(random, frame, prompts)
         z, query = self.draw(random, prompts)
         X = columns(law.root, z)
@@ -94,7 +95,7 @@ class LinearRegression(Regression):
         return Examples(X, y, apply(law.root, query), law, w_star)
 
     def prompts(self, random: Random, frame: Tensor | None, prompts: int) -> Prompts:
-        """(G, b) by Bartlett's decomposition, without X, where x is Gaussian."""
+        """Draw (G, b) by Bartlett's decomposition, without X, where x is Gaussian."""
         if not self.bartlett:
             return super().prompts(random, frame, prompts)
         d, n, rank = self.d, self.n, min(self.d, self.n)
@@ -109,7 +110,7 @@ class LinearRegression(Regression):
         return Prompts(Quadratic(law, G, b), w_star, law.root)
 
     def teacher(self, random: Random, law: Law, prompts: int) -> Float[Tensor, "streams d prompts"]:
-        """w*."""
+        """Draw w* for every prompt."""
         w = self.strength * random.normal(self.d, prompts)
         match self.weights:
             case "inverse_covariance":
@@ -126,7 +127,7 @@ class LinearRegression(Regression):
 
 
 def _triangle(d: int, rank: int) -> list[list[int]]:
-    """Where the entries of a lower triangular d x rank matrix stand in a list: its diagonal, what is below, a zero."""
+    """Indices of a lower triangular d x rank matrix in a list of its diagonal, the entries below it, and a zero."""
     below = iter(range(rank, d * rank))
     zero = d * rank - rank * (rank - 1) // 2
     return [[i if i == j else next(below) if i > j else zero for j in range(rank)] for i in range(d)]

@@ -1,7 +1,7 @@
-"""A batch of prompts: in full, as (G, b), as tokens; and how answers to them are judged.
+"""A batch of prompts with all examples, as (G, b), or as tokens; and how answers to them are judged.
 
-A prompt is n labelled examples (x_i, y_i) in R^d x R and a query x with its target. A gradient method sees of it only
-the gradient of the examples' risk: of a quadratic one, G = X^T X / n and b = X^T y / n. Axes as in `problem.py`.
+A prompt is n labelled examples (x_i, y_i) in R^d x R and a query x with its target. A gradient method sees only the
+gradient of the examples' risk: where it is quadratic, G = X^T X / n and b = X^T y / n. Axes as in `problem.py`.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from .problem import Law, Logistic, Quadratic, Risk, apply
 
 @dataclass(frozen=True)
 class Prompts:
-    """A batch of prompts as a first-order method meets it, and how its answers are judged.
+    """A batch of prompts as a first-order method sees it, and how its answers are judged.
 
-    `judge` is Sigma^{1/2} where the query is integrated out (E <w - w*, x>^2 = |judge^T (w - w*)|^2),
-    and the query itself, a d x 1 matrix per prompt, where it is sampled; then w* is any vector that gives the target
-    there. `tokens` is what a token model sees.
+    `judge` is Sigma^{1/2} where the query is integrated out (E <w - w*, x>^2 = |judge^T (w - w*)|^2), and the query
+    itself, a d x 1 matrix per prompt, where it is sampled; then w* is any vector that gives the target there. `tokens`
+    is the input of a token model.
     """
 
     problem: Risk
@@ -30,22 +30,22 @@ class Prompts:
     tokens: Float[Tensor, "*streams d_1 n_1 prompts"] | None = None
 
     def residual(self, w: Float[Tensor, "*jobs d prompts"]) -> Float[Tensor, "... k prompts"]:
-        """judge^T (w - w*): affine in w; its squared length is the error at the query."""
+        """judge^T (w - w*): a vector affine in w, whose squared length is the error at the query."""
         return apply(self.judge.transpose(-2, -3), w - self.w_star)
 
     def target(self) -> Float[Tensor, "*streams prompts"]:
-        """<w*, query> for the query among the tokens."""
+        """The target <w*, query> of the query among the tokens."""
         assert self.tokens is not None
         return (self.tokens[..., :-1, -1, :] * self.w_star).sum(-2)
 
     def squared_error(self, w: Float[Tensor, "*jobs d prompts"]) -> Float[Tensor, "... prompts"]:
-        """Squared error at the query of every prompt."""
+        """The squared error at the query of every prompt."""
         return self.residual(w).square().sum(-2)
 
 
 @dataclass(frozen=True)
 class Examples:
-    """A batch of prompts in full: the examples, the query, and what generated them.
+    """A batch of prompts with all examples, the query, and what generated them.
 
     Either w_star is given (the target is <w*, query>), or the target itself, where no vector generates it.
     """
@@ -60,14 +60,14 @@ class Examples:
 
     def withhold(self, count: int) -> Examples:
         """The same prompts without their last `count` examples."""
-        keep = self.y.shape[-2] - count
-        return replace(self, X=self.X[..., :keep, :], y=self.y[..., :keep, :])
+        remaining = self.y.shape[-2] - count
+        return replace(self, X=self.X[..., :remaining, :], y=self.y[..., :remaining, :])
 
     def leave_one_out(self, *, tokens: bool = False) -> Prompts:
-        """Every example in turn as the query, its label as the target, and the others as the examples: with the axes
-        `n 1` in front, the second for whatever else stands in front of jobs.
+        """Use every example in turn as the query, its label as the target, and the others as the examples. The result
+        has the leading axes `n 1`; the second is for other axes in front of jobs.
 
-        G_-i = (n G - x_i x_i^T) / (n - 1), b_-i likewise.
+        G_-i = (n G - x_i x_i^T) / (n - 1), b_-i = (n b - x_i y_i) / (n - 1).
         """
         n, whole = self.y.shape[-2], self.problem()
         assert isinstance(whole, Quadratic)
@@ -84,7 +84,7 @@ class Examples:
         return replace(left_out, tokens=Examples(X, labels, x, self.law).tokens())
 
     def problem(self) -> Risk:
-        """The examples' risk."""
+        """The risk of the examples."""
         if self.logistic:
             return Logistic(self.law, self.X, self.y)
         n = self.y.shape[-2]
@@ -101,11 +101,11 @@ class Examples:
         return Prompts(self.problem(), self.w_star, self.query.unsqueeze(-2) if sampled_query else self.law.root)
 
     def with_tokens(self) -> Prompts:
-        """The same prompts as tokens too, judged at their own query."""
+        """The same prompts with their tokens, judged at their own query."""
         return replace(self.prompts(sampled_query=True), tokens=self.tokens())
 
     def tokens(self) -> Float[Tensor, "*streams d_1 n_1 prompts"]:
-        """Z_0 = [[x_1 .. x_n, query], [y_1 .. y_n, 0]]: what a token model sees."""
+        """The tokens Z_0 = [[x_1 .. x_n, query], [y_1 .. y_n, 0]], the input of a token model."""
         X = torch.cat([self.X, self.query.unsqueeze(-2)], -2)
         y = torch.cat([self.y, torch.zeros_like(self.y[..., :1, :])], -2)
         return torch.cat([X, y.unsqueeze(-3)], -3)

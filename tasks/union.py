@@ -1,4 +1,4 @@
-"""Prompts from several tasks, each prompt from one of them: what a single model for all of them is trained on."""
+"""A mixture of several tasks, with each prompt from one of them, to train one model on all of them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from .base import Fact, Random, Task
 from .problem import Law, Quadratic
 from .prompts import Examples, Prompts
 
-LOST: frozenset[Fact] = frozenset({"edges", "prior", "bayes"})  # a mixture of Gaussians is none
+NOT_IN_MIXTURES: frozenset[Fact] = frozenset({"edges", "prior", "bayes"})  # a mixture of Gaussians is not Gaussian
 
 
 @dataclass(frozen=True, kw_only=True)
 class Union(Task):
-    """Each prompt is of one of the components, all alike likely. A seed turns all alike. Only methods that are told
-    Sigma learn which one it is: theirs is the prompt's own.
+    """Each prompt is from one of the components, with equal probability. Components share the random numbers of their
+    frames, so that one seed rotates all of them alike. Only methods that are given Sigma know which component it is:
+    they get Sigma of the prompt itself.
 
     components: tasks of this d and n.
     """
@@ -29,57 +30,59 @@ class Union(Task):
     components: tuple[SkipValidation[Task], ...] = field(metadata={"part": "task"})
 
     def check(self) -> None:
-        """Two or more, of one size and one kind of risk."""
+        """Check that there are two or more components, of one size, one kind of rotation and one kind of risk."""
         if len(self.components) < 2:
             raise ValueError(f"components: got {len(self.components)}, a union has two or more")
-        for one in self.components:
-            one.check()
+        for component in self.components:
+            component.check()
             for name in ("d", "n"):
-                if getattr(one, name) != getattr(self, name):
+                if getattr(component, name) != getattr(self, name):
                     raise ValueError(
-                        f"components: one has {name} = {getattr(one, name)}, the union {getattr(self, name)}"
+                        f"components: one has {name} = {getattr(component, name)}, the union {getattr(self, name)}"
                     )
-        if len({getattr(one, "rotation", None) == "per_prompt" for one in self.components}) > 1:
+        if len({getattr(component, "rotation", None) == "per_prompt" for component in self.components}) > 1:
             raise ValueError("components: some are rotated anew for each prompt, others are not")
-        if len({"quadratic" in one.facts for one in self.components}) > 1:
+        if len({"quadratic" in component.facts for component in self.components}) > 1:
             raise ValueError("components: some have a quadratic risk, others have not")
 
     @property
     def facts(self) -> frozenset[Fact]:
-        """What all components have and a mixture keeps."""
-        return frozenset.intersection(*(one.facts for one in self.components)) - LOST
+        """The facts that all components have and that a mixture preserves."""
+        return frozenset.intersection(*(component.facts for component in self.components)) - NOT_IN_MIXTURES
 
     def frame(self, random: Random) -> Tensor | None:
-        """Every component's, from the same draws: streams components d d; None where none has one."""
-        frames = [one.frame(copy(random)) for one in self.components]
+        """Draw every component's frame from the same numbers, `streams components d d`; None where none has one."""
+        frames = [component.frame(copy(random)) for component in self.components]
         return torch.stack([frame for frame in frames if frame is not None], 1) if frames[0] is not None else None
 
     def examples(self, random: Random, frame: Tensor | None, prompts: int) -> Examples:
-        """Drawn from every component; one of them is taken."""
+        """Draw the prompts of every component in full, and choose one component for each prompt."""
         choose = _Choice(random, len(self.components), prompts)
-        drawn = [one.examples(random, of, prompts) for one, of in self._framed(frame)]
-        w_star = choose.unless_none([one.w_star for one in drawn])
+        batches = [part.examples(random, part_frame, prompts) for part, part_frame in self._framed(frame)]
+        w_star = choose.unless_none([batch.w_star for batch in batches])
         return Examples(
-            X=choose([one.X for one in drawn]),
-            y=choose([one.y for one in drawn]),
-            query=choose([one.query for one in drawn]),
-            law=choose.law([one.law for one in drawn]),
+            X=choose([batch.X for batch in batches]),
+            y=choose([batch.y for batch in batches]),
+            query=choose([batch.query for batch in batches]),
+            law=choose.law([batch.law for batch in batches]),
             w_star=w_star,
-            target=choose([_target(one) for one in drawn]) if w_star is None else None,
-            logistic=drawn[0].logistic,
+            target=choose([_target(batch) for batch in batches]) if w_star is None else None,
+            logistic=batches[0].logistic,
         )
 
     def prompts(self, random: Random, frame: Tensor | None, prompts: int) -> Prompts:
-        """(G, b) without X, where all components can."""
+        """Draw (G, b) without X, where all components can."""
         if "statistics" not in self.facts:
             return super().prompts(random, frame, prompts)
         choose = _Choice(random, len(self.components), prompts)
-        drawn = [one.prompts(random, of, prompts) for one, of in self._framed(frame)]
-        risks = [one.problem for one in drawn if isinstance(one.problem, Quadratic)]
-        risk = Quadratic(
-            choose.law([one.law for one in risks]), choose([one.G for one in risks]), choose([one.b for one in risks])
+        batches = [part.prompts(random, part_frame, prompts) for part, part_frame in self._framed(frame)]
+        risks = [batch.problem for batch in batches if isinstance(batch.problem, Quadratic)]
+        chosen = Quadratic(
+            choose.law([risk.law for risk in risks]),
+            choose([risk.G for risk in risks]),
+            choose([risk.b for risk in risks]),
         )
-        return Prompts(risk, choose([one.w_star for one in drawn]), choose([one.judge for one in drawn]))
+        return Prompts(chosen, choose([batch.w_star for batch in batches]), choose([batch.judge for batch in batches]))
 
     def _framed(self, frame: Tensor | None) -> Iterator[tuple[Task, Tensor | None]]:
         frames = [None] * len(self.components) if frame is None else frame.unbind(1)
@@ -87,31 +90,31 @@ class Union(Task):
 
 
 class _Choice:
-    """One of several, drawn for each prompt."""
+    """A component for each prompt, chosen at random."""
 
     def __init__(self, random: Random, count: int, prompts: int) -> None:
         self.u = random.uniform(prompts)  # streams prompts
         self.first = [self.u < (k + 1) / count for k in range(count - 1)]  # the first of these that is true is taken
 
     def __call__(self, values: Sequence[Tensor]) -> Tensor:
-        """Of tensors with streams in front and prompts, or what is the same for all, at the end."""
+        """Choose from tensors with streams as first axis, and as last axis prompts, or 1 for what all prompts share."""
         *others, chosen = values
         for value, taken in zip(reversed(others), reversed(self.first), strict=True):
             chosen = torch.where(taken.view(len(self.u), *[1] * (value.ndim - 2), -1), value, chosen)
         return chosen
 
     def unless_none(self, values: Sequence[Tensor | None]) -> Tensor | None:
-        """None where any is."""
-        there = [x for x in values if x is not None]
-        return self(there) if len(there) == len(values) else None
+        """Choose from these tensors; None where any of them is None."""
+        present = [x for x in values if x is not None]
+        return self(present) if len(present) == len(values) else None
 
     def law(self, laws: Sequence[Law]) -> Law:
-        """Its root and dual."""
-        return Law(root=self([one.root for one in laws]), dual=self.unless_none([one.dual for one in laws]))
+        """Choose from the laws' roots and duals."""
+        return Law(root=self([law.root for law in laws]), dual=self.unless_none([law.dual for law in laws]))
 
 
-def _target(drawn: Examples) -> Float[Tensor, "streams prompts"]:
-    if drawn.target is not None:
-        return drawn.target
-    assert drawn.w_star is not None
-    return (drawn.w_star * drawn.query).sum(1)
+def _target(examples: Examples) -> Float[Tensor, "streams prompts"]:
+    if examples.target is not None:
+        return examples.target
+    assert examples.w_star is not None
+    return (examples.w_star * examples.query).sum(1)

@@ -13,33 +13,17 @@ from jaxtyping import install_import_hook
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_worker_niceness", "0")  # beside other tests, workers would starve
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-install_import_hook(
-    ["lfombench.tasks", "lfombench.solvers", "lfombench.harness.engine", "lfombench.harness.streams"],
-    "beartype.beartype",
-)
+install_import_hook(["lfombench.tasks", "lfombench.solvers", "lfombench.harness"], "tests.checked")
 torch.set_num_threads(1)
 settings.register_profile("here", deadline=None)  # another test may have the cores
 settings.load_profile("here")
+
+from tests.builders import SMALL  # noqa: E402  - after the hook, which checks what is imported later
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Fast tests first."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
-
-
-SMALL = """\
-name: small
-protocol:
-  - {use: published, steps: 20, batch: 50, test_prompts: 256}
-  - {use: rigorous, steps: 20, batch: 32, learning_rates: [0.01, 0.1], validation_prompts: 64, test_prompts: 256}
-seeds: 2
-tasks:
-  - linear_regression: {d: 3, n: 8}
-solvers:
-  - conjugate_gradient: {depth: 2}
-  - linear_transformer: {preconditioner: {each: [scalar, full]}, depth: 2}
-  - memformer: {memory: cgd, preconditioner: full, depth: {each: [1, 2]}}
-"""
 
 
 @pytest.fixture

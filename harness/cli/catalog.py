@@ -1,95 +1,84 @@
-"""Tables of tasks, solvers and protocols, for people and scripts."""
+"""Commands that list what a sweep can name: tasks, solvers, protocols and shipped sweeps."""
 
 from __future__ import annotations
 
-import inspect
 import json
-import types
-from collections import Counter
-from collections.abc import Mapping
-from dataclasses import MISSING, fields
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import click
 
-from lfombench.solvers import Solver
-from lfombench.tasks import Task
-
-from ..spec.labels import label, plain
-from ..spec.protocol import PROTOCOLS, Protocol
-
-PARTS = {
-    "task": "list of tasks, each {name: {field: value}}",
-    "solver": "{name: {field: value}}",
-    "expert": "list of experts, each {solver: ..., task: ..., protocol: ...} or a name under the sweep's `experts`",
-}
-LIMITS = (("ge", ">="), ("gt", ">"), ("le", "<="), ("lt", "<"))
+from .options import JSON
 
 
-def show(table: Mapping[str, type[Any]], as_json: bool, named: Mapping[str, Any] | None = None) -> None:
-    """Every name with its fields, types and defaults, and what it is; and its instances that have a name."""
-    homes = Counter(cls.__module__ for cls in table.values())
-    entries = {name: _entry(cls, alone=homes[cls.__module__] == 1) for name, cls in table.items()}
-    for name, cls in table.items():
-        mine = {key: label(part) for key, part in (named or {}).items() if type(part) is cls}
-        entries[name] |= {"named": mine} if named else {}
-    if as_json:
-        click.echo(json.dumps(entries, indent=1))
+@click.command()
+@JSON
+def tasks(as_json: bool) -> None:
+    """List the tasks and their fields, and those that have a name."""
+    from lfombench.tasks import CATALOG, TASKS
+
+    from .fields import show
+
+    show(TASKS, as_json, CATALOG)
+
+
+@click.command()
+@JSON
+def solvers(as_json: bool) -> None:
+    """List the solvers and their fields."""
+    from lfombench.solvers import SOLVERS
+
+    from .fields import show
+
+    show(SOLVERS, as_json)
+
+
+@click.command()
+@JSON
+def protocols(as_json: bool) -> None:
+    """List the protocols and their fields."""
+    from .fields import show_protocols
+
+    show_protocols(as_json)
+
+
+@click.group(invoke_without_command=True)
+@click.pass_context
+def sweeps(context: click.Context) -> None:
+    """List the sweeps that come with lfombench, or compare two."""
+    if context.invoked_subcommand:
         return
-    for name, entry in entries.items():
-        click.echo(f"{click.style(name, bold=True)}: {entry['about']}")
-        for key, field in entry["fields"].items():
-            default = "" if field["required"] else f"; default {json.dumps(field['default'])}"
-            click.echo(f"    {key}: {field['type']}{default}")
-        click.echo("    " + entry["doc"].replace("\n", "\n    "))
-        for key, what in entry.get("named", {}).items():
-            click.echo(f"    {click.style(key, bold=True)} = {what}")
-        click.echo()
+    from ..spec.loader import load, shipped
+
+    for name in shipped():
+        sweep = load(name)
+        click.echo(f"{click.style(name, bold=True)}: {len(sweep)} jobs. {' '.join(sweep.about.split())}\n")
 
 
-def show_protocols(as_json: bool) -> None:
-    """Every named protocol with the values of its fields."""
+@sweeps.command()
+@click.argument("first")
+@click.argument("second")
+@JSON
+def diff(first: str, second: str, as_json: bool) -> None:
+    """Say which jobs of two sweeps are the same, and what the others are."""
+    from rich.table import Table
+
+    from ..spec.loader import load
+    from ..spec.sweep import compared
+    from .terminal import console
+
+    rows = compared(load(first), load(second))
     if as_json:
-        click.echo(json.dumps({name: plain(protocol) for name, protocol in PROTOCOLS.items()}, indent=1))
+        click.echo(json.dumps(rows, indent=1))
         return
-    for name, protocol in PROTOCOLS.items():
-        click.echo(click.style(name, bold=True))
-        for key, value in plain(protocol).items():
-            if key != "use":
-                click.echo(f"    {key}: {json.dumps(value)}")
-        click.echo()
-    click.echo(inspect.getdoc(Protocol))
-
-
-def _entry(cls: type[Any], *, alone: bool) -> dict[str, Any]:
-    """alone: whether what its file says at the top is of this class."""
-    about = (inspect.getdoc(inspect.getmodule(cls) if alone else cls) or "").split("\n")[0].rstrip(":.")
-    own = [c for c in cls.__mro__ if "__dataclass_params__" in vars(c) and vars(c).get("__annotations__")]
-    described_by = dict.fromkeys([cls, *(c for c in own if c not in (Task, Solver))])
-    doc = "\n\n".join(inspect.cleandoc(c.__doc__ or "") for c in described_by)
-    hints = get_type_hints(cls, include_extras=True)
-    described = {
-        f.name: {
-            "type": PARTS[f.metadata["part"]] if "part" in f.metadata else describe(hints[f.name]),
-            "required": f.default is MISSING,
-            "default": None if f.default is MISSING else f.default,
-        }
-        for f in fields(cls)
-    }
-    return {"about": about, "doc": doc, "fields": described}
-
-
-def describe(hint: Any) -> str:
-    """A type in words: `whole number >= 1`, `scalar | diagonal | full`, `list of numbers > 0 (or null)`."""
-    origin, arguments = get_origin(hint), get_args(hint)
-    if hasattr(hint, "__metadata__"):
-        limits = [f" {sign} {getattr(m, key)}" for m in hint.__metadata__ for key, sign in LIMITS if hasattr(m, key)]
-        return describe(arguments[0]) + "".join(limits)
-    if origin is Literal:
-        return " | ".join(map(str, arguments))
-    if origin in (Union, types.UnionType):
-        null = " (or null)" if type(None) in arguments else ""
-        return " or ".join(describe(a) for a in arguments if a is not type(None)) + null
-    if origin is tuple:
-        return "list of " + describe(arguments[0]).replace("number", "numbers", 1)
-    return {int: "whole number", float: "number", str: "text", bool: "true | false"}.get(hint, str(hint))
+    several = len({row["task"] for row in rows}) > 1
+    table = Table(*(["task"] if several else []), "solver", "depths", "protocol", "first", "both", "second")
+    for column in table.columns[-3:]:
+        column.justify = "right"
+    for row in rows:
+        if row["first"] or row["second"]:
+            row["depths"] = ", ".join(map(str, row["depths"]))
+            table.add_row(*(str(row[str(column.header)]) for column in table.columns))
+    screen = console()
+    if table.rows:
+        screen.print(table)
+    alone, both, other = (sum(row[key] for row in rows) for key in ("first", "both", "second"))
+    screen.print(f"{alone} jobs only in {first}, {both} in both, {other} only in {second}", highlight=False)

@@ -9,10 +9,12 @@ import click
 
 from ..errors import UserError, nearest
 from ..signals import deaf
+from .catalog import protocols, solvers, sweeps, tasks
 from .cluster import logs, stop, submit
 from .maintain import merge, prune, why
-from .read import board, query, report, status, ui
-from .run import plan, protocols, run, solvers, sweeps, tasks
+from .read import board, query, report, ui
+from .run import plan, run
+from .status import status
 
 
 class Commands(click.Group):
@@ -49,15 +51,15 @@ for command in ALL:
 
 def main() -> None:
     """The console script."""
-    code = _ended()
+    code = invoke(sys.argv[1:])
     deaf()
     sys.exit(code)
 
 
-def _ended() -> int | str | None:
-    """Run a command, and say what it ends with."""
-    debug = "--debug" in sys.argv[1:]
-    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+def invoke(words: list[str]) -> int | str | None:
+    """Run a command given as words; show its errors as users shall see them; its exit code."""
+    debug = "--debug" in words
+    arguments = [word for word in words if word != "--debug"]
     sys.path.insert(0, "")  # tasks and solvers named package.module:Class may lie in the current folder
     try:
         return cli.main(arguments, prog_name="lfombench", standalone_mode=False) or 0

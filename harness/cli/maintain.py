@@ -13,8 +13,10 @@ import click
 from ..errors import UserError
 from .options import JSON, OUT
 
+SHOWN = 5  # contradictions
+
 if TYPE_CHECKING:
-    from ..store.merge import Difference
+    from ..store.merge import Contradiction
     from ..store.store import Store
 
 
@@ -26,18 +28,18 @@ def why(job: str, out: str, as_json: bool) -> None:
     """Say what became of JOB, an id or its beginning: done, stale, failed, never ran."""
     from ..driver.explain import explain
 
-    found = explain(_opened(out), job)
+    answer = explain(_opened(out), job)
     if as_json:
-        click.echo(json.dumps(found, indent=1))
+        click.echo(json.dumps(answer, indent=1))
         return
-    click.echo(f"{found['job']}: {found['state']}. {found['because']}")
+    click.echo(f"{answer['job']}: {answer['state']}. {answer['because']}")
     for key in ("what", "wanted", "ran"):
-        if found[key]:
-            click.echo(f"{key}: {found[key]}")
-    for expert in found["experts"]:
+        if answer[key]:
+            click.echo(f"{key}: {answer[key]}")
+    for expert in answer["experts"]:
         click.echo(f"expert: {expert}")
-    if found["reason"]:
-        click.echo(found["reason"].rstrip())
+    if answer["reason"]:
+        click.echo(answer["reason"].rstrip())
 
 
 @click.command()
@@ -52,15 +54,15 @@ def prune(out: str, yes: bool, as_json: bool) -> None:
 
     store = _opened(out)
     with take(store.place, "prune") if yes else contextlib.nullcontext():
-        found = maintenance.unwanted(store)
-        aside = store.place.names("stale")
+        jobs = maintenance.unwanted(store)
+        files = store.place.names(maintenance.STALE)
         if yes:
-            maintenance.forget(store, found)
+            maintenance.forget(store, jobs)
     if as_json:
-        click.echo(json.dumps({"jobs": sorted(found), "stale_files": aside, "removed": yes}, indent=1))
+        click.echo(json.dumps({"jobs": sorted(jobs), "stale_files": files, "removed": yes}, indent=1))
     else:
-        told = f"{counted(len(found), 'job')} that no sweep wants, {counted(len(aside), 'file')} of stale results"
-        click.echo(f"{'removed' if yes else 'would remove'}: {told}{'' if yes else '; --yes does it'}")
+        what = f"{counted(len(jobs), 'job')} that no sweep wants, {counted(len(files), 'file')} of stale results"
+        click.echo(f"{'removed' if yes else 'would remove'}: {what}{'' if yes else '; --yes does it'}")
 
 
 @click.command()
@@ -68,31 +70,32 @@ def prune(out: str, yes: bool, as_json: bool) -> None:
 @OUT
 def merge(stores: tuple[str, ...], out: str) -> None:
     """Add the jobs and sweeps of STORES to the one at --out. Contradictions are shown, and then nothing is added."""
-    from ..store import merge as merging
     from ..store.lease import take
+    from ..store.merge import add, contradictions
     from ..store.store import Store
     from .format import counted
+    from .tables import contradiction_table
     from .terminal import console
 
     into = Store(out)
     into.create()
     others = [_opened(one) for one in stores]
     pairs = itertools.combinations([into, *others], 2)
-    found: list[Difference] = [one for mine, theirs in pairs for one in merging.contradictions(mine, theirs)]
+    found: list[Contradiction] = [one for ours, theirs in pairs for one in contradictions(ours, theirs)]
     if found:
         screen = console()
-        for one in found[: merging.SHOWN]:
-            screen.print(one.table())
+        for one in found[:SHOWN]:
+            screen.print(contradiction_table(one))
         click.echo(f"Error: {counted(len(found), 'contradiction')}; nothing was added", err=True)
         sys.exit(1)
     for other in others:
         with take(into.place, "merge"):
-            jobs = merging.add(into, other)
+            jobs = add(into, other)
         click.echo(f"{other.out}: {counted(jobs, 'job')} added to {out}")
 
 
 def _opened(out: str) -> Store:
-    """A store that is there."""
+    """Open a store; UserError where there is none."""
     from pyarrow import fs
 
     from ..store.store import Store

@@ -6,7 +6,6 @@ import json
 import re
 import signal
 import sys
-import time
 from typing import TYPE_CHECKING
 
 import click
@@ -15,34 +14,10 @@ from ..errors import UserError, nearest
 from ..signals import listen
 from .options import JSON, OUT, SWEEP
 
-EVERY = 2.0  # seconds between looks
-
 if TYPE_CHECKING:
     import polars as pl
 
     from lfombench.analysis.results import Wanted
-
-
-@click.command()
-@OUT
-@SWEEP
-@click.option("--watch", is_flag=True, help="Again and again, until nobody works on the store or Ctrl-C.")
-@JSON
-def status(out: str, sweep: str | None, watch: bool, as_json: bool) -> None:
-    """Say how far the sweeps of a store are, and who works on it."""
-    from .status import shown, standing
-
-    while True:
-        found = standing(out, wanted_sweeps(out, sweep))
-        if as_json:
-            click.echo(json.dumps(found, indent=None if watch else 1))
-        else:
-            if watch and sys.stdout.isatty():
-                click.clear()
-            click.echo(shown(found))
-        if not watch or not found["drivers"]:
-            return
-        time.sleep(EVERY)
 
 
 @click.command()
@@ -55,16 +30,17 @@ def board(out: str, sweep: str | None, as_json: bool) -> None:
     from lfombench.analysis.overview import as_json as as_json_along
     from lfombench.analysis.results import Tables, leaves
 
-    from .terminal import console, show_sweep
+    from .tables import show_sweep
+    from .terminal import console
 
-    tables, found = Tables(out), leaves(out, wanted_sweeps(out, sweep))
+    tables, manifests = Tables(out), leaves(out, known_sweeps(out, sweep))
     if as_json:
-        made = [boards(tables, one).as_json() | {"along": as_json_along(tables, one) or None} for one in found]
-        click.echo(json.dumps(made, indent=1))
+        shown = [boards(tables, one).as_json() | {"along": as_json_along(tables, one) or None} for one in manifests]
+        click.echo(json.dumps(shown, indent=1))
         return
     screen = console()
-    for wanted in found:
-        show_sweep(screen, tables, wanted)
+    for manifest in manifests:
+        show_sweep(screen, tables, manifest)
 
 
 @click.command()
@@ -77,7 +53,7 @@ def query(sql: str, out: str, form: str) -> None:
 
     from ..store.schema import TABLES
 
-    wanted_sweeps(out, None)
+    known_sweeps(out, None)
     if not re.match(r"(\s|--.*\n)*(select|with|show|explain|\()", sql, re.IGNORECASE):
         raise UserError(f"query only reads: got {sql[:40]!r}, allowed: SELECT, WITH, SHOW, EXPLAIN")
     try:
@@ -99,7 +75,7 @@ def query(sql: str, out: str, form: str) -> None:
 
 
 def _answer(sql: str, out: str) -> pl.DataFrame:
-    """Once more where a run merged files meanwhile."""
+    """The answer to a query; asked again where a run merged files meanwhile."""
     import polars as pl
 
     from lfombench.analysis.results import table
@@ -110,8 +86,8 @@ def _answer(sql: str, out: str) -> pl.DataFrame:
         try:
             return pl.SQLContext({name: table(out, name) for name in TABLES}).execute(sql, eager=True)
         except (FileNotFoundError, pl.exceptions.ComputeError) as error:
-            merged = isinstance(error, FileNotFoundError) or "FileNotFound" in str(error)
-            if not (again and merged):
+            were_merged = isinstance(error, FileNotFoundError) or "FileNotFound" in str(error)
+            if not (again and were_merged):
                 raise
     raise AssertionError
 
@@ -121,7 +97,7 @@ def _answer(sql: str, out: str) -> pl.DataFrame:
 @SWEEP
 def report(out: str, sweep: str | None) -> None:
     """Write the store's HTML report."""
-    click.echo(write_report(out, wanted_sweeps(out, sweep)))
+    click.echo(write_report(out, known_sweeps(out, sweep)))
 
 
 @click.command()
@@ -133,43 +109,46 @@ def ui(out: str, port: int | None, mlflow: str | None) -> None:
     from ..tracking.server import serve
 
     if mlflow is None:
-        wanted_sweeps(out, None)
+        known_sweeps(out, None)
     listen(signal.SIGTERM)
     sys.exit(serve(out, port, mlflow))
 
 
-def wanted_sweeps(out: str, sweep: str | None) -> list[Wanted]:
-    """The sweeps of a store, or the one of that name."""
+def known_sweeps(out: str, sweep: str | None) -> list[Wanted]:
+    """The sweeps of a store, or the one of that name; UserError where there is none."""
     from lfombench.analysis.results import NoStore, sweeps
 
     try:
-        found = sweeps(out, sweep or "*")
-        if sweep and not found:
-            raise UserError(f"no sweep {sweep!r} in {out}; {nearest(sweep, [wanted.name for wanted in sweeps(out)])}")
+        known = sweeps(out, sweep or "*")
+        if sweep and not known:
+            names = [one.name for one in sweeps(out)]
+            raise UserError(f"no sweep {sweep!r} in {out}; {nearest(sweep, names)}")
     except NoStore as error:
         raise UserError(str(error)) from error
-    return found
+    return known
 
 
 def brackets(out: str, sweep: str) -> dict[str, list[tuple[str, str]]]:
-    """Of a sweep and its parts, neighbouring tasks between which the two solvers of its crossover change places."""
+    """By sweep, parts included: neighbouring tasks between which the two solvers of its crossover change places."""
     from lfombench.analysis.overview import overview
     from lfombench.analysis.results import Tables, leaves
 
     tables = Tables(out)
-    found = leaves(out, wanted_sweeps(out, sweep))
+    manifests = leaves(out, known_sweeps(out, sweep))
     return {
-        one.name: [pair for line in overview(tables, one) for pair in line.brackets] for one in found if one.crossover
+        one.name: [pair for line in overview(tables, one) for pair in line.brackets]
+        for one in manifests
+        if one.crossover
     }
 
 
-def write_report(out: str, wanted: list[Wanted]) -> str:
-    """Write the report of these sweeps into their store; where it is."""
+def write_report(out: str, manifests: list[Wanted]) -> str:
+    """Write the report of these sweeps into their store; the path of the report."""
     from lfombench.analysis.report import render
 
     from ..store.filesystem import place, within
 
-    html = render(out, wanted)
+    html = render(out, manifests)
     try:
         place(out).put("report/index.html", html.encode())
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Commands that run sweeps, or say what would run and what there is to name."""
+"""Commands that run a sweep, or say what would run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import click
 
 from ..signals import Draining, listen
 from .options import JSON, OUT
-from .read import brackets, wanted_sweeps, write_report
+from .read import brackets, known_sweeps, write_report
 
 STALE = click.option(
     "--stale",
@@ -71,7 +71,8 @@ def run(
     from ..spec.refine import ROUNDS, refined
     from ..store.filesystem import within
     from .format import counted, duration
-    from .terminal import Terminal, console, show_profile
+    from .tables import show_profile
+    from .terminal import Terminal, console
 
     if address and workers == 0:
         raise click.UsageError("--workers 0 runs in this process; it cannot be on a cluster at --address")
@@ -120,7 +121,7 @@ def run(
         click.echo(f"trace: {within(out, f'profile/{wanted.name}.json')}")
     if summary.audit:
         click.echo(str(summary.audit))
-    path = write_report(out, wanted_sweeps(out, wanted.name))
+    path = write_report(out, known_sweeps(out, wanted.name))
     took = f"{counted(tried, 'job')} in {duration(seconds)}" if tried else "nothing to run"
     runs = f"; runs: lfombench ui --out {out}" if mlflow is None and "://" not in out else ""
     click.echo(f"{took}; report: {path}{runs}")
@@ -140,36 +141,35 @@ def plan(sweep: str, out: str, workers: int | None, stale: str, as_json: bool) -
     from rich.table import Table
 
     from ..driver.plan import make_plan
-    from ..scheduler.executors import lanes
+    from ..scheduler.devices import slots
     from ..spec.labels import label
     from ..spec.loader import load
     from ..store.store import Store
     from .format import counted
-    from .terminal import console, expected, state
+    from .terminal import console, estimated, state
 
-    store = Store(out)
-    made = make_plan(load(sweep), store, workers or lanes(), stale == "keep")
+    todo = make_plan(load(sweep), Store(out), workers or slots(), stale == "keep")
     packs: list[dict[str, Any]] = [
         {
-            "pack": pack.id,
-            "solver": " + ".join(dict.fromkeys(label(job.solver) for job in pack.jobs)),
-            "depth": pack.first.solver.depth,
-            "protocol": label(pack.first.protocol),
-            "jobs": len(pack.jobs),
-            "models": pack.members,
-            "seconds": round(pack.expected.seconds, 1),
-            "low": round(pack.expected.low, 1),
-            "high": round(pack.expected.high, 1),
-            "why": dict(pack.why),
-            "megabytes": round(pack.expected.memory / 1e6),
+            "pack": one.pack.id,
+            "solver": " + ".join(dict.fromkeys(label(job.solver) for job in one.pack.jobs)),
+            "depth": one.pack.first.solver.depth,
+            "protocol": label(one.pack.first.protocol),
+            "jobs": len(one.pack.jobs),
+            "models": one.pack.members,
+            "seconds": round(one.cost.seconds, 1),
+            "low": round(one.cost.low, 1),
+            "high": round(one.cost.high, 1),
+            "why": dict(one.why),
+            "megabytes": round(one.cost.memory / 1e6),
         }
-        for pack in made.packs
-        if pack.expected
+        for one in todo.packs
+        if one.cost
     ]
     if as_json:
-        head = {"sweep": made.sweep.name, "jobs": made.jobs, "done": made.done, "to_run": made.to_run}
-        head |= {"stale": len(made.stale), "why": made.why}
-        times = {name: round(getattr(made.estimate, name), 1) for name in ("seconds", "low", "high")}
+        head = {"sweep": todo.sweep.name, "jobs": todo.jobs, "done": todo.done, "to_run": todo.to_run}
+        head |= {"stale": len(todo.stale), "why": todo.why}
+        times = {name: round(getattr(todo.estimate, name), 1) for name in ("seconds", "low", "high")}
         click.echo(json.dumps(head | times | {"packs": packs}, indent=1))
         return
     screen = console()
@@ -178,84 +178,9 @@ def plan(sweep: str, out: str, workers: int | None, stale: str, as_json: bool) -
         for column in table.columns[1:2] + table.columns[3:-1]:
             column.justify = "right"
         for pack in packs:
-            shown = [str(pack[key]) for key in ("solver", "depth", "protocol", "jobs", "models", "seconds")]
+            cells = [str(pack[key]) for key in ("solver", "depth", "protocol", "jobs", "models", "seconds")]
             reasons = ", ".join(f"{jobs} {why}" for why, jobs in pack["why"].items())
-            table.add_row(*shown, f"{pack['low']:g} to {pack['high']:g}", str(pack["megabytes"]), reasons)
+            table.add_row(*cells, f"{pack['low']:g} to {pack['high']:g}", str(pack["megabytes"]), reasons)
         screen.print(table)
-    rest = f" in {counted(len(packs), 'pack')}, {expected(made.estimate)}" if packs else ""
-    screen.print(f"{state(made)}{rest}", highlight=False)
-
-
-@click.command()
-@JSON
-def tasks(as_json: bool) -> None:
-    """List the tasks and their fields, and those that have a name."""
-    from lfombench.tasks import CATALOG, TASKS
-
-    from .catalog import show
-
-    show(TASKS, as_json, CATALOG)
-
-
-@click.command()
-@JSON
-def solvers(as_json: bool) -> None:
-    """List the solvers and their fields."""
-    from lfombench.solvers import SOLVERS
-
-    from .catalog import show
-
-    show(SOLVERS, as_json)
-
-
-@click.command()
-@JSON
-def protocols(as_json: bool) -> None:
-    """List the protocols and their fields."""
-    from .catalog import show_protocols
-
-    show_protocols(as_json)
-
-
-@click.group(invoke_without_command=True)
-@click.pass_context
-def sweeps(context: click.Context) -> None:
-    """List the sweeps that come with lfombench, or compare two."""
-    if context.invoked_subcommand:
-        return
-    from ..spec.loader import load, shipped
-
-    for name in shipped():
-        sweep = load(name)
-        click.echo(f"{click.style(name, bold=True)}: {len(sweep)} jobs. {' '.join(sweep.about.split())}\n")
-
-
-@sweeps.command()
-@click.argument("first")
-@click.argument("second")
-@JSON
-def diff(first: str, second: str, as_json: bool) -> None:
-    """Say which jobs of two sweeps are the same, and what the others are."""
-    from rich.table import Table
-
-    from ..spec.loader import load
-    from ..spec.sweep import compared
-    from .terminal import console
-
-    rows = compared(load(first), load(second))
-    if as_json:
-        click.echo(json.dumps(rows, indent=1))
-        return
-    several = len({row["task"] for row in rows}) > 1
-    table = Table(*(["task"] if several else []), "solver", "depths", "protocol", "first", "both", "second")
-    for column in table.columns[-3:]:
-        column.justify = "right"
-    for row in rows:
-        if row["first"] or row["second"]:
-            row["depths"] = ", ".join(map(str, row["depths"]))
-            table.add_row(*(str(row[str(column.header)]) for column in table.columns))
-    screen = console()
-    if table.rows:
-        screen.print(table)
-    alone, both, other = (sum(row[key] for row in rows) for key in ("first", "both", "second"))
-    screen.print(f"{alone} jobs only in {first}, {both} in both, {other} only in {second}", highlight=False)
+    rest = f" in {counted(len(packs), 'pack')}, {estimated(todo.estimate)}" if packs else ""
+    screen.print(f"{state(todo)}{rest}", highlight=False)

@@ -1,22 +1,104 @@
-"""A sweep along its axis, in the terminal: a table of solvers by values, and who beats whom where."""
+"""Tables in the terminal: boards, a sweep along its axis, where the time went, contradictions of two stores."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lfombench.analysis.axis import Along
-from lfombench.analysis.board import evenly
-from lfombench.analysis.overview import Overview
+from lfombench.analysis.axis import Along, along
+from lfombench.analysis.board import Board, Boards, Cell, boards, evenly
+from lfombench.analysis.overview import Overview, overview
+from lfombench.analysis.results import Tables, Wanted
 from lfombench.analysis.severity import standings
+
+from .format import counted
+
+if TYPE_CHECKING:
+    from ..store.merge import Contradiction
+
+
+def show_sweep(console: Console, tables: Tables, wanted: Wanted) -> Boards:
+    """A sweep's boards; or, where it has an axis and names for its solvers, what stands along that, as boards of all
+    values would be too many.
+    """
+    found = boards(tables, wanted)
+    console.print(Text(found.sweep, style="bold"))
+    line = along(tables, wanted) if wanted.named else None
+    if line:
+        show_line(console, line, overview(tables, wanted, line))
+    else:
+        _show_boards(console, found)
+    for text in found.suspects:
+        console.print(Text(f"suspect: {text}", style="bold red"))
+    if found.skipped:
+        console.print(f"{counted(len(found.skipped), 'combination')} skipped, as the sweep asks", style="dim")
+    if found.mixed:
+        text = f"mixed: results come from different versions of {', '.join(found.mixed)}"
+        console.print(Text(text, style="bold red"))
+    if found.partial:
+        console.print(
+            Text(f"partial: {found.done} of {found.wanted} jobs of {found.sweep} are done", style="bold yellow")
+        )
+    return found
+
+
+def _show_boards(console: Console, found: Boards) -> None:
+    for board in found.boards:
+        console.print(_board_table(board, narrow=console.width < 56 + 17 * len(board.depths)))
+    if found.boards:
+        paper = "; in parentheses the paper's value" if any(board.published for board in found.boards) else ""
+        loose = "; ~: a bound whose own fit leaves more than 5 % open" if found.loose else ""
+        console.print(
+            "natural log of the mean squared error at the query, by depth; lower is better; mean over seeds ± half of\n"
+            f"the 95 % interval{paper}; bold: the best of a depth and all whose interval reaches it{loose}",
+            style="dim",
+            highlight=False,
+        )
+
+
+def _board_table(board: Board, narrow: bool) -> Table:
+    where = board.task if board.test == board.task else f"{board.task}, tested on {board.test}"
+    title = Text.assemble((board.protocol, "bold"), "  ", (where, "dim"))
+    made = Table(title=title, title_justify="left", title_style="", box=SIMPLE_HEAD)
+    made.add_column("solver", overflow="fold")
+    for depth in board.depths:
+        made.add_column(str(depth), justify="right", no_wrap=True)
+    for row in board.rows:
+        name = Text(row.title.replace("(", "\n  (") if narrow else row.title)
+        if not row.competes:
+            name.append(f"  {row.family}", style="dim")
+        if row.diverged:
+            name.append(f"  {row.diverged} diverged", style="bold red")
+        cells = [_cell(row.cells.get(depth), row.solver in board.leaders(depth), narrow) for depth in board.depths]
+        made.add_row(name, *cells, style="" if row.competes else "italic")
+    return made
+
+
+def _cell(cell: Cell | None, best: bool, narrow: bool) -> Text:
+    if cell is None:
+        return Text()
+    if cell.exact:
+        return Text("exact", style="bold green" if best else "")
+    text = Text(f"{'~' if cell.loose else ''}{cell.mean:.3f}", style="bold green" if best else "")
+    if cell.redraws > 1:
+        text.append(f"{chr(10) if narrow else ' '}{cell.low:.2f}..{cell.high:.2f}", style="not bold dim")
+    elif cell.half_width is not None:
+        text.append(f"{chr(10) if narrow else ' '}±{cell.half_width:.3f}", style="not bold dim")
+    if cell.published is not None:
+        text.append(f"\n({cell.published:.2f})" if narrow else f" ({cell.published:.2f})", style="not bold dim")
+    if cell.suspect:
+        text.append(" suspect", style="bold red")
+    return text
 
 
 def show_line(console: Console, line: Along, overviews: list[Overview]) -> None:
     """Every chart as a table."""
     for chart in line.charts:
-        console.print(_table(line, chart))
+        console.print(_axis_table(line, chart))
     console.print(
         f"natural log of the mean squared error at the query after {line.depth} layers or steps, by {line.name};\n"
         "lower is better; worst: over the values that all have; underlined: where experts were trained",
@@ -40,7 +122,7 @@ def said(one: Overview) -> str:
     return f"{one.names[0]} against {one.names[1]}{chart}: {'; '.join(parts)}"
 
 
-def _table(line: Along, chart: str) -> Table:
+def _axis_table(line: Along, chart: str) -> Table:
     made = Table(title=chart or None, title_justify="left", box=SIMPLE_HEAD)
     made.add_column("solver", overflow="fold")
     values = evenly(line.values)
@@ -57,3 +139,26 @@ def _table(line: Along, chart: str) -> Table:
 
 def _short(x: object) -> str:
     return f"{x:.3g}" if isinstance(x, float) else str(x)
+
+
+def show_profile(console: Console, seconds: dict[str, float]) -> None:
+    """Where the workers' time went."""
+    whole = sum(value for name, value in seconds.items() if name != "commit")
+    table = Table(
+        "", "seconds", "share", "", box=SIMPLE_HEAD, title="where the workers' time went", title_justify="left"
+    )
+    for column in table.columns[1:3]:
+        column.justify = "right"
+    for name, value in seconds.items():
+        share = value / whole if whole else 0.0
+        label = f"{name} (driver)" if name == "commit" else name
+        table.add_row(label, f"{value:.1f}", f"{share:.1%}", "█" * round(40 * share))
+    console.print(table)
+
+
+def contradiction_table(found: Contradiction) -> Table:
+    """Two contradictory rows, side by side."""
+    table = Table("", *found.stores, title=f"job {found.ours['job']}", title_justify="left")
+    for name in ("solver", "depth", "seed", "protocol", "task", "test", "step", "status", "mse", "log_mse", "code"):
+        table.add_row(name, str(found.ours[name]), str(found.theirs[name]))
+    return table

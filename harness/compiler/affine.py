@@ -1,4 +1,6 @@
-"""Places in an array, as numbers or as sums of loop variables: enough arithmetic to reshape, slice and transpose."""
+"""Affine index expressions: sums of loop variables with integer factors, and the arithmetic on them that reshaping,
+slicing and transposing an array need.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Variable:
-    """A whole number that C++ knows: `code` names it; 0 <= it < size; it changes in the loop at `depth`."""
+    """An integer expression `code` of the C++ program, with 0 <= value < size; it changes in the loop at `depth`."""
 
     code: str
     size: int
@@ -17,67 +19,67 @@ class Variable:
 
 
 @dataclass(frozen=True)
-class Place:
-    """A sum of variables, each times a positive number, and a number."""
+class Affine:
+    """A sum of variables, each times a positive integer factor, plus an integer constant."""
 
-    terms: tuple[tuple[Variable, int], ...]
+    terms: tuple[tuple[Variable, int], ...]  # (variable, factor)
     constant: int = 0
 
     @property
-    def most(self) -> int:
-        """The largest it can be."""
-        return self.constant + sum(times * (v.size - 1) for v, times in self.terms)
+    def maximum(self) -> int:
+        """The largest value of the expression."""
+        return self.constant + sum(factor * (v.size - 1) for v, factor in self.terms)
 
     @property
     def code(self) -> str:
-        """In C++."""
-        parts = [v.code if times == 1 else f"{v.code} * {times}" for v, times in self.terms]
-        return " + ".join(parts + ([str(self.constant)] if self.constant else []))
+        """The expression in C++."""
+        terms = [v.code if factor == 1 else f"{v.code} * {factor}" for v, factor in self.terms]
+        return " + ".join(terms + ([str(self.constant)] if self.constant else []))
 
-    def __add__(self, other: Place | int) -> Place:
+    def __add__(self, other: Affine | int) -> Affine:
         if isinstance(other, int):
-            return Place(self.terms, self.constant + other)
-        return Place(self.terms + other.terms, self.constant + other.constant)
+            return Affine(self.terms, self.constant + other)
+        return Affine(self.terms + other.terms, self.constant + other.constant)
 
     __radd__ = __add__
 
-    def __mul__(self, times: int) -> Any:
-        if times == 0:
+    def __mul__(self, multiplier: int) -> Any:
+        if multiplier == 0:
             return 0
-        assert times > 0
-        return Place(tuple((v, n * times) for v, n in self.terms), self.constant * times)
+        assert multiplier > 0
+        return Affine(tuple((v, factor * multiplier) for v, factor in self.terms), self.constant * multiplier)
 
     __rmul__ = __mul__
 
     def __divmod__(self, n: int) -> tuple[Any, Any]:
-        whole = tuple((v, times // n) for v, times in self.terms if times % n == 0)
-        rest = Place(tuple((v, times) for v, times in self.terms if times % n), self.constant % n)
-        multiple = Place(whole, self.constant // n)
-        if rest.most < n:
-            return plain(multiple), plain(rest)
+        divisible = tuple((v, factor // n) for v, factor in self.terms if factor % n == 0)
+        rest = Affine(tuple((v, factor) for v, factor in self.terms if factor % n), self.constant % n)
+        multiple = Affine(divisible, self.constant // n)
+        if rest.maximum < n:
+            return simplified(multiple), simplified(rest)
         depth = depth_of(rest)
-        quotient = Variable(f"(({rest.code}) / {n})", rest.most // n + 1, depth)
+        quotient = Variable(f"(({rest.code}) / {n})", rest.maximum // n + 1, depth)
         remainder = Variable(f"(({rest.code}) % {n})", n, depth)
-        return multiple + Place(((quotient, 1),)), Place(((remainder, 1),))
+        return multiple + Affine(((quotient, 1),)), Affine(((remainder, 1),))
 
 
-def plain(place: Place) -> Place | int:
-    """As a number where it is one."""
-    return place if place.terms else place.constant
+def simplified(expression: Affine) -> Affine | int:
+    """The expression, or an int if it has no variables."""
+    return expression if expression.terms else expression.constant
 
 
-def code_of(place: Any) -> str:
-    """A place or a number in C++."""
-    return place.code if isinstance(place, Place) else str(place)
+def code_of(expression: Any) -> str:
+    """An affine expression, or an int, in C++."""
+    return expression.code if isinstance(expression, Affine) else str(expression)
 
 
-def depth_of(place: Any) -> int:
-    """The loop in which it changes; 0 outside all."""
-    return max((v.depth for v, _ in place.terms), default=0) if isinstance(place, Place) else 0
+def depth_of(expression: Any) -> int:
+    """The depth of the innermost loop that changes an affine expression, or an int; 0 if no loop does."""
+    return max((v.depth for v, _ in expression.terms), default=0) if isinstance(expression, Affine) else 0
 
 
 def ravel(index: Sequence[Any], shape: Sequence[int]) -> Any:
-    """The position in a flat array."""
+    """The position of an index in a flat array, in row-major order."""
     flat: Any = 0
     for i, n in zip(index, shape, strict=True):
         flat = flat * n + i
@@ -85,7 +87,7 @@ def ravel(index: Sequence[Any], shape: Sequence[int]) -> Any:
 
 
 def unravel(flat: Any, shape: Sequence[int]) -> tuple[Any, ...]:
-    """Its inverse."""
+    """The index of a position in a flat array: the inverse of `ravel`."""
     index = []
     for n in reversed(shape):
         flat, i = divmod(flat, n)

@@ -1,4 +1,4 @@
-"""Where the arrays of a step lie in its scratch memory."""
+"""The layout of a step's arrays in its scratch memory."""
 
 from __future__ import annotations
 
@@ -10,54 +10,57 @@ BYTES = {"float": 4, "double": 8, "bool": 1, "int64_t": 8}
 
 @dataclass
 class Buffer:
-    """The memory of an array."""
+    """The memory of one array of the step, and its live range."""
 
     name: str
     type: str
-    size: int
+    size: int  # elements of the array, prompts aside
     level: int
     mask: str
-    lanes: int  # numbers an element takes
-    made: int  # which of the arrays held it is, and which was the last to read it
-    used: int
-    crosses: bool = False  # made in the loop that draws, read in the one that trains
+    lanes: int  # numbers per element
+    defined: int  # the live range: the number of the array it holds, and of the last array that reads it
+    last_use: int
+    crosses: bool = False  # written in the loop `draw`, read in the loop `tile`
 
     @property
     def bytes(self) -> int:
-        """In whole cache lines."""
+        """The size in bytes, rounded up to whole cache lines of 64."""
         return -(-self.size * self.lanes * BYTES[self.type] // 64) * 64
 
 
-Places = list[tuple[Buffer, int]]
+Layout = list[tuple[Buffer, int]]  # buffers and their byte offsets
 
 
-def pointers(places: Places, base: str) -> list[str]:
-    """Their declarations in C++."""
-    return [f"{b.type}* {b.name} = ({b.type}*)({base} + {offset});" for b, offset in places]
+def pointers(layout: Layout, base: str) -> list[str]:
+    """C++ declarations of a pointer to each buffer, relative to the pointer `base`."""
+    return [f"{b.type}* {b.name} = ({b.type}*)({base} + {offset});" for b, offset in layout]
 
 
-def side_by_side(buffers: Iterable[Buffer], start: int) -> tuple[Places, int]:
-    """Each in a place of its own; and where they end."""
-    found: Places = []
+def consecutive(buffers: Iterable[Buffer], start: int) -> tuple[Layout, int]:
+    """A layout of buffers one after the other, from offset `start` on; and the offset where it ends."""
+    layout: Layout = []
     for buffer in buffers:
-        found.append((buffer, start))
+        layout.append((buffer, start))
         start += buffer.bytes
-    return found, start
+    return layout, start
 
 
-def reusing(buffers: Iterable[Buffer], start: int) -> tuple[Places, int]:
-    """Each in the first gap between those that are still needed when it is made; and where they end."""
-    found: Places = []
-    live: Places = []
+def first_fit(buffers: Iterable[Buffer], start: int) -> tuple[Layout, int]:
+    """A layout that reuses memory, from offset `start` on; and the offset where it ends.
+
+    Each buffer goes into the first gap between the buffers that are live when it is defined.
+    """
+    layout: Layout = []
+    live: Layout = []
     end = start
     for buffer in buffers:
-        live = sorted(((b, at) for b, at in live if b.used >= buffer.made), key=lambda one: one[1])
-        place = start
-        for other, at in live:
-            if at - place >= buffer.bytes:
+        live = sorted(((b, offset) for b, offset in live if b.last_use >= buffer.defined), key=lambda entry: entry[1])
+        free = start
+        for other, offset in live:
+            if offset - free >= buffer.bytes:
                 break
-            place = max(place, at + other.bytes)
-        found.append((buffer, place))
-        live.append((buffer, place))
-        end = max(end, place + buffer.bytes)
-    return found, end
+            free = max(free, offset + other.bytes)
+        layout.append((buffer, free))
+        live.append((buffer, free))
+        end = max(end, free + buffer.bytes)
+    return layout, end

@@ -1,6 +1,6 @@
-"""A step through torch.compile: on a GPU, and on a CPU where a step holds what `rules.py` has no rule for.
+"""A step through torch.compile: on a GPU, and on a CPU for a step with an operation that `ops.py` has no rule for.
 
-The whole step (draw, layers, gradient, Adam) is one graph for the compiler. On a GPU several steps are captured in a
+The whole step (draw, layers, gradient, Adam) is one graph for torch.compile. On a GPU several steps are captured in a
 CUDA graph and replayed, so that no step waits for Python.
 """
 
@@ -23,27 +23,30 @@ for part in (Law, Logistic, Quadratic, Prompts):
 
 
 class Uncompilable(Exception):
-    """torch.compile cannot do it; it says why."""
+    """torch.compile failed on the step; the message gives the reason."""
 
 
 class Inductor:
-    """A step compiled by PyTorch."""
+    """A step that torch.compile has compiled."""
 
     name = "torch.compile"
 
     def __init__(self, step: Step, job: Tensors, state: Tensors, key: Tensor) -> None:
-        """Compile, and try one step on a copy of the state: where that fails it fails here."""
+        """Compile the step and run it once, without an update of the state, so that any failure occurs here.
+
+        Raises Uncompilable.
+        """
         self.step, self.job, self.state, self.key = step, job, state, key
         self.captured: tuple[torch.cuda.CUDAGraph, Tensors] | None = None
-        self.at = torch.zeros((), dtype=torch.int64, device=key.device)  # the step to come
-        self.batch = self._batch(0)  # a graph reads it where it lies
-        from torch._dynamo.exc import TorchDynamoException  # these take a second to import
+        self.t = torch.zeros((), dtype=torch.int64, device=key.device)  # the number of the next step
+        self.batch = self._batch(0)  # a CUDA graph reads it at this address
+        from torch._dynamo.exc import TorchDynamoException  # these two imports take a second
         from torch._inductor.exc import InductorError
 
-        inputs, self.shape = pytree.tree_flatten((job, state, key, self.batch, self.at))
+        inputs, self.shape = pytree.tree_flatten((job, state, key, self.batch, self.t))
         try:
             with torch.no_grad():
-                # traced first: then the compiler sees tensor operations alone, whatever Python the step is made of
+                # traced first, so that torch.compile sees only tensor operations, not the Python of the step
                 traced = make_fx(torch.func.functionalize(self._flat, remove="mutations"))(*inputs)
                 self.compiled = torch.compile(traced, dynamic=False, fullgraph=True)
                 self.compiled(*inputs)
@@ -51,61 +54,69 @@ class Inductor:
             raise Uncompilable(f"torch.compile: {error}") from error
 
     def __call__(self, first: int, count: int, begin: int = 0) -> Tensors:
-        """Steps first .. first + count - 1, of prompts from `begin` on; changes the state, gives records by step."""
-        found: list[Tensors] = []
+        """Run steps first .. first + count - 1 on the prompts from `begin` on; update the state in place.
+
+        Returns the records, `steps trials jobs ...`.
+        """
+        blocks: list[Tensors] = []
         batch = self._batch(begin) if begin else self.batch
-        self.at.fill_(first)
+        self.t.fill_(first)
         with torch.no_grad():
             if self.key.device.type == "cuda" and count >= BLOCK and not begin:
                 for _ in range(count // BLOCK):
-                    found.append(self._replay())
+                    blocks.append(self._replay())
                     count -= BLOCK
             if count:
-                found.append(self._run(batch, count))
-        return {name: torch.cat([records[name] for records in found]) for name in found[0]}
+                blocks.append(self._run(batch, count))
+        return {name: torch.cat([records[name] for records in blocks]) for name in blocks[0]}
 
-    def _flat(self, *inputs: Tensor) -> list[Tensor]:
-        """A step, from and to plain lists of tensors."""
+    def _flat(self, *inputs: Tensor | None) -> list[Tensor]:
+        """One step as a function from a list of tensors to a list of tensors; sets the names of the results."""
         job, state, key, batch, t = pytree.tree_unflatten(inputs, self.shape)
         if batch is None:
             batch = self.step.draw(job, Streams(key, self.step.dtype, t // (self.step.renew or 1)), self.step.prompts)
-        new, records = self.step.update(job, state, batch, t)
-        self.names = list(new), list(records)
-        return [*new.values(), *records.values()]
+        changes, records = self.step.update(job, state, batch, t)
+        self.names = list(changes), list(records)
+        return [*changes.values(), *records.values()]
 
     def _batch(self, begin: int) -> Prompts | None:
-        """The prompts of all steps, where they are the same ones."""
+        """The batch of all steps from prompt `begin` on; None if the step renews its batch."""
         if self.step.renew:
             return None
         return self.step.draw(self.job, Streams(self.key, self.step.dtype, 0, begin), self.step.prompts)
 
     def _run(self, batch: Prompts | None, count: int) -> Tensors:
-        found = []
+        """Run `count` steps from the current one on; return their records, `steps trials jobs ...`."""
+        records_by_step = []
         for _ in range(count):
-            made = self.compiled(*pytree.tree_leaves((self.job, self.state, self.key, batch, self.at)))
-            new, records = self.names
-            for name, value in zip(new, made, strict=False):
+            results = self.compiled(*pytree.tree_leaves((self.job, self.state, self.key, batch, self.t)))
+            changed, recorded = self.names
+            for name, value in zip(changed, results, strict=False):
                 self.state[name].copy_(value)
-            self.at += 1
-            found.append({name: value.clone() for name, value in zip(records, made[len(new) :], strict=True)})
-        return {name: torch.stack([records[name] for records in found]) for name in found[0]}
+            self.t += 1
+            values = zip(recorded, results[len(changed) :], strict=True)
+            records_by_step.append({name: value.clone() for name, value in values})
+        return {name: torch.stack([records[name] for records in records_by_step]) for name in records_by_step[0]}
 
     def _replay(self) -> Tensors:
-        """BLOCK steps from a CUDA graph, captured the first time; its tensors are always the same ones."""
+        """Run BLOCK steps by replaying a CUDA graph, which the first call captures; return a copy of their records.
+
+        The graph reads and writes the same tensors at each replay.
+        """
         if self.captured is None:
-            kept = {name: value.clone() for name, value in self.state.items()}
-            at = self.at.clone()
+            saved = {name: value.clone() for name, value in self.state.items()}
+            saved_t = self.t.clone()
             side = torch.cuda.Stream()
             side.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(side):
-                self._run(self.batch, 2)  # warm up, as capturing asks for
+                self._run(self.batch, 2)  # warm-up, which a capture requires
             torch.cuda.current_stream().wait_stream(side)
             graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(graph):
                 records = self._run(self.batch, BLOCK)
-            for name, value in kept.items():
+            for name, value in saved.items():
                 self.state[name].copy_(value)
-            self.at.copy_(at)
+            self.t.copy_(saved_t)
             self.captured = graph, records
         graph, records = self.captured
         graph.replay()

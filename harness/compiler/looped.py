@@ -1,9 +1,9 @@
-"""Arrays in memory: a step as loops over their elements, for what is too large to write out element by element.
+"""The emitter of looped code: arrays in memory, and loops over their elements, for steps too large to unroll.
 
-A tile of prompts runs through all operations, so that what one leaves for the next is still in the cache. An array that
-is used once, element by element, is never held at all: it is computed where it is used. What a loop does not change is
-computed outside of it. Several vectors of prompts go side by side, so that a sum over an axis does not wait for
-itself: a line with an @ is written once for each of them.
+A tile of prompts passes through all operations, so that the results of one operation are in the cache for the next. An
+array that is used once, element by element, is never stored but fused into the loop that uses it. Loop-invariant
+expressions are hoisted. A tile has several vectors of prompts, so that consecutive additions to an accumulator need not
+wait for each other: a line that contains an @ is emitted once for each vector.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
 
-from .affine import Place, Variable, code_of, depth_of, ravel
-from .buffers import Buffer, pointers, reusing, side_by_side
+from .affine import Affine, Variable, code_of, depth_of, ravel
+from .buffers import Buffer, consecutive, first_fit, pointers
+from .emitter import Emitter
 from .ir import (
     AFTER,
     MEMBER,
@@ -24,169 +24,159 @@ from .ir import (
     PROMPTS,
     VECTOR,
     Array,
-    Atom,
     Index,
     NotLowerable,
+    Operand,
     Region,
     W,
-    Writer,
     constant,
     level_of,
 )
-
-VECTORS = 4  # side by side
-
-
-@dataclass
-class Scope:
-    """A loop that is being written."""
-
-    head: str
-    lines: list[str] = field(default_factory=list)
-    names: dict[str, Atom] = field(default_factory=dict)
+from .loop_nest import VECTORS, Element, Scope, for_each_vector, live
 
 
-@dataclass
-class Element:
-    """An element of an array, written into loops that are still open."""
-
-    scopes: list[Scope]
-    atom: Atom
-    place: Any
-    summed: Buffer | None
-
-
-class Loops(Writer):
-    """Writes a loop for every axis of every array that is held."""
+class LoopedEmitter(Emitter):
+    """Emits a loop nest for every array that is stored, with a loop for each of its axes."""
 
     def __init__(self, prompts: int) -> None:
         super().__init__(prompts, VECTORS * W)
         self.buffers: list[Buffer] = []
-        self.tables: dict[str, str] = {}  # of known numbers, and their names
+        self.tables: dict[str, str] = {}  # declarations of constant tables, and their names
         self.scopes: list[Scope] = []
-        self.made = 0  # arrays so far
-        self.place: Any = 0  # of the element that is being written, and in how many
-        self.size = 0
-        self.summed: tuple[Atom, Buffer] | None = None  # its sum over prompts, and the lanes that hold it
+        self.arrays = 0  # so far; their numbers are the time axis of live ranges
+        self.position: Any = 0  # in the flat array, of the element that is being emitted
+        self.size = 0  # of that array
+        self.accumulated: tuple[Operand, Buffer] | None = None  # that element's sum over prompts, and its accumulator
 
-    def write(self, code: str, of: Sequence[Atom], type: str, mask: str = "", level: int | None = None) -> Atom:
-        """Outside of all loops that do not change it."""
-        depth = max((atom.depth for atom in of), default=0)
-        return self._write(code, type, mask, level_of(of) if level is None else level, depth)
+    def emit(
+        self, code: str, operands: Sequence[Operand], type: str, mask: str = "", level: int | None = None
+    ) -> Operand:
+        """A variable with the value of the expression `code`, hoisted out of all loops that do not change it."""
+        depth = max((operand.depth for operand in operands), default=0)
+        return self._emit(code, type, mask, level_of(operands) if level is None else level, depth)
 
-    def _write(self, code: str, type: str, mask: str, level: int, depth: int) -> Atom:
+    def _emit(self, code: str, type: str, mask: str, level: int, depth: int) -> Operand:
         scope = self.scopes[depth]
-        if code not in scope.names:
-            atom = scope.names[code] = Atom(self._name(level), type, level, mask=mask, depth=depth)
-            scope.lines.append(f"const {atom.declared} {atom.code} = {code};")
-        return scope.names[code]
+        if code not in scope.variables:
+            result = scope.variables[code] = Operand(self._name(level), type, level, mask=mask, depth=depth)
+            scope.lines.append(f"const {result.declared_type} {result.code} = {code};")
+        return scope.variables[code]
 
     def _name(self, level: int) -> str:
+        """The name of a new variable, with an @ if each vector of a tile has its own."""
         self.count += 1
         return f"t{self.count}_@" if level & PROMPT else f"t{self.count}"
 
-    def use(self, atom: Atom, level: int) -> Atom:
-        """As it is."""
-        return atom
+    def use(self, operand: Operand, level: int) -> Operand:
+        """The operand unchanged: a loop reads what an earlier loop computed from its buffer."""
+        return operand
 
-    def sum(self, ranges: Sequence[range], term: Callable[[Index], Atom], type: str) -> Atom:
-        """A loop inside those that are open."""
+    def sum(self, ranges: Sequence[range], term: Callable[[Index], Operand], type: str) -> Operand:
+        """The sum of the terms, accumulated by a loop nest inside the loops that are open."""
         if not all(ranges):
             return constant(0.0, type)
         outer = len(self.scopes)
-        atom = term(self._open([len(r) for r in ranges]))
-        if atom.value is not None:
+        operand = term(self._open([len(r) for r in ranges]))
+        if operand.value is not None:
             self._close(outer)
-            return constant(atom.value * math.prod(len(r) for r in ranges), type)
+            return constant(operand.value * math.prod(len(r) for r in ranges), type)
         if len(self.scopes) == outer:
-            return atom
-        total = Atom(self._name(atom.level), type, atom.level, depth=outer - 1)
-        self.scopes[-1].lines.append(f"{total.code} += {atom.code};")
+            return operand
+        total = Operand(self._name(operand.level), type, operand.level, depth=outer - 1)
+        self.scopes[-1].lines.append(f"{total.code} += {operand.code};")
         loops = self._close(outer)
-        self.scopes[-1].lines += [f"{total.declared} {total.code}{{}};", *loops]
+        self.scopes[-1].lines += [f"{total.declared_type} {total.code}{{}};", *loops]
         return total
 
-    def over_prompts(self, atom: Atom) -> Atom:
-        """Accumulated in as many lanes as a vector has; `_buffer` takes their total."""
-        if not atom.level & PROMPT:
-            return self.binary("*", atom, constant(self.prompts, atom.type))
-        lanes = self._memory(atom.type, self.size, (atom.level & ~PROMPT) | MEMBER | AFTER, lanes=W)
-        place = f"{lanes.name} + ({code_of(self.place)}) * W"
-        parts = [self.seen(atom.code.replace("@", str(v)), f"prompts - k - {v * W}") for v in range(VECTORS)]
-        added = " ".join(f"s += {part};" for part in parts)
-        self.scopes[-1].lines.append(f"{{ {VECTOR[atom.type]} s = load({place}); {added} store({place}, s); }}")
-        self.summed = atom, lanes
-        return atom
+    def over_prompts(self, operand: Operand) -> Operand:
+        """The operand, after an addition to a vector accumulator, whose lanes `_buffer` adds up."""
+        if not operand.level & PROMPT:
+            return self.binary("*", operand, constant(self.prompts, operand.type))
+        accumulator = self._memory(operand.type, self.size, (operand.level & ~PROMPT) | MEMBER | AFTER, lanes=W)
+        pointer = f"{accumulator.name} + ({code_of(self.position)}) * W"
+        terms = [
+            self.without_padding(operand.code.replace("@", str(v)), f"prompts - k - {v * W}") for v in range(VECTORS)
+        ]
+        additions = " ".join(f"s += {term};" for term in terms)
+        self.scopes[-1].lines.append(
+            f"{{ {VECTOR[operand.type]} s = load({pointer}); {additions} store({pointer}, s); }}"
+        )
+        self.accumulated = operand, accumulator
+        return operand
 
-    def hold(self, array: Array, *, lazy: bool) -> Array:
-        """In memory, unless it is lazy."""
+    def materialise(self, array: Array, *, lazy: bool) -> Array:
+        """The array, stored in a buffer unless it is lazy."""
         return array if lazy else self._array(self._buffer(array), array.shape)
 
     def _array(self, buffer: Buffer, shape: tuple[int, ...], offset: int = 0) -> Array:
-        def at(index: Index) -> Atom:
-            place = _flat(index, shape) + offset
-            code = f"{buffer.name}[{code_of(place)}]"
+        """The array of this shape that a buffer holds from element `offset` on."""
+
+        def element(index: Index) -> Operand:
+            position = _flat(index, shape) + offset
+            code = f"{buffer.name}[{code_of(position)}]"
             if buffer.level & PROMPT:
-                code = f"load({buffer.name} + ({code_of(place)}) * TILE + @ * W)"
+                code = f"load({buffer.name} + ({code_of(position)}) * TILE + @ * W)"
                 code = f"({buffer.mask}){code}" if buffer.mask else code
             type = "bool" if buffer.mask else buffer.type
-            return self._write(code, type, buffer.mask, buffer.level, depth_of(place))
+            return self._emit(code, type, buffer.mask, buffer.level, depth_of(position))
 
-        return Array(shape, "bool" if buffer.mask else buffer.type, at)
+        return Array(shape, "bool" if buffer.mask else buffer.type, element)
 
     def _buffer(self, array: Array) -> Buffer:
-        """Compute an array into memory of its own, part by part."""
-        self.made += 1
+        """A new buffer with the elements of an array, computed region by region."""
+        self.arrays += 1
         regions = array.regions or (Region(lambda index: index, array),)
         elements = [self._element(array, region) for region in regions if region.part.size]
-        level = level_of([element.atom for element in elements])
+        level = level_of([element.operand for element in elements])
         for element in elements:
-            if element.summed:  # over prompts, so there is one part
-                self._section("tile", element)
-                lanes = element.summed
-                buffer = self._memory(array.type, array.size, lanes.level)
-                each = f"for (int64_t i = 0; i < {array.size}; i++)"
-                self.sections["member"].append(f"{each} store({lanes.name} + i * W, {VECTOR[lanes.type]}{{}});")
-                self.sections["after"].append(f"{each} {buffer.name}[i] = total(load({lanes.name} + i * W));")
+            if element.accumulator:  # of a sum over prompts, so there is one region
+                self._close_into("tile", element)
+                accumulator = element.accumulator
+                buffer = self._memory(array.type, array.size, accumulator.level)
+                loop = f"for (int64_t i = 0; i < {array.size}; i++)"
+                zeros = f"{VECTOR[accumulator.type]}{{}}"
+                self.sections["member"].append(f"{loop} store({accumulator.name} + i * W, {zeros});")
+                self.sections["after"].append(f"{loop} {buffer.name}[i] = total(load({accumulator.name} + i * W));")
                 return buffer
-        masks = {element.atom.mask for element in elements}
+        masks = {element.operand.mask for element in elements}
         if level & PROMPT and array.type == "bool" and len(masks) > 1:
             raise NotLowerable("conditions of different kinds in one array")
         [mask] = masks if level & PROMPT and array.type == "bool" else {""}
         type = {"": array.type, "vi": "float", "vl": "double"}[mask]
         buffer = self._memory(type, array.size, level, mask, self.tile if level & PROMPT else 1)
         for element in elements:
-            place, code = code_of(element.place), element.atom.code
-            line = f"{buffer.name}[{place}] = {code};"
+            position, code = code_of(element.position), element.operand.code
+            line = f"{buffer.name}[{position}] = {code};"
             if level & PROMPT:
-                held = f"({VECTOR[type]}){code}" if mask else element.atom.wide
-                line = f"store({buffer.name} + ({place}) * TILE + @ * W, {held});"
+                value = f"({VECTOR[type]}){code}" if mask else element.operand.vector
+                line = f"store({buffer.name} + ({position}) * TILE + @ * W, {value});"
             element.scopes[-1].lines.append(line)
-            self._section(self.section(level), element)
+            self._close_into(self.section(level), element)
         return buffer
 
     def _element(self, array: Array, region: Region) -> Element:
+        """The computation of a generic element of a region, in new loops over the region's axes."""
         self.scopes = [Scope("{")]
         index = self._open(region.part.shape)
-        self.place, self.size = _flat(region.into(index), array.shape), array.size
-        self.summed = None
-        atom = self.cast(region.part.at(index), array.type)
-        if self.summed and self.summed[0] is not atom:
+        self.position, self.size = _flat(region.into(index), array.shape), array.size
+        self.accumulated = None
+        operand = self.cast(region.part.at(index), array.type)
+        if self.accumulated and self.accumulated[0] is not operand:
             raise NotLowerable("arithmetic in the same operation as a sum over prompts")
-        return Element(self.scopes, atom, self.place, self.summed[1] if self.summed else None)
+        return Element(self.scopes, operand, self.position, self.accumulated[1] if self.accumulated else None)
 
-    def _section(self, section: str, element: Element) -> None:
-        """The element's loops, closed, into a section."""
+    def _close_into(self, section: str, element: Element) -> None:
+        """Close the element's loops, append them to a section, and extend the live ranges of the buffers they read."""
         self.scopes = element.scopes
-        lines = _live(self._close(0))
+        lines = live(self._close(0))
         self.sections[section] += lines
         for name in set(re.findall(r"\bb\d+\b", "\n".join(lines))):
             buffer = self.buffers[int(name[1:])]
-            buffer.used = self.made
+            buffer.last_use = self.arrays
             buffer.crosses |= section == "tile" and self.section(buffer.level) == "draw"
 
     def _open(self, shape: Sequence[int]) -> Index:
-        """A loop for each axis that has a length, and the index in them."""
+        """Open a loop for each axis longer than 1 except the prompts', and return the index of their variables."""
         index: list[Any] = []
         for n in shape:
             if n in (1, PROMPTS):
@@ -194,133 +184,122 @@ class Loops(Writer):
                 continue
             self.count += 1
             name = f"i{self.count}"
-            index.append(Place(((Variable(name, n, len(self.scopes)), 1),)))
+            index.append(Affine(((Variable(name, n, len(self.scopes)), 1),)))
             self.scopes.append(Scope(f"for (int64_t {name} = 0; {name} < {n}; {name}++) {{"))
         return tuple(index)
 
-    def _close(self, left: int) -> list[str]:
-        """The innermost loops, down to so many that stay open, as lines."""
+    def _close(self, depth: int) -> list[str]:
+        """Close the innermost blocks until `depth` of them are open, and return their lines."""
         lines: list[str] = []
-        while len(self.scopes) > left:
+        while len(self.scopes) > depth:
             scope = self.scopes.pop()
             lines = [scope.head, *scope.lines, *lines, "}"]
         return lines
 
     def _memory(self, type: str, size: int, level: int, mask: str = "", lanes: int = 1) -> Buffer:
+        """A new buffer, whose live range starts now."""
         name = f"b{len(self.buffers)}"
-        self.buffers.append(Buffer(name, type, size, level, mask, lanes, self.made, self.made))
+        self.buffers.append(Buffer(name, type, size, level, mask, lanes, self.arrays, self.arrays))
         return self.buffers[-1]
 
     def stored(self, name: str, shape: tuple[int, ...], type: str, level: int) -> Array:
-        """Read where its elements are used."""
+        """The array behind the C++ pointer `name`, loaded where its elements are used."""
 
-        def at(index: Index) -> Atom:
-            place = ravel(index, shape)
-            return self._write(f"{name}[{code_of(place)}]", type, "", level, depth_of(place))
+        def element(index: Index) -> Operand:
+            position = ravel(index, shape)
+            return self._emit(f"{name}[{code_of(position)}]", type, "", level, depth_of(position))
 
-        return Array(shape, type, at)
+        return Array(shape, type, element)
 
     def literal(self, values: Any, shape: tuple[int, ...], type: str) -> Array:
-        """A table, and constants where the place is known."""
+        """An array of constants: a C++ literal where the index is known, else an entry of a table."""
         flat = _flattened(values)
         table = self._table([constant(x, type).code for x in flat], type)
 
-        def at(index: Index) -> Atom:
-            place = ravel(index, shape)
-            if isinstance(place, Place):
-                return self._write(f"{table}[{place.code}]", type, "", 0, depth_of(place))
-            return constant(flat[place], type)
+        def element(index: Index) -> Operand:
+            position = ravel(index, shape)
+            if isinstance(position, Affine):
+                return self._emit(f"{table}[{position.code}]", type, "", 0, depth_of(position))
+            return constant(flat[position], type)
 
-        return Array(shape, type, at)
+        return Array(shape, type, element)
 
     def _table(self, values: Sequence[str], type: str) -> str:
+        """The name of a constant table of these C++ literals; equal tables share a name."""
         text = f"{type} NAME[] = {{{', '.join(values)}}};"
         return self.tables.setdefault(text, f"c{len(self.tables)}")
 
     def lookup(self, table: Array, index: Index, size: int) -> Any:
-        """A number where the place is known, else an entry of a table."""
+        """An entry of a table of integer constants, modulo `size`: an int where the index is known, else affine."""
 
-        def known(index: Index) -> int:
+        def entry(index: Index) -> int:
             value = table.at(index).value
             if value is None:
                 raise NotLowerable("an index that is computed")
             return int(value) % size
 
-        place = ravel(index, table.shape)
-        if not isinstance(place, Place):
-            return known(index)
-        entries = [str(known(i)) for i in product(*(range(n) for n in table.shape))]
-        entry = f"{self._table(entries, 'int64_t')}[{place.code}]"
-        return Place(((Variable(entry, size, depth_of(place)), 1),))
+        position = ravel(index, table.shape)
+        if not isinstance(position, Affine):
+            return entry(index)
+        entries = [str(entry(i)) for i in product(*(range(n) for n in table.shape))]
+        code = f"{self._table(entries, 'int64_t')}[{position.code}]"
+        return Affine(((Variable(code, size, depth_of(position)), 1),))
 
     def drawn(self, kind: str, shape: tuple[int, ...], begin: int) -> Array:
-        """A loop over counters."""
+        """Random variates, drawn into a buffer by a loop over counters."""
         first, end = begin // 4, -(-(begin + math.prod(shape[:-1])) // 4)
-        self.made += 1
+        self.arrays += 1
         buffer = self._memory("float", 4 * (end - first), PROMPT, lanes=self.tile)
         draw = f"{kind}(philox(index_@, word, {first}u + c, key_2, rounds), z);"
-        keep = f"for (int i = 0; i < 4; i++) store({buffer.name} + (c * 4 + i) * TILE + @ * W, z[i]);"
-        self.sections["draw"] += [f"for (int c = 0; c < {end - first}; c++) {{ vf z[4];", f"{draw} {keep}", "}"]
+        store = f"for (int i = 0; i < 4; i++) store({buffer.name} + (c * 4 + i) * TILE + @ * W, z[i]);"
+        self.sections["draw"] += [f"for (int c = 0; c < {end - first}; c++) {{ vf z[4];", f"{draw} {store}", "}"]
         return self._array(buffer, shape, begin % 4)
 
     def assign(self, pointer: str, array: Array, type: str) -> None:
-        """A copy from where it is held."""
-        held = self._buffer(array)
-        assert not held.level & PROMPT
-        line = f"for (int64_t i = 0; i < {array.size}; i++) {pointer}[i] = ({type}){held.name}[i];"
+        """Emit a loop that copies the array from a buffer."""
+        source = self._buffer(array)
+        assert not source.level & PROMPT
+        line = f"for (int64_t i = 0; i < {array.size}; i++) {pointer}[i] = ({type}){source.name}[i];"
         self.sections["ends"].append(line)
 
-    def kept(self, place: str, array: Array) -> None:
-        """A loop over elements."""
-        self.made += 1
+    def assign_by_prompt(self, pointer: str, array: Array) -> None:
+        """Emit a loop nest that computes and stores each element."""
+        self.arrays += 1
         element = self._element(array, Region(lambda index: index, array))
-        where = f"{place} + ({code_of(element.place)}) * padded + k + @ * W"
-        element.scopes[-1].lines.append(f"store({where}, {element.atom.wide});")
-        self._section("tile", element)
+        row = f"{pointer} + ({code_of(element.position)}) * padded + k + @ * W"
+        element.scopes[-1].lines.append(f"store({row}, {element.operand.vector});")
+        self._close_into("tile", element)
 
     def finish(self, scratch: str) -> tuple[str, int]:
-        """What is drawn in one loop and read in another has a place for every tile; the rest is used again."""
+        """Complete the sections, and lay out the buffers.
+
+        A buffer that is written in `draw` and read in `tile` has memory for every tile; the others share one copy, and
+        those with prompts reuse memory.
+        """
         single = [b for b in self.buffers if not b.level & PROMPT]
         crossing = [b for b in self.buffers if b.crosses]
         local = [b for b in self.buffers if b.level & PROMPT and not b.crosses]
-        places, end = side_by_side(single, 0)
-        reused, end = reusing(local, end)
+        layout, end = consecutive(single, 0)
+        reusing, end = first_fit(local, end)
         base = f"char* memory = (char*)(((uint64_t){scratch} + 63) & ~(uint64_t)63);"
         tables = [f"static const {text.replace('NAME', name)}" for text, name in self.tables.items()]
-        once = [base, *tables, *pointers(places + reused, "memory")]
-        rows, stride = side_by_side(crossing, 0)
-        each = pointers(rows, f"memory + {end} + k / TILE * {stride}")
+        declarations = [base, *tables, *pointers(layout + reusing, "memory")]
+        by_tile, stride = consecutive(crossing, 0)
+        tile_pointers = pointers(by_tile, f"memory + {end} + k / TILE * {stride}")
         index = "vu index_@; for (int i = 0; i < W; i++) index_@[i] = begin + k + @ * W + i;"
-        self.sections["draw"][:0] = [*each, index]
-        self.sections["tile"][:0] = each
+        self.sections["draw"][:0] = [*tile_pointers, index]
+        self.sections["tile"][:0] = tile_pointers
         for name, lines in self.sections.items():
-            self.sections[name] = [copy for line in lines for copy in _copies(line)]
-        return "\n".join(once), end + stride * (self.padded // self.tile) + 64
+            self.sections[name] = [copy for line in lines for copy in for_each_vector(line)]
+        return "\n".join(declarations), end + stride * (self.padded // self.tile) + 64
 
 
 def _flat(index: Index, shape: tuple[int, ...]) -> Any:
-    """The place of an element, prompts aside."""
-    kept = [(i, n) for i, n in zip(index, shape, strict=True) if n != PROMPTS]
-    return ravel([i for i, _ in kept], [n for _, n in kept])
-
-
-def _copies(line: str) -> list[str]:
-    """A line for each vector of the tile, where they differ."""
-    return [line.replace("@", str(v)) for v in range(VECTORS)] if "@" in line else [line]
-
-
-def _live(lines: list[str]) -> list[str]:
-    """Without values that no later line uses."""
-    found: list[str] = []
-    used: set[str] = set()
-    for line in reversed(lines):
-        names = re.findall(r"\bt(\d+)", line)
-        if line.startswith("const ") and names[0] not in used:
-            continue
-        used.update(names)
-        found.append(line)
-    return found[::-1]
+    """The position of an element in the flat array, prompts aside."""
+    axes = [(i, n) for i, n in zip(index, shape, strict=True) if n != PROMPTS]
+    return ravel([i for i, _ in axes], [n for _, n in axes])
 
 
 def _flattened(values: Any) -> list[Any]:
+    """The numbers of nested lists in one list."""
     return [x for part in values for x in _flattened(part)] if isinstance(values, list) else [values]

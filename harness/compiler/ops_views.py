@@ -1,6 +1,7 @@
-"""Arrays seen otherwise: the same elements at other indices, or as another type.
+"""Rules for views and casts: the same elements at other indices, or of another type.
 
-A rule takes the writer, the traced result (for its shape and type) and the operation's arguments, and gives an Array.
+A rule takes the emitter, the traced result (for its shape and dtype) and the operation's arguments, and returns an
+Array, or a list of Arrays for an operation with several results.
 """
 
 from __future__ import annotations
@@ -12,152 +13,154 @@ from typing import Any
 from torch import Tensor
 
 from .affine import ravel, unravel
-from .ir import PLACE, PROMPTS, Array, Atom, Index, NotLowerable, Writer, constant
+from .emitter import Emitter
+from .ir import CPP_TYPES, PROMPTS, Array, Index, NotLowerable, Operand, constant
 
 Rule = Callable[..., "Array | list[Array]"]
 
 
-def array(x: Any, type: str) -> Array:
-    """A tensor, or a number as one."""
+def as_array(x: Any, type: str) -> Array:
+    """The array itself, or an array of rank 0 for a number, in the given C++ type if that is one of CPP_TYPES."""
     if isinstance(x, Array):
         return x
-    kind = type if type in PLACE.values() else ("bool" if isinstance(x, bool) else "double")
-    return Array((), kind, lambda index: constant(x, kind))
+    number_type = type if type in CPP_TYPES.values() else ("bool" if isinstance(x, bool) else "double")
+    return Array((), number_type, lambda index: constant(x, number_type))
 
 
 def broadcast(x: Array, shape: Sequence[int]) -> Array:
-    """The array at a larger shape."""
+    """The array broadcast to a larger shape."""
     lead = len(shape) - len(x.shape)
-    kept = [i for i, n in enumerate(x.shape) if n != 1]
+    axes = [i for i, n in enumerate(x.shape) if n != 1]
 
-    def at(index: Index) -> Atom:
+    def element(index: Index) -> Operand:
         inner: list[Any] = [0] * len(x.shape)
-        for i in kept:
+        for i in axes:
             inner[i] = index[lead + i]
         return x.at(tuple(inner))
 
-    return Array(tuple(shape), x.type, at)
+    return Array(tuple(shape), x.type, element)
 
 
-def kind(value: Tensor) -> str:
-    """Its type in C++."""
-    if value.dtype not in PLACE:
+def cpp_type(value: Tensor) -> str:
+    """The C++ type of a tensor's elements; raises NotLowerable if there is none."""
+    if value.dtype not in CPP_TYPES:
         raise NotLowerable(f"numbers of type {value.dtype}")
-    return PLACE[value.dtype]
+    return CPP_TYPES[value.dtype]
 
 
 def filled(value: Tensor, number: float) -> Array:
-    """The same number everywhere."""
-    type = kind(value)
+    """An array with the shape and type of a tensor, and the same number everywhere."""
+    type = cpp_type(value)
     return Array(tuple(value.shape), type, lambda index: constant(number, type))
 
 
-def cast(writer: Writer, value: Tensor, x: Array, *_: Any, **options: Any) -> Array:
-    """The same numbers, perhaps of another type."""
-    type = kind(value)
-    return Array(tuple(value.shape), type, lambda index: writer.cast(x.at(index), type))
+def cast(emitter: Emitter, value: Tensor, x: Array, *_: Any, **options: Any) -> Array:
+    """The array converted to the type of the result, which may be its own."""
+    type = cpp_type(value)
+    return Array(tuple(value.shape), type, lambda index: emitter.cast(x.at(index), type))
 
 
-def view(writer: Writer, value: Tensor, x: Array, *_: Any, **options: Any) -> Array:
-    """Another shape: elements keep their order; the prompts' axis stays whole."""
+def view(emitter: Emitter, value: Tensor, x: Array, *_: Any, **options: Any) -> Array:
+    """The array in another shape, its elements in the same order; the prompts' axis is neither split nor merged."""
     old, new = _around(x.shape), _around(tuple(value.shape))
     if [math.prod(part) for part in old] != [math.prod(part) for part in new] or len(old) != len(new):
         raise NotLowerable(f"a view of {x.shape} as {tuple(value.shape)}, which cuts the prompts' axis")
 
-    def at(index: Index) -> Atom:
+    def element(index: Index) -> Operand:
         parts = [index] if len(new) == 1 else [index[: len(new[0])], index[len(new[0]) + 1 :]]
-        found: list[Any] = []
-        for i, (part, before, after) in enumerate(zip(parts, new, old, strict=True)):
-            found += ([0] if i else []) + list(unravel(ravel(part, before), after))
-        return x.at(tuple(found))
+        inner: list[Any] = []
+        for i, (part, new_shape, old_shape) in enumerate(zip(parts, new, old, strict=True)):
+            inner += ([0] if i else []) + list(unravel(ravel(part, new_shape), old_shape))
+        return x.at(tuple(inner))
 
-    return Array(tuple(value.shape), x.type, at)
+    return Array(tuple(value.shape), x.type, element)
 
 
 def _around(shape: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """The shapes before and after the prompts' axis; the whole shape if it has no such axis."""
     if PROMPTS not in shape:
         return [shape]
     i = shape.index(PROMPTS)
     return [shape[:i], shape[i + 1 :]]
 
 
-def expand(writer: Writer, value: Tensor, x: Array, *_: Any, **options: Any) -> Array:
-    """A larger shape."""
+def expand(emitter: Emitter, value: Tensor, x: Array, *_: Any, **options: Any) -> Array:
+    """The array broadcast to the shape of the result."""
     return broadcast(x, value.shape)
 
 
-def permute(writer: Writer, value: Tensor, x: Array, axes: Sequence[int]) -> Array:
-    """Axes in another order."""
+def permute(emitter: Emitter, value: Tensor, x: Array, axes: Sequence[int]) -> Array:
+    """The array with its axes in another order."""
     axes = [a % len(x.shape) for a in axes]
 
-    def at(index: Index) -> Atom:
+    def element(index: Index) -> Operand:
         inner = [0] * len(axes)
         for i, a in zip(index, axes, strict=True):
             inner[a] = i
         return x.at(tuple(inner))
 
-    return Array(tuple(value.shape), x.type, at)
+    return Array(tuple(value.shape), x.type, element)
 
 
-def transpose(writer: Writer, value: Tensor, x: Array, a: int = 0, b: int = 1) -> Array:
-    """Two axes exchanged."""
+def transpose(emitter: Emitter, value: Tensor, x: Array, a: int = 0, b: int = 1) -> Array:
+    """The array with two axes exchanged."""
     axes = list(range(len(x.shape)))
     axes[a], axes[b] = axes[b], axes[a]
-    return permute(writer, value, x, axes)
+    return permute(emitter, value, x, axes)
 
 
-def unsqueeze(writer: Writer, value: Tensor, x: Array, axis: int) -> Array:
-    """A new axis."""
+def unsqueeze(emitter: Emitter, value: Tensor, x: Array, axis: int) -> Array:
+    """The array with a new axis of length 1."""
     axis %= len(value.shape)
     return Array(tuple(value.shape), x.type, lambda index: x.at(index[:axis] + index[axis + 1 :]))
 
 
-def squeeze(writer: Writer, value: Tensor, x: Array, axes: int | Sequence[int] | None = None) -> Array:
-    """Without axes of length 1."""
-    given = range(len(x.shape)) if axes is None else [axes] if isinstance(axes, int) else axes
-    gone = {a % len(x.shape) for a in given if x.shape[a] == 1}
+def squeeze(emitter: Emitter, value: Tensor, x: Array, axes: int | Sequence[int] | None = None) -> Array:
+    """The array without those of the axes that have length 1; axes: None for all."""
+    candidates = range(len(x.shape)) if axes is None else [axes] if isinstance(axes, int) else axes
+    removed = {a % len(x.shape) for a in candidates if x.shape[a] == 1}
 
-    def at(index: Index) -> Atom:
+    def element(index: Index) -> Operand:
         rest = iter(index)
-        return x.at(tuple(0 if a in gone else next(rest) for a in range(len(x.shape))))
+        return x.at(tuple(0 if a in removed else next(rest) for a in range(len(x.shape))))
 
-    return Array(tuple(value.shape), x.type, at)
+    return Array(tuple(value.shape), x.type, element)
 
 
-def select(writer: Writer, value: Tensor, x: Array, axis: int, i: int) -> Array:
-    """One entry of an axis."""
+def select(emitter: Emitter, value: Tensor, x: Array, axis: int, i: int) -> Array:
+    """The array at entry i of an axis, without that axis."""
     axis %= len(x.shape)
     i %= x.shape[axis]
     return Array(tuple(value.shape), x.type, lambda index: x.at((*index[:axis], i, *index[axis:])))
 
 
-def cut(
-    writer: Writer, value: Tensor, x: Array, axis: int = 0, start: Any = None, end: Any = None, step: int = 1
+def slice_axis(
+    emitter: Emitter, value: Tensor, x: Array, axis: int = 0, start: Any = None, end: Any = None, step: int = 1
 ) -> Array:
-    """A slice of an axis."""
+    """A slice start:end:step of an axis of the array."""
     if x.shape[axis] == PROMPTS and tuple(value.shape) != x.shape:
         raise NotLowerable("a slice of the prompts' axis")
     axis %= len(x.shape)
     first = range(x.shape[axis])[slice(start, end, step)].start if value.shape[axis] else 0
 
-    def at(index: Index) -> Atom:
+    def element(index: Index) -> Operand:
         return x.at((*index[:axis], first + step * index[axis], *index[axis + 1 :]))
 
-    return Array(tuple(value.shape), x.type, at)
+    return Array(tuple(value.shape), x.type, element)
 
 
-def split(writer: Writer, value: Sequence[Tensor], x: Array, size: int | Sequence[int], axis: int = 0) -> list[Array]:
-    """Consecutive slices of an axis."""
-    found, start = [], 0
+def split(emitter: Emitter, value: Sequence[Tensor], x: Array, size: int | Sequence[int], axis: int = 0) -> list[Array]:
+    """Consecutive slices of an axis of the array; their lengths are those of the results."""
+    slices, start = [], 0
     for part in value:
-        found.append(cut(writer, part, x, axis, start, start + part.shape[axis]))
+        slices.append(slice_axis(emitter, part, x, axis, start, start + part.shape[axis]))
         start += part.shape[axis]
-    return found
+    return slices
 
 
-def unbind(writer: Writer, value: Sequence[Tensor], x: Array, axis: int = 0) -> list[Array]:
-    """Every entry of an axis."""
-    return [select(writer, part, x, axis, i) for i, part in enumerate(value)]
+def unbind(emitter: Emitter, value: Sequence[Tensor], x: Array, axis: int = 0) -> list[Array]:
+    """The array at every entry of an axis, each without that axis."""
+    return [select(emitter, part, x, axis, i) for i, part in enumerate(value)]
 
 
 VIEWS: dict[str, Rule] = {
@@ -170,7 +173,7 @@ VIEWS: dict[str, Rule] = {
     "unsqueeze": unsqueeze,
     "squeeze": squeeze,
     "select": select,
-    "slice": cut,
+    "slice": slice_axis,
     "split": split,
     "split_with_sizes": split,
     "unbind": unbind,

@@ -1,4 +1,4 @@
-"""A step of every member of a pack, and the plain way to run it: tensor by tensor."""
+"""One step of all members of a pack, as functions of tensors, and its eager execution by PyTorch."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ Update = Callable[[Tensors, Tensors, Prompts, Tensor], tuple[Tensors, Tensors]]
 
 @dataclass(frozen=True)
 class Step:
-    """What happens at a step, in tensors.
+    """A training or test step of a pack: a function that draws a batch of prompts, and one that updates the state.
 
-    draw: (job, random, prompts) -> a batch. update: (job, state, batch, t) -> (what changes of the state, records).
-    `job` holds tensors `jobs ...`, `state` and records `rates jobs ...`, prompts last where records have them; t counts
-    steps from 0.
+    draw: (job, random, prompts) -> a batch. update: (job, state, batch, t) -> (the entries of the state that change,
+    records). `job` holds tensors `jobs ...`, `state` and records `trials jobs ...`; the prompts are the last axis of a
+    record with a value per prompt; t counts steps from 0.
     """
 
     draw: Draw = field(compare=False)
     update: Update = field(compare=False)
     prompts: int
-    renew: int | None  # steps that a batch serves; None: all of them
+    renew: int | None  # steps that use the same batch; None: all of them
     dtype: torch.dtype
     name: Hashable = field(default_factory=object)  # equal only where draw and update are the same program
 
 
 class Eager:
-    """A step run by PyTorch as it is written."""
+    """A step that PyTorch runs eagerly, one tensor operation at a time."""
 
     name = "as written"
 
@@ -43,25 +43,28 @@ class Eager:
         self.step, self.job, self.state, self.key = step, job, state, key
 
     def __call__(self, first: int, count: int, begin: int = 0) -> Tensors:
-        """Steps first .. first + count - 1, of prompts from `begin` on; changes the state, gives records by step."""
-        found: list[Tensors] = []
+        """Run steps first .. first + count - 1 on the prompts from `begin` on; update the state in place.
+
+        Returns the records, `steps trials jobs ...`.
+        """
+        records_by_step: list[Tensors] = []
         batch: Prompts | None = None
         for t in range(first, first + count):
             if batch is None or (self.step.renew and t % self.step.renew == 0):
                 random = Streams(self.key, self.step.dtype, t // self.step.renew if self.step.renew else 0, begin)
                 batch = self.step.draw(self.job, random, self.step.prompts)
-            at = torch.tensor(t, device=self.key.device)
-            new, records = self.step.update(self.job, self.state, batch, at)
-            self.state.update(new)
-            found.append(records)
-        return {name: torch.stack([records[name] for records in found]) for name in found[0]}
+            step_number = torch.tensor(t, device=self.key.device)
+            changes, records = self.step.update(self.job, self.state, batch, step_number)
+            self.state.update(changes)
+            records_by_step.append(records)
+        return {name: torch.stack([records[name] for records in records_by_step]) for name in records_by_step[0]}
 
 
 def named(group: str, tensors: Tensors) -> Tensors:
-    """Each x as `group.x`."""
+    """The same tensors with each name `x` extended to `group.x`."""
     return {f"{group}.{name}": value for name, value in tensors.items()}
 
 
 def under(name: str, tensors: Mapping[str, Tensor]) -> Tensors:
-    """Those named `name.x`, as x."""
+    """The tensors that are called `name.x`, each under its short name `x`."""
     return {key.partition(".")[2]: value for key, value in tensors.items() if key.startswith(f"{name}.")}

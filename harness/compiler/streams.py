@@ -1,9 +1,9 @@
-"""Random streams that depend on nothing but what they are for.
+"""Counter-based random streams: a variate depends only on the purpose of its stream and on its position there.
 
-A stream is Philox 4x32-10 (Salmon et al., 2011) under a key hashed from words such as ("test", task, seed). Being
-counter-based it has no state: a variate is a function of (key, step, prompt, which variate), so neither the pack, its
-width, the batch it is drawn in nor the machine changes it. Four 32-bit words a counter make four uniforms, or four
-normals by Box and Muller (1958). Variates have the precision of float32 in whatever type they come.
+A stream is Philox 4x32-10 (Salmon et al., 2011) with a key hashed from words such as ("test", task, seed). Being
+counter-based it has no state: a variate is a function of (key, step, prompt, number of the variate), so neither the
+pack, its width, the batch it is drawn in nor the machine changes it. The four 32-bit words of a counter give four
+uniforms, or four normals by Box and Muller (1958). Variates have the precision of float32 in any dtype.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ Words = tuple[Any, ...]
 MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 WEYL = (0x9E3779B9, 0xBB67AE85)
 MASK = 0xFFFFFFFF
-UNIFORMS = 1 << 33  # the first uniform's number: theirs are the upper half of the counters
-SMOOTH = 8  # degrees of freedom from which the quantile is a polynomial
-REACH = 6.75  # a normal from a 32-bit word goes no further
+UNIFORMS = 1 << 33  # the number of the first uniform: uniforms use the upper half of the counters
+SMOOTH = 8  # from so many degrees of freedom on, the quantile of chi is a polynomial
+REACH = 6.75  # a bound on the normals that 32-bit words give
 
 
 def keys(streams: Sequence[Words], device: torch.device) -> Int[Tensor, "streams 3"]:
-    """A stream's key and the fourth word of its counter: 96 bits hashed from its words."""
+    """The two key words of each stream, and the fourth word of its counter: 96 bits hashed from the stream's words."""
     hashed = [hashlib.blake2b(json.dumps(s, sort_keys=True).encode(), digest_size=12).digest() for s in streams]
     words = [[int.from_bytes(h[i : i + 4], "little") for i in (0, 4, 8)] for h in hashed]
     return torch.tensor(words, dtype=torch.int64, device=device)
 
 
 def philox(counter: Sequence[Tensor], key: Sequence[Tensor]) -> list[Tensor]:
-    """Four 32-bit words from four and a key of two, all held in int64."""
+    """Philox 4x32-10: four 32-bit words from a counter of four and a key of two, all held in int64."""
     a, b, c, d = counter
     k, l = key
     for _ in range(10):
@@ -52,22 +52,22 @@ def philox(counter: Sequence[Tensor], key: Sequence[Tensor]) -> list[Tensor]:
 
 
 def normals(words: Sequence[Tensor]) -> list[Tensor]:
-    """Four normals from four words: the first of a pair is the radius, the second the angle."""
-    found = []
+    """Four normals from four words: the first word of a pair gives the radius, the second the angle."""
+    variates = []
     for x, y in (words[:2], words[2:]):
         radius = (-2 * torch.log((x.float() + 0.5) * 2.0**-32)).sqrt()
         angle = (2 * math.pi * 2.0**-32) * y.float()
-        found += [radius * angle.cos(), radius * angle.sin()]
-    return found
+        variates += [radius * angle.cos(), radius * angle.sin()]
+    return variates
 
 
 def uniforms(words: Sequence[Tensor]) -> list[Tensor]:
-    """Four uniforms from four words: the middles of 2^23 cells, so neither 0 nor 1."""
+    """Four uniforms from four words: the midpoints of 2^23 cells, so neither 0 nor 1."""
     return [((x >> 9).float() + 0.5) * 2.0**-23 for x in words]
 
 
 class Draws(ABC):
-    """The `Random` that tasks draw from, on top of normals and uniforms."""
+    """The `Random` that tasks draw from: all variates are functions of normals and uniforms."""
 
     @abstractmethod
     def normal(self, *shape: int) -> Float[Tensor, "streams ..."]:
@@ -78,10 +78,10 @@ class Draws(ABC):
         """Uniforms on (0, 1)."""
 
     def chi(self, degrees: list[int], prompts: int) -> Float[Tensor, "streams degrees prompts"]:
-        """A row per entry of `degrees`: the square root of a chi-square variate with so many degrees of freedom.
+        """Chi variates: a row per entry of `degrees`, the root of a chi-square variate with so many degrees of freedom.
 
         From SMOOTH degrees on it is the quantile of a normal's probability, a polynomial of the normal to the precision
-        of float32; below, the root of squared exponentials, -2 log of a product of uniforms, and of a squared normal.
+        of float32. Below, it is the root of -2 log of a product of uniforms, plus a squared normal for odd degrees.
         """
         smooth, few = [k for k in degrees if k >= SMOOTH], [k for k in degrees if k < SMOOTH]
         rows: list[Tensor] = []
@@ -92,13 +92,13 @@ class Draws(ABC):
             for coefficient in reversed(powers):
                 x = x * z + coefficient[:, None]
             rows.append(x)
-        rows += [self._few(k, prompts).unsqueeze(1) for k in few]
-        made = rows[0] if len(rows) == 1 else torch.cat(rows, 1)
-        order = sorted(range(len(degrees)), key=lambda i: degrees[i] < SMOOTH)  # as they were made
-        return made if order == sorted(order) else made[:, torch.tensor(order).argsort()]
+        rows += [self._chi_few(k, prompts).unsqueeze(1) for k in few]
+        variates = rows[0] if len(rows) == 1 else torch.cat(rows, 1)
+        order = sorted(range(len(degrees)), key=lambda i: degrees[i] < SMOOTH)  # which entry each row belongs to
+        return variates if order == sorted(order) else variates[:, torch.tensor(order).argsort()]
 
-    def _few(self, k: int, prompts: int) -> Tensor:
-        """The same for few degrees of freedom."""
+    def _chi_few(self, k: int, prompts: int) -> Tensor:
+        """Chi variates with k < SMOOTH degrees of freedom, `streams prompts`."""
         total = self.normal(1, prompts)[:, 0].square() if k % 2 else None
         if k > 1:
             product, *more = self.uniform(k // 2, prompts).unbind(1)
@@ -111,7 +111,10 @@ class Draws(ABC):
 
 @functools.cache
 def quantile(k: int) -> tuple[float, ...]:
-    """The polynomial in a normal z whose value is the root of the chi-square quantile at z's probability."""
+    """The polynomial in a normal z whose value is the root of the chi-square quantile at the probability of z.
+
+    Returns its 16 coefficients, from the constant on.
+    """
     z = REACH * np.cos(np.pi * (np.arange(256) + 0.5) / 256)
     exact = np.sqrt(
         np.where(z < 0, 2 * special.gammaincinv(k / 2, special.ndtr(z)), special.chdtri(k, special.ndtr(-z)))
@@ -122,7 +125,7 @@ def quantile(k: int) -> tuple[float, ...]:
 
 
 class Streams(Draws):
-    """Streams side by side, at a step, from a prompt on: a stream's next draw follows its last.
+    """Several streams at one step, from prompt `first` on; each draw continues where the previous one ended.
 
     The last axis of a shape counts prompts, the others variates of a prompt.
     """
@@ -131,7 +134,7 @@ class Streams(Draws):
         self, key: Int[Tensor, "streams 3"], dtype: torch.dtype, step: Tensor | int = 0, first: Tensor | int = 0
     ) -> None:
         self.key, self.dtype, self.step, self.first = key, dtype, step, first
-        self.normals = self.uniforms = 0  # of each prompt so far
+        self.normals = self.uniforms = 0  # how many were drawn for each prompt so far
 
     def normal(self, *shape: int) -> Float[Tensor, "streams ..."]:
         """Standard normals."""
@@ -146,7 +149,7 @@ class Streams(Draws):
         return self._draw(uniforms, shape, UNIFORMS + begin)
 
     def _draw(self, convert: Callable[[Sequence[Tensor]], list[Tensor]], shape: tuple[int, ...], begin: int) -> Tensor:
-        """Variates `begin` and following of each prompt: four to a counter."""
+        """The variates of each prompt from number `begin` on, four to a counter."""
         variates, prompts = math.prod(shape[:-1]), shape[-1] if shape else 1
         counters = range(begin // 4, -(-(begin + variates) // 4))
         device = self.key.device

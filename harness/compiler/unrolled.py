@@ -1,6 +1,6 @@
-"""Arrays as so many names: a step as one straight line, where what was an array in memory becomes a register.
+"""The emitter of unrolled code: one C++ variable per array element, so that the compiler keeps them in registers.
 
-The same expression is written once. Prompts are taken eight at a time.
+Equal expressions are emitted once. A vector holds W prompts.
 """
 
 from __future__ import annotations
@@ -11,126 +11,130 @@ from itertools import product
 from typing import Any
 
 from .affine import ravel
-from .ir import AFTER, MEMBER, PROMPT, VECTOR, Array, Atom, Index, NotLowerable, W, Writer, constant, level_of
+from .emitter import Emitter
+from .ir import AFTER, MEMBER, PROMPT, VECTOR, Array, Index, NotLowerable, Operand, W, constant, level_of
 
 
 class TooLong(Exception):
-    """The straight line has more lines than are allowed."""
+    """The unrolled program has more statements than the limit allows."""
 
 
-class Scalars(Writer):
-    """Writes every element of every array."""
+class UnrolledEmitter(Emitter):
+    """Emits a statement for every element of every array; raises TooLong after `limit` statements."""
 
     opening = "#define STRAIGHT_LINE\n"
 
-    def __init__(self, prompts: int, longest: int) -> None:
+    def __init__(self, prompts: int, limit: int) -> None:
         super().__init__(prompts, W)
-        self.longest = longest
-        self.names: dict[Any, Atom] = {}
+        self.limit = limit
+        self.variables: dict[Any, Operand] = {}  # by expression, so that equal expressions are emitted once
         self.accumulators: list[str] = []
-        self.frontier: dict[str, str] = {}  # values of `draw` that `tile` needs, and how it reads them
-        self.rows: dict[str, int] = {"float": 0, "double": 0}
+        self.reloads: dict[str, str] = {}  # variables of `draw` that `tile` reads, and the statements that load them
+        self.rows: dict[str, int] = {"float": 0, "double": 0}  # rows of `padded` prompts that these take, by type
 
-    def write(self, code: str, of: Sequence[Atom], type: str, mask: str = "", level: int | None = None) -> Atom:
-        """By a name of its own, in the section it belongs to."""
-        level = level_of(of) if level is None else level
-        if code not in self.names:
+    def emit(
+        self, code: str, operands: Sequence[Operand], type: str, mask: str = "", level: int | None = None
+    ) -> Operand:
+        """A variable with the value of the expression `code`, declared in the section of its level."""
+        level = level_of(operands) if level is None else level
+        if code not in self.variables:
             self.count += 1
-            if self.count > self.longest:
+            if self.count > self.limit:
                 raise TooLong
-            atom = self.names[code] = Atom(f"t{self.count}", type, level, mask=mask)
-            self.sections[self.section(level)].append(f"const {atom.declared} {atom.code} = {code};")
-        return self.names[code]
+            result = self.variables[code] = Operand(f"t{self.count}", type, level, mask=mask)
+            self.sections[self.section(level)].append(f"const {result.declared_type} {result.code} = {code};")
+        return self.variables[code]
 
-    def use(self, atom: Atom, level: int) -> Atom:
-        """What `draw` made is read back from memory in `tile`."""
-        if atom.value is not None or self.section(level) != "tile" or self.section(atom.level) != "draw":
-            return atom
-        if atom.code not in self.frontier:  # a condition travels as the bits of a number
-            held = {"vi": "float", "vl": "double"}.get(atom.mask, atom.type)
-            row = self.rows[held]
-            self.rows[held] += 1
-            place = f"drawn_{held} + {row} * padded + k"
-            self.sections["draw"].append(f"store({place}, ({VECTOR[held]}){atom.code});")
-            self.frontier[atom.code] = f"const {atom.declared} d_{atom.code} = ({atom.declared})load({place});"
-        return replace(atom, code=f"d_{atom.code}")
+    def use(self, operand: Operand, level: int) -> Operand:
+        """The operand; one that is computed in `draw` and read in `tile` is stored and loaded again."""
+        if operand.value is not None or self.section(level) != "tile" or self.section(operand.level) != "draw":
+            return operand
+        if operand.code not in self.reloads:  # a condition is stored as the bits of a number
+            row_type = {"vi": "float", "vl": "double"}.get(operand.mask, operand.type)
+            row = self.rows[row_type]
+            self.rows[row_type] += 1
+            pointer = f"drawn_{row_type} + {row} * padded + k"
+            self.sections["draw"].append(f"store({pointer}, ({VECTOR[row_type]}){operand.code});")
+            type = operand.declared_type
+            self.reloads[operand.code] = f"const {type} d_{operand.code} = ({type})load({pointer});"
+        return replace(operand, code=f"d_{operand.code}")
 
-    def sum(self, ranges: Sequence[range], term: Callable[[Index], Atom], type: str) -> Atom:
-        """From the left."""
+    def sum(self, ranges: Sequence[range], term: Callable[[Index], Operand], type: str) -> Operand:
+        """The sum of the terms, one addition each, from left to right."""
         return self.add([term(index) for index in product(*ranges)], type)
 
-    def over_prompts(self, atom: Atom) -> Atom:
-        """In a vector that the tiles add to."""
-        if not atom.level & PROMPT:
-            return self.binary("*", atom, constant(self.prompts, atom.type))
-        key = ("sum", atom.code)
-        if key not in self.names:
-            level = atom.level | MEMBER
+    def over_prompts(self, operand: Operand) -> Operand:
+        """The total over the lanes of a vector accumulator, to which every tile adds."""
+        if not operand.level & PROMPT:
+            return self.binary("*", operand, constant(self.prompts, operand.type))
+        key = ("sum", operand.code)
+        if key not in self.variables:
+            level = operand.level | MEMBER
             name = f"s{len(self.accumulators)}"
-            self.accumulators.append(f"{VECTOR[atom.type]} {name}")
-            added = self.use(atom, level).code
-            self.sections["tile"].append(f"{name} += {self.seen(added, 'prompts - k')};")
-            self.names[key] = self.write(f"total({name})", [], atom.type, level=(level & ~PROMPT) | AFTER)
-        return self.names[key]
+            self.accumulators.append(f"{VECTOR[operand.type]} {name}")
+            term = self.use(operand, level).code
+            self.sections["tile"].append(f"{name} += {self.without_padding(term, 'prompts - k')};")
+            self.variables[key] = self.emit(f"total({name})", [], operand.type, level=(level & ~PROMPT) | AFTER)
+        return self.variables[key]
 
-    def hold(self, array: Array, *, lazy: bool) -> Array:
-        """Always now: what is not used the C++ compiler drops."""
-        if array.size > self.longest:
+    def materialise(self, array: Array, *, lazy: bool) -> Array:
+        """The array with its elements computed now, even if lazy: the C++ compiler drops those that are not used."""
+        if array.size > self.limit:
             raise TooLong
-        known = {index: array.at(index) for index in array.indices}
-        return Array(array.shape, array.type, known.__getitem__)
+        elements = {index: array.at(index) for index in array.indices}
+        return Array(array.shape, array.type, elements.__getitem__)
 
     def stored(self, name: str, shape: tuple[int, ...], type: str, level: int) -> Array:
-        """Read element by element."""
-        return Array(shape, type, lambda index: self.write(f"{name}[{ravel(index, shape)}]", [], type, level=level))
+        """The array behind the C++ pointer `name`, loaded element by element."""
+        return Array(shape, type, lambda index: self.emit(f"{name}[{ravel(index, shape)}]", [], type, level=level))
 
     def literal(self, values: Any, shape: tuple[int, ...], type: str) -> Array:
-        """Constants."""
+        """An array whose elements are C++ literals."""
 
-        def at(index: Index) -> Atom:
-            found = values
+        def element(index: Index) -> Operand:
+            value = values
             for i in index:
-                found = found[i]
-            return constant(found, type)
+                value = value[i]
+            return constant(value, type)
 
-        return Array(shape, type, at)
+        return Array(shape, type, element)
 
     def lookup(self, table: Array, index: Index, size: int) -> int:
-        """Known now."""
-        place = table.at(index).value
-        if place is None:
+        """An entry of a table of integer constants, modulo `size`."""
+        value = table.at(index).value
+        if value is None:
             raise NotLowerable("an index that is computed")
-        return int(place) % size
+        return int(value) % size
 
     def drawn(self, kind: str, shape: tuple[int, ...], begin: int) -> Array:
-        """Four names a counter."""
+        """Random variates, with an array of four vectors for each counter."""
 
-        def at(index: Index) -> Atom:
+        def element(index: Index) -> Operand:
             counter, lane = divmod(begin + ravel(index[1:-1], shape[1:-1]), 4)
             words = f"philox(index, word, {counter}u, key_2, rounds)"
             name = f"z{counter}"
-            if ("drawn", name) not in self.names:
-                self.names["drawn", name] = Atom(name, "float", PROMPT)
+            if ("drawn", name) not in self.variables:
+                self.variables["drawn", name] = Operand(name, "float", PROMPT)
                 self.sections["draw"].append(f"vf {name}[4]; {kind}({words}, {name});")
-            return self.write(f"{name}[{lane}]", [], "float", level=PROMPT)
+            return self.emit(f"{name}[{lane}]", [], "float", level=PROMPT)
 
-        return Array(shape, "float", at)
+        return Array(shape, "float", element)
 
     def assign(self, pointer: str, array: Array, type: str) -> None:
-        """An assignment for each element."""
+        """Emit an assignment for each element."""
         for n, index in enumerate(array.indices):
             self.sections["ends"].append(f"{pointer}[{n}] = {self.cast(array.at(index), type).code};")
 
-    def kept(self, place: str, array: Array) -> None:
-        """A store for each element."""
+    def assign_by_prompt(self, pointer: str, array: Array) -> None:
+        """Emit a vector store for each element."""
         for n, index in enumerate(array.indices):
-            value = self.use(array.at(index), MEMBER | PROMPT).wide
-            self.sections["tile"].append(f"store({place} + {n} * padded + k, {value});")
+            value = self.use(array.at(index), MEMBER | PROMPT).vector
+            self.sections["tile"].append(f"store({pointer} + {n} * padded + k, {value});")
 
     def finish(self, scratch: str) -> tuple[str, int]:
-        """Rows of numbers, one for each value that is drawn in one loop and read in another."""
+        """Complete the sections; the scratch memory has a row for each variable of `draw` that `tile` reads."""
         self.sections["draw"][:0] = ["vu index; for (int i = 0; i < W; i++) index[i] = begin + k + i;"]
-        self.sections["tile"][:0] = self.frontier.values()
+        self.sections["tile"][:0] = self.reloads.values()
         self.sections["member"] += [f"{name}{{}};" for name in self.accumulators]
         doubles, floats = self.rows["double"] * self.padded, self.rows["float"] * self.padded
         pointers = (

@@ -1,28 +1,34 @@
-"""Do packs change numbers? A random share of a sweep's jobs runs again, each alone and as its equations are written."""
+"""Do packs change numbers? A random share of a sweep's jobs runs again, each alone and eager, and is compared."""
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from ..scheduler.executors import Executor
+from ..scheduler.packing import PlannedPack
 from ..scheduler.pending import Entry
+from ..scheduler.schedule import outcomes
 from ..spec.job import Job
 from ..spec.labels import digest
+from ..spec.sweep import Sweep
+from ..store import queries
+from ..store.deviation import TOLERANCE, Row, largest
+from ..store.store import Store
 from ..training.pack import Pack
+from .recorder import NoRecord
 
-TOLERANCE = 1e-3  # in the logarithm of the mean squared error, after full training
 NUDGES = (-2e-7, 2e-7, -5e-7, 5e-7)  # relative
-FLOOR = 1e-12  # of the error of predicting 0: below it an error is rounding, and so is its logarithm
 
-Row = Mapping[str, Any]
 Rows = list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
 class Audit:
-    """What came of it."""
+    """What an audit found."""
 
     jobs: int
     rows: int
@@ -47,36 +53,55 @@ class Audit:
         )
 
 
-def again_as_written(
-    entries: Sequence[Entry], share: float, kept: Callable[[set[str]], Rows], run: Callable[[list[Pack]], Rows]
+def audit_sweep(sweep: Sweep, store: Store, executor: Executor, share: float) -> Audit:
+    """Run a share of a sweep's jobs again, and write what came of it to audits/NAME.json."""
+
+    def run(packs: list[PlannedPack]) -> Rows:
+        ends = outcomes(packs, executor, NoRecord(store))
+        return [row for _, outcome in ends for row in outcome.tables["results"].to_pylist()]
+
+    def stored(jobs: set[str]) -> Rows:
+        rows: Rows = queries.rows_of(store.place, "results", jobs).to_pylist()
+        return rows
+
+    audit = run_again(list(sweep.entries()), share, stored, run)
+    store.write(f"audits/{sweep.name}.json", json.dumps(asdict(audit) | {"tolerance": TOLERANCE}))
+    return audit
+
+
+def run_again(
+    entries: Sequence[Entry],
+    share: float,
+    stored: Callable[[set[str]], Rows],
+    run: Callable[[list[PlannedPack]], Rows],
 ) -> Audit:
-    """Run a share of the jobs again. kept: what the store has of jobs; run: what packs give.
+    """Run a share of the jobs again. stored: the results that a store has of jobs; run: the results of packs.
 
     Where training amplifies roundings, two runs that differ in nothing else may end anywhere. So a job that deviates
     runs some times more as it first did, from parameters that differ in their last digits: do those agree?
     """
     chosen = sample(entries, share)
-    again = run([Pack((job,), tests, as_written=True) for job, tests in chosen])
-    before = kept({job.id for job, _ in chosen})
-    compared = worst(before, again)
-    found = {row["job"]: (math.inf, row) for row in before} | compared  # infinite where it failed now
+    new = run([PlannedPack(Pack((job,), tests), eager=True) for job, tests in chosen])
+    old = stored({job.id for job, _ in chosen})
+    compared = largest(old, new)
+    deviations: dict[str, tuple[float, Row]] = {row["job"]: (math.inf, row) for row in old}  # where it failed now
+    deviations |= compared
     doubtful = {
         job.id: (nudged(job), tests) for job, tests in chosen if job.id in compared and compared[job.id][0] > TOLERANCE
     }
-    rows = run([Pack(tuple(others), tests) for others, tests in doubtful.values()])
-    moved: dict[str, float] = {}
+    rows = run([PlannedPack(Pack(tuple(jobs), tests)) for jobs, tests in doubtful.values()])
+    moved: dict[str, float] = {}  # by job: how far nudges of its start move its end
     for job_id, (jobs, _) in doubtful.items():
         first, *others = ([row | {"job": job_id} for row in rows if row["job"] == one.id] for one in jobs)
-        moved[job_id] = max((most for other in others for most, _ in worst(first, other).values()), default=0.0)
+        moved[job_id] = max((most for other in others for most, _ in largest(first, other).values()), default=0.0)
     unstable = {job for job, most in moved.items() if most > TOLERANCE}
-    largest, row = max(
-        (one for job, one in found.items() if job not in unstable), key=lambda one: one[0], default=(0.0, None)
-    )
-    told = [
-        f"{_name(found[job][1])}: {found[job][0]:.1e} as written, {moved[job]:.1e} by its start"
+    stable = (one for job, one in deviations.items() if job not in unstable)
+    most, row = max(stable, key=lambda one: one[0], default=(0.0, None))
+    texts = [
+        f"{_name(deviations[job][1])}: {deviations[job][0]:.1e} as written, {moved[job]:.1e} by its start"
         for job in sorted(unstable)
     ]
-    return Audit(len(found), len(again), largest, _name(row) if row else "", told)
+    return Audit(len(deviations), len(new), most, _name(row) if row else "", texts)
 
 
 def sample(entries: Sequence[Entry], share: float) -> list[Entry]:
@@ -90,26 +115,5 @@ def nudged(job: Job) -> list[Job]:
     return [job.having(protocol=replace(protocol, init_scale=protocol.init_scale * (1 + e))) for e in NUDGES]
 
 
-def worst(kept: Iterable[Row], again: Iterable[Row]) -> dict[str, tuple[float, Row]]:
-    """Each job's largest deviation, and where."""
-    before = {(row["job"], row["test"], row["step"]): row for row in kept}
-    found: dict[str, tuple[float, Row]] = {}
-    for row in again:
-        old = before.get((row["job"], row["test"], row["step"]))
-        if old is not None:
-            found[row["job"]] = max(
-                found.get(row["job"], (-1.0, row)), (deviation(old, row), old), key=lambda one: one[0]
-            )
-    return found
-
-
 def _name(row: Row) -> str:
     return f"{row['solver']} depth {row['depth']} step {row['step']} seed {row['seed']}, {row['protocol']}"
-
-
-def deviation(old: Row, new: Row) -> float:
-    """Of the log mse; infinite where one of the two diverged."""
-    if old["mse"] is None or new["mse"] is None:
-        return 0.0 if old["mse"] == new["mse"] else math.inf
-    least = FLOOR * old["mse"] / old["mse_normalised"] if old["mse_normalised"] else 0.0
-    return abs(math.log(max(old["mse"], least)) - math.log(max(new["mse"], least)))

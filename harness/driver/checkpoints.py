@@ -23,56 +23,56 @@ FOLDER = "checkpoints"
 Point = tuple[int, int, int]
 
 
-class Shelf:
-    """Which jobs have a checkpoint, and where."""
+class CheckpointStore:
+    """Which jobs have a checkpoint, and in which file."""
 
     def __init__(self, place: Place) -> None:
         self.place = place
-        self.files: dict[str, set[str]] = {}  # jobs of each file that it still counts for
+        self.files: dict[str, set[str]] = {}  # by file: the jobs that it still counts for
         self.points: dict[str, tuple[str, Point, str]] = {}  # by job: file, point, code
         for name in place.names(FOLDER):
-            found = self._read(name)
-            if found is not None:
-                self._count(name, found[0], found[1])
+            saved = self._read(name)
+            if saved is not None:
+                self._register(name, *saved)
 
     def point(self, job: str, code: str) -> Point | None:
-        """Where a job can go on, with the same code."""
-        found = self.points.get(job)
-        return found[1] if found and found[2] == code else None
+        """Where the training of a job can go on with the same code; None where it begins anew."""
+        saved = self.points.get(job)
+        return saved[1] if saved and saved[2] == code else None
 
     def keep(self, pack: Pack, checkpoint: Checkpoint) -> None:
-        """A pack is so far."""
-        tensors, plain = checkpoint.written()
-        made = code(pack.first.case)
+        """Write a checkpoint of a pack in place of the one before. OSError where it cannot be written."""
+        tensors, plain = checkpoint.split()
+        fingerprint = code(pack.first.case)
         name = f"{pack.id}.safetensors"
-        self.place.put(f"{FOLDER}/{name}", save(tensors, {"checkpoint": json.dumps(plain), "code": made}))
-        self._count(name, checkpoint, made)
+        self.place.put(f"{FOLDER}/{name}", save(tensors, {"checkpoint": json.dumps(plain), "code": fingerprint}))
+        self._register(name, checkpoint, fingerprint)
 
     def resume(self, pack: Pack) -> Checkpoint | None:
-        """What a pack goes on from: nothing, unless all its jobs have a checkpoint at one point."""
+        """What a pack goes on from; None unless all its jobs have a checkpoint at one point."""
         ids = [job.id for job in pack.jobs]
-        made = code(pack.first.case)
-        if None in (points := {self.point(job, made) for job in ids}) or len(points) > 1:
+        fingerprint = code(pack.first.case)
+        if None in (points := {self.point(job, fingerprint) for job in ids}) or len(points) > 1:
             return None
         parts = []
         for name in dict.fromkeys(self.points[job][0] for job in ids):
-            found = self._read(name)
-            if found is None:
+            saved = self._read(name)
+            if saved is None:
                 return None
-            parts.append(found[0].select([job for job in ids if self.points[job][0] == name]))
+            parts.append(saved[0].select([job for job in ids if self.points[job][0] == name]))
         return Checkpoint.join(parts).select(ids)
 
-    def done(self, jobs: Iterable[str]) -> None:
-        """These need none any more."""
+    def drop(self, jobs: Iterable[str]) -> None:
+        """Forget the checkpoints of jobs that are done; a file goes with the last of its jobs."""
         for job in jobs:
             if job in self.points:
                 self._drop(job)
 
-    def _count(self, name: str, checkpoint: Checkpoint, made: str) -> None:
+    def _register(self, name: str, checkpoint: Checkpoint, code: str) -> None:
         for job in checkpoint.jobs:
             if job in self.points and self.points[job][0] != name:
                 self._drop(job)
-            self.points[job] = name, checkpoint.point, made
+            self.points[job] = name, checkpoint.point, code
         self.files[name] = set(checkpoint.jobs)
 
     def _drop(self, job: str) -> None:
@@ -83,7 +83,7 @@ class Shelf:
             self.place.delete(f"{FOLDER}/{name}")
 
     def _read(self, name: str) -> tuple[Checkpoint, str] | None:
-        """A file; one that is damaged is deleted."""
+        """The checkpoint of a file and its code; None where the file is gone, or was damaged and is deleted now."""
         content = self.place.read(f"{FOLDER}/{name}")
         if content is None:
             return None
@@ -93,14 +93,14 @@ class Shelf:
         except (SafetensorError, ValueError, KeyError, TypeError):
             log.warning("%s/%s is damaged: its jobs begin anew", FOLDER, name)
             self.place.delete(f"{FOLDER}/{name}")
-            for job in [job for job, found in self.points.items() if found[0] == name]:
+            for job in [job for job, saved in self.points.items() if saved[0] == name]:
                 del self.points[job]
             self.files.pop(name, None)
             return None
 
 
 def _metadata(content: bytes) -> dict[str, Any]:
-    """Of a safetensors file: its length in eight bytes, then JSON."""
+    """The metadata of a safetensors file: its length in eight bytes, then JSON."""
     length = int.from_bytes(content[:8], "little")
-    found: dict[str, Any] = json.loads(content[8 : 8 + length])["__metadata__"]
-    return found
+    header: dict[str, Any] = json.loads(content[8 : 8 + length])["__metadata__"]
+    return header

@@ -8,56 +8,65 @@ from typing import Any
 import pyarrow.compute as pc
 
 from ..errors import UserError
+from ..scheduler.pending import what_changed
 from ..spec import fingerprint
 from ..spec.job import Case, Job
 from ..spec.labels import find, label
 from ..spec.protocol import Protocol
 from ..spec.validation import build
+from ..store import queries, side_files
+from ..store.filesystem import Place
+from ..store.manifest import jobs_by_sweep
 from ..store.store import Store
 
-SHOWN = 5  # of the jobs that an id may mean
+SHOWN = 5  # of the jobs that the beginning of an id may mean
 
 
-def explain(store: Store, given: str) -> dict[str, Any]:
-    """State, and why, of the job whose id begins so."""
-    wanting = store.wanting()
-    known = {job for jobs in wanting.values() for job in jobs}
-    known |= set(store.column("jobs", "job", pc.starts_with(pc.field("job"), given)))
-    found = sorted(job for job in known if job.startswith(given))
-    if not found:
-        raise UserError(f"no job of {store.out} has an id that begins with {given!r}; it knows {len(known)}")
-    if len(found) > 1:
-        shown = ", ".join(found[:SHOWN])
-        more = ", ..." if len(found) > SHOWN else ""
-        raise UserError(f"{given!r} begins the ids of {len(found)} jobs: {shown}{more}")
-    [job] = found
-    rows = store.rows("jobs", {job}).to_pylist()
+def explain(store: Store, prefix: str) -> dict[str, Any]:
+    """The state, and the reason for it, of the job whose id begins so; UserError where none or several do."""
+    place = store.place
+    wanted = jobs_by_sweep(place)
+    job = _job(store, prefix, {job for jobs in wanted.values() for job in jobs})
+    rows = queries.rows_of(place, "jobs", {job}).to_pylist()
     row = rows[0] if rows else {}
     what = "{solver} depth {depth} seed {seed} on {task}, {protocol}".format(**row) if row else ""
-    results = store.rows("results", {job}).select(["test", "code"]).to_pylist()
-    state, because = _state(store, row, {each["test"]: each["code"] for each in results})
+    results = queries.rows_of(place, "results", {job}).select(["test", "code"]).to_pylist()
+    state, because = _state(place, row, {result["test"]: result["code"] for result in results})
     return {
         "job": job,
         "state": state,
         "because": because,
         "what": what,
-        "wanted": ", ".join(name for name, jobs in wanting.items() if job in jobs),
+        "wanted": ", ".join(name for name, jobs in wanted.items() if job in jobs),
         "ran": f"{row['finished']:%Y-%m-%d %H:%M} on {row['host']}, {row['version']}" if row.get("host") else "",
         "reason": row.get("reason"),
         "experts": _experts(row),
     }
 
 
+def _job(store: Store, prefix: str, wanted: set[str]) -> str:
+    """The one job of the store, or of those its sweeps want, whose id begins so."""
+    known = wanted | set(queries.column(store.place, "jobs", "job", pc.starts_with(pc.field("job"), prefix)))
+    matches = sorted(job for job in known if job.startswith(prefix))
+    if not matches:
+        raise UserError(f"no job of {store.out} has an id that begins with {prefix!r}; it knows {len(known)}")
+    if len(matches) > 1:
+        shown = ", ".join(matches[:SHOWN])
+        more = ", ..." if len(matches) > SHOWN else ""
+        raise UserError(f"{prefix!r} begins the ids of {len(matches)} jobs: {shown}{more}")
+    return matches[0]
+
+
 def _experts(row: dict[str, Any]) -> list[str]:
-    """What a mixture is made of: each expert in words, and its job."""
+    """The experts of a mixture: each in words, and its job."""
     if row.get("seed") is None or not row.get("spec"):
         return []
-    made = Job(case_of(json.loads(row["spec"])), row["seed"]).experts
-    return [f"{label(one.solver)} on {label(one.task)}, {label(one.protocol)}, job {one.id}" for one in made]
+    experts = Job(case_of(json.loads(row["spec"])), row["seed"]).experts
+    return [f"{label(one.solver)} on {label(one.task)}, {label(one.protocol)}, job {one.id}" for one in experts]
 
 
-def _state(store: Store, row: dict[str, Any], tests: dict[str, str]) -> tuple[str, str]:
-    """In a word, and in a sentence."""
+def _state(place: Place, row: dict[str, Any], codes: dict[str, str]) -> tuple[str, str]:
+    """The state in a word, and the reason in a sentence. codes: the fingerprint behind each test's results."""
     if not row:
         return "never ran", "The next run of its sweep does."
     if row["status"] == "skipped":
@@ -65,12 +74,12 @@ def _state(store: Store, row: dict[str, Any], tests: dict[str, str]) -> tuple[st
     if row["status"] == "failed":
         return "failed", "The next run of its sweep tries it again."
     case = case_of(json.loads(row["spec"]))
-    if (old := tests.get(label(case.task))) is None:
+    if (old := codes.get(label(case.task))) is None:
         return "lost", "It ran, but its results are not there: the next run of its sweep makes them again."
     if old != fingerprint.code(case):
-        what = store.explain(old, fingerprint.code_modules(case))
+        what = what_changed(side_files.code_parts(place, old), fingerprint.code_parts(case))
         return "stale", f"{what} since: the next run of its sweep does it again, unless told --stale keep."
-    return row["status"], f"Results on {len(tests)} {'test' if len(tests) == 1 else 'tests'}."
+    return row["status"], f"Results on {len(codes)} {'test' if len(codes) == 1 else 'tests'}."
 
 
 def case_of(spec: dict[str, Any]) -> Case:

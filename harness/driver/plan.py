@@ -5,50 +5,53 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from functools import partial
 
-from ..scheduler import packing
-from ..scheduler.executors import device_name, memory
-from ..scheduler.pending import Done, Entry, Todo, pending
+from ..scheduler.devices import device_name, memory
+from ..scheduler.estimate import Estimate, History, estimate
+from ..scheduler.packing import PlannedPack, packs
+from ..scheduler.pending import Entry, Pending, pending
 from ..spec.sweep import Sweep
+from ..store import queries, side_files
+from ..store.outcome import Done
 from ..store.store import Store
-from ..training.pack import Pack
-from .checkpoints import Shelf
+from .checkpoints import CheckpointStore
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run finds."""
+    """What a run finds done, and what it is to do."""
 
     sweep: Sweep
     jobs: int
     done: int
-    packs: list[Pack]
-    estimate: packing.Estimate
+    packs: list[PlannedPack]
+    estimate: Estimate
     elsewhere: int  # jobs that lack results and are other drivers' share
-    stale: list[Todo]  # jobs with results from code that has changed since
+    stale: list[Pending]  # jobs with results from code that has changed since
 
     @property
     def to_run(self) -> int:
-        """Jobs of all packs."""
-        return sum(len(pack.jobs) for pack in self.packs)
+        """Number of jobs in all packs."""
+        return sum(len(planned.pack.jobs) for planned in self.packs)
 
     @property
-    def ready(self) -> list[Pack]:
-        """Packs that wait for no experts."""
-        return [pack for pack in self.packs if not pack.waits]
+    def ready(self) -> list[PlannedPack]:
+        """The packs that wait for no experts."""
+        return [planned for planned in self.packs if not planned.waits]
 
     @property
-    def work(self) -> float:
-        """Seconds of all packs, one after the other."""
-        return sum(pack.expected.seconds for pack in self.packs if pack.expected)
+    def seconds(self) -> float:
+        """Predicted seconds of all packs, one after the other."""
+        return sum(planned.seconds for planned in self.packs)
 
     @property
     def why(self) -> dict[str, int]:
-        """How many jobs are to run for each reason."""
-        found: Counter[str] = Counter()
-        for pack in self.packs:
-            found.update(dict(pack.why))
-        return dict(found.most_common())
+        """Number of jobs that are to run, by reason."""
+        reasons: Counter[str] = Counter()
+        for planned in self.packs:
+            reasons.update(dict(planned.why))
+        return dict(reasons.most_common())
 
 
 def make_plan(
@@ -56,17 +59,16 @@ def make_plan(
     store: Store,
     workers: int,
     keep: bool = False,
-    shelf: Shelf | None = None,
-    mine: Callable[[str], bool] = lambda job: True,
+    checkpoints: CheckpointStore | None = None,
+    owns: Callable[[str], bool] = lambda job: True,
     without: Collection[str] = (),
 ) -> Plan:
-    """What is done, and what is left as packs.
+    """What a sweep still lacks in a store, as packs for so many workers.
 
-    keep: results of code that has changed since are good enough. mine: which jobs are this driver's. without: jobs that
+    keep: results of code that has changed since are good enough. owns: which jobs are this driver's. without: jobs that
     were tried, and failed.
     """
-    shelf = shelf or Shelf(store.place)
-    jobs = 0
+    place, jobs = store.place, 0
 
     def counted() -> Iterator[Entry]:
         nonlocal jobs
@@ -74,18 +76,26 @@ def make_plan(
             jobs += 1
             yield entry
 
-    done = store.done()
-    lacking = _waiting(list(pending(counted(), done, store.failed(), store.explain, keep)), done)
+    done = queries.done(place)
+    parts = partial(side_files.code_parts, place)
+    lacking = _with_waits(list(pending(counted(), done, queries.failed(place), parts, keep)), done)
     left = [one for one in lacking if one.job.id not in without]
-    todo = [one for one in left if mine(one.job.id)]
-    packs = packing.packs(todo, store.history(device_name()), workers, memory() / max(workers, 1), shelf.point)
-    estimate = packing.estimate([pack.expected for pack in packs if pack.expected], workers)
-    stale = [one for one in todo if one.stale]
-    return Plan(sweep, jobs, jobs - len(lacking), packs, estimate, len(left) - len(todo), stale)
+    own = [one for one in left if owns(one.job.id)]
+    history = history_of(store, device_name())
+    point = (checkpoints or CheckpointStore(place)).point
+    planned = packs(own, history, workers, memory() / max(workers, 1), point)
+    time = estimate([one.cost for one in planned if one.cost], workers)
+    stale = [one for one in own if one.stale]
+    return Plan(sweep, jobs, jobs - len(lacking), planned, time, len(left) - len(own), stale)
 
 
-def _waiting(lacking: list[Todo], done: Done) -> list[Todo]:
-    """Jobs that lack results, with those marked whose experts are among them."""
+def history_of(store: Store, device: str) -> History:
+    """What packs have cost on a device, and the widths that were too much for it."""
+    return History.of(queries.pack_costs(store.place, device), side_files.widths(store.place, device))
+
+
+def _with_waits(lacking: list[Pending], done: Done) -> list[Pending]:
+    """The jobs that lack results, with those marked whose experts lack them too."""
     undone = {one.job.id for one in lacking if not one.trained}
     return [
         one._replace(waits=True)

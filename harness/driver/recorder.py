@@ -2,115 +2,135 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterable
-from dataclasses import replace
-from typing import Protocol
 
-from ..scheduler.executors import device_name
+import numpy as np
+import torch
+
+from ..errors import UserError
+from ..scheduler.devices import device_name
+from ..scheduler.packing import PlannedPack
 from ..scheduler.progress import Progress
 from ..spans import Span
+from ..store import queries, side_files
+from ..store.filesystem import Place
+from ..store.outcome import Outcome
 from ..store.store import Store
 from ..tracking.tracker import Tracker
 from ..training.checkpoint import Checkpoint
 from ..training.cost import structure
-from ..training.execute import Outcome
-from ..training.pack import Pack
-from .checkpoints import Shelf
-from .plan import Plan
-from .weights import settle
+from ..training.pack import Pack, Weights, WorkOrder
+from .checkpoints import CheckpointStore
+from .observer import Observer
 
 log = logging.getLogger("lfombench")
 
 
-class Observer(Protocol):
-    """Told of a run's progress."""
-
-    def planned(self, store: Store, plan: Plan, progress: Progress) -> None:
-        """Before the first pack."""
-
-    def committed(self, progress: Progress) -> None:
-        """After a pack is safe in the store."""
-
-    def tracking(self, tracker: Tracker) -> None:
-        """All packs are done; MLflow may not be."""
-
-
-class Silent:
-    """An observer that says nothing."""
-
-    def planned(self, store: Store, plan: Plan, progress: Progress) -> None:
-        """Nothing."""
-
-    def committed(self, progress: Progress) -> None:
-        """Nothing."""
-
-    def tracking(self, tracker: Tracker) -> None:
-        """Nothing."""
-
-
-class Desk:
+class StoreRecorder:
     """What a scheduler asks of the store while it runs."""
 
-    def __init__(self, store: Store, shelf: Shelf) -> None:
-        self.store, self.shelf = store, shelf
+    def __init__(self, store: Store, checkpoints: CheckpointStore) -> None:
+        self.store, self.checkpoints = store, checkpoints
 
-    def ready(self, pack: Pack) -> Pack:
+    def order(self, planned: PlannedPack) -> WorkOrder:
         """A pack as it is sent to a worker."""
-        ready = settle(self.store, pack)
-        return ready if pack.trained else replace(ready, resume=self.shelf.resume(pack))
+        pack = planned.pack
+        return work_order(self.store.place, planned, None if pack.trained else self.checkpoints.resume(pack))
 
     def keep(self, pack: Pack, checkpoint: Checkpoint) -> None:
-        """A pack is so far. A full disk is no reason to stop it."""
+        """Keep a checkpoint. A full disk is no reason to stop the pack."""
         try:
-            self.shelf.keep(pack, checkpoint)
+            self.checkpoints.keep(pack, checkpoint)
         except OSError as error:
             log.warning("a checkpoint cannot be written: %s", error)
 
-    def too_wide(self, pack: Pack) -> None:
-        """A pack ran out of memory."""
-        self.store.too_wide(device_name(), structure(pack.first), len(pack.jobs))
+    def ran_out_of_memory(self, pack: Pack) -> None:
+        """Remember the width that was too much for the memory here."""
+        try:
+            side_files.keep_width(self.store.place, device_name(), structure(pack.first), len(pack.jobs))
+        except OSError as error:
+            raise UserError(f"--out {self.store.out} cannot be written: {error.strerror or error}") from error
+
+
+class NoRecord:
+    """Sends packs to workers, and keeps nothing of them: for an audit."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    def order(self, planned: PlannedPack) -> WorkOrder:
+        """A pack with the weights that it stands on."""
+        return work_order(self.store.place, planned)
+
+    def keep(self, pack: Pack, checkpoint: Checkpoint) -> None:
+        """Keep no checkpoint."""
+
+    def ran_out_of_memory(self, pack: Pack) -> None:
+        """Remember nothing."""
 
 
 class Finished:
-    """What is done with packs that are safe in the store."""
+    """What is done with packs once they are safe in the store."""
 
     def __init__(
         self,
         progress: Progress,
-        shelf: Shelf,
+        checkpoints: CheckpointStore,
         observer: Observer,
         tracker: Tracker | None,
         spans: list[Span] | None = None,
     ) -> None:
         """spans: where to note what packs spent their time on."""
-        self.progress, self.shelf, self.observer, self.tracker = progress, shelf, observer, tracker
+        self.progress, self.checkpoints, self.observer, self.tracker = progress, checkpoints, observer, tracker
         self.spans = spans
 
-    def take(self, committed: Iterable[tuple[Pack, Outcome]]) -> None:
-        """These are."""
-        for pack, outcome in committed:
-            self.shelf.done(job.id for job in pack.jobs)
+    def take(self, committed: Iterable[tuple[PlannedPack, Outcome]]) -> None:
+        """Drop the checkpoints of committed packs, and tell the progress, the observer and MLflow."""
+        for planned, outcome in committed:
+            self.checkpoints.drop(job.id for job in planned.pack.jobs)
             if self.spans is not None:
                 self.spans += outcome.spans
-            self.progress.took(outcome.jobs, outcome.failed, pack.expected.seconds if pack.expected else 0.0)
+            self.progress.took(outcome.jobs, outcome.failed, planned.seconds)
             self.observer.committed(self.progress)
             if self.tracker:
                 self.tracker.add(outcome.tables)
 
 
-class Unrecorded:
-    """A desk for packs that leave nothing behind."""
+def work_order(place: Place, planned: PlannedPack, resume: Checkpoint | None = None) -> WorkOrder:
+    """A pack with the weights of its jobs, where they are trained, or of their experts, where they have such."""
+    pack = planned.pack
+    weights: tuple[Weights, ...] = ()
+    experts: tuple[tuple[Weights, ...], ...] = ()
+    if pack.trained:
+        known = weights_of(place, {job.id for job in pack.jobs})
+        weights = tuple(known[job.id] for job in pack.jobs)
+    elif pack.first.experts:
+        known = weights_of(place, {expert.id for job in pack.jobs for expert in job.experts})
+        experts = tuple(tuple(known[expert.id] for expert in job.experts) for job in pack.jobs)
+    return WorkOrder(
+        pack,
+        weights=weights,
+        experts=experts,
+        resume=resume,
+        engine="eager" if planned.eager else "auto",
+        profiled=planned.profiled,
+        expected=planned.cost,
+    )
 
-    def __init__(self, store: Store) -> None:
-        self.store = store
 
-    def ready(self, pack: Pack) -> Pack:
-        """With its experts, if it has such."""
-        return settle(self.store, pack)
-
-    def keep(self, pack: Pack, checkpoint: Checkpoint) -> None:
-        """Nothing."""
-
-    def too_wide(self, pack: Pack) -> None:
-        """Nothing."""
+def weights_of(place: Place, jobs: set[str]) -> dict[str, Weights]:
+    """What training left of these jobs, by id."""
+    params: dict[str, dict[str, torch.Tensor]] = {job: {} for job in jobs}
+    for row in queries.rows_of(place, "weights", jobs).to_pylist():
+        values = np.array(row["values"], dtype=row["dtype"]).reshape(row["shape"])
+        params[row["job"]][row["name"]] = torch.from_numpy(values)
+    return {
+        row["job"]: Weights(
+            params[row["job"]],
+            json.loads(row["tuned"] or "{}"),
+            row["reason"] if row["status"] == "diverged" else None,
+        )
+        for row in queries.rows_of(place, "jobs", jobs).to_pylist()
+    }

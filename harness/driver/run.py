@@ -3,37 +3,67 @@
 from __future__ import annotations
 
 import functools
-import json
 import logging
 import time
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import UserError
-from ..scheduler import schedule
-from ..scheduler.executors import Executor, InProcess, OnRay, lanes
+from ..errors import SpecError, UserError, nearest
+from ..scheduler.devices import slots
+from ..scheduler.executors import Executor, InProcess
+from ..scheduler.packing import PlannedPack
 from ..scheduler.progress import Progress
-from ..scheduler.schedule import Limits
+from ..scheduler.schedule import Limits, outcomes
 from ..scheduler.sharing import Shares
-from ..spans import Span, chrome
-from ..spans import shares as shares_of
+from ..spans import Span, chrome, shares_of_time
 from ..spec.labels import label
+from ..spec.loader import load
 from ..spec.sweep import Sweep
-from ..store import lease, maintenance
-from ..store.manifest import skip, want
+from ..store import lease, maintenance, queries
 from ..store.store import Store
 from ..tracking.tracker import Tracker, default_uri
 from ..training.execute import failure
-from ..training.pack import Pack
-from .audit import TOLERANCE, Audit, again_as_written
-from .checkpoints import Shelf
-from .committer import Writer
+from .audit import Audit, audit_sweep
+from .checkpoints import CheckpointStore
+from .committer import Committer
+from .manifests import record_skipped, record_sweep
+from .observer import Observer, Silent
 from .plan import Plan, make_plan
-from .recorder import Desk, Finished, Observer, Silent, Unrecorded
+from .recorder import Finished, StoreRecorder
 
 log = logging.getLogger("lfombench")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How a sweep is run.
+
+    address: a Ray cluster; left out, Ray starts on this machine.
+    workers: how many; 0 runs in this process, without Ray; left out, one per core, or some per GPU.
+    mlflow: a tracking URI; left out, SQLite in the store; "off" for none.
+    audit: a share of the sweep's jobs to run again, alone and eager, and to compare.
+    profile: note where time goes, in profile/NAME.json; measures the parts of each structure's training step as well.
+    keep_stale: count results of code that has changed since as done, instead of making them again.
+    deadline: seconds without a sign of life after which a pack is cancelled; left out, ten times what it should take.
+    max_failures: stop when more jobs than these have failed.
+    stop: asked again and again; once it says yes, packs stop where they can go on, and what is done is committed.
+    join: work beside other drivers on the store; each does a share of the jobs.
+    observer: told of the run's progress.
+    """
+
+    address: str | None = None
+    workers: int | None = None
+    mlflow: str | None = None
+    audit: float = 0.0
+    profile: bool = False
+    keep_stale: bool = False
+    deadline: float | None = None
+    max_failures: int | None = None
+    stop: Callable[[], bool] = lambda: False
+    join: bool = False
+    observer: Observer = field(default_factory=Silent)
 
 
 @dataclass(frozen=True)
@@ -44,7 +74,7 @@ class Summary:
     done: int
     ran: int
     diverged: int
-    failed: list[tuple[str, str]]  # what failed, and its traceback
+    failed: list[tuple[str, str]]  # each job that failed, in words, and its traceback
     seconds: float
     mlflow_error: str | None
     audit: Audit | None = None
@@ -57,158 +87,157 @@ class Summary:
         return 0 if audited and not self.failed and not self.diverged and self.done == self.jobs else 3
 
 
-def run(
-    sweep: Sweep,
-    out: str,
-    *,
-    address: str | None = None,
-    workers: int | None = None,
-    mlflow: str | None = None,
-    audit: float = 0.0,
-    profile: bool = False,
-    keep_stale: bool = False,
-    deadline: float | None = None,
-    max_failures: int | None = None,
-    stop: Callable[[], bool] = lambda: False,
-    join: bool = False,
-    observer: Observer | None = None,
-) -> Summary:
-    """Run what a sweep still lacks in the store at `out`.
+def run(sweep: Sweep | str, out: str, **options: Any) -> Summary:
+    """Run what a sweep still lacks in the store at `out`, a folder or `s3://bucket/prefix`.
 
-    address: a Ray cluster; left out, Ray starts on this machine.
-    workers: how many; 0 runs in this process, without Ray.
-    mlflow: a tracking URI; left out, SQLite in `out`; "off" for none.
-    audit: a share of the sweep's jobs to run again, alone and as written, and to compare.
-    keep_stale: count results of code that has changed since as done, instead of making them again.
-    deadline: seconds without a sign of life after which a pack is cancelled; by default ten times what it should take.
-    max_failures: stop when more jobs than these have failed.
-    stop: asked all the time; packs then stop where they can go on, and what is done is committed.
-    join: work beside other drivers on the store; each does a share of the jobs.
-    profile: note where time goes, in profile/NAME.json; measures the parts of each structure's training step as well.
+    sweep: a `Sweep`, a file, or the name of a shipped sweep. options: the fields of `Options`, by name.
+    Raises `UserError` for whatever the user can put right.
     """
-    begin = time.monotonic()
-    observer = observer or Silent()
-    store, progress = Store(out), Progress(sweep.name)
+    names = [f.name for f in fields(Options)]
+    for name in options:
+        if name not in names:
+            raise SpecError(f"run has no option {name!r}; {nearest(name, names)}")
+    sweep = load(sweep) if isinstance(sweep, str) else sweep
+    chosen, store, progress = Options(**options), Store(out), Progress(sweep.name)
     store.create()
-    with lease.take(store.place, sweep.name, progress.as_json, log.warning, join=join) as held:
-        want(store, sweep)
-        shares = Shares(held, store)
-        if not shares.ever:
-            store.tidy_up()
+    with lease.take(store.place, sweep.name, progress.as_json, log.warning, join=chosen.join) as held:
+        this = _Run(sweep, store, held, progress, chosen)
+        this.open()
+        plan = this.plan()
+        this.drive(plan)
+        return this.close(plan)
+
+
+class _Run:
+    """One run: opened, planned, driven and closed, in that order."""
+
+    def __init__(self, sweep: Sweep, store: Store, held: lease.Lease, progress: Progress, options: Options) -> None:
+        self.sweep, self.store, self.lease, self.progress, self.options = sweep, store, held, progress, options
+        self.begin = time.monotonic()
+        self.audit: Audit | None = None
+        self.profile: dict[str, float] | None = None
+        self.spans: list[Span] | None = [] if options.profile else None
+
+    def open(self) -> None:
+        """Record the sweep in the store, mend the store, and wait until other drivers know of this one."""
+        store, options = self.store, self.options
+        record_sweep(store, self.sweep)
+        self.shares = Shares(self.lease, store)
+        if not self.shares.shared:
+            store.remove_uncommitted()
             for name in maintenance.repair(store):
                 log.warning("%s is damaged: its jobs run again", name)
-        shares.enter(stop, log.warning)
-        skip(store, sweep)
-        shelf = Shelf(store.place)
+        self.shares.enter(options.stop, log.warning)
+        record_skipped(store, self.sweep)
+        self.checkpoints = CheckpointStore(store.place)
 
-        def planned() -> Plan:
-            keep = keep_stale or shares.ever  # whose code is right, drivers beside each other cannot tell
-            slots = lanes() if workers is None else max(1, workers)
-            return make_plan(sweep, store, slots, keep, shelf, shares.mine, shares.failed)
+    def plan(self) -> Plan:
+        """What is done and what is left; stale results are set aside."""
+        plan = self._planned()
+        pairs = {(one.job.id, test) for one in plan.stale for test in one.stale}
+        maintenance.set_aside(self.store, pairs, {one.job.id for one in plan.stale if not one.trained})
+        if self.checkpoints.points:  # a driver may have died between a commit and this
+            self.checkpoints.drop(self.checkpoints.points.keys() & queries.done(self.store.place))
+        self.progress.planned(plan.jobs, plan.done, plan.to_run, plan.seconds, plan.estimate.seconds)
+        self.options.observer.planned(self.store, plan, self.progress)
+        return plan
 
-        ready = planned()
-        maintenance.set_aside(store, ready.stale)
-        if shelf.points:  # a driver may have died between a commit and this
-            shelf.done(shelf.points.keys() & store.done())
-        progress.planned(ready.jobs, ready.done, ready.to_run, ready.work, ready.estimate.seconds)
-        observer.planned(store, ready, progress)
-        limits = Limits(deadline, max_failures, lambda: stop() or held.lost, progress, shares)
-
-        def over() -> bool:
-            return limits.stop() or (max_failures is not None and len(progress.failed) > max_failures)
-
-        tracker = _tracker(out, sweep, mlflow)
-        spans: list[Span] | None = [] if profile else None
-        finished = Finished(progress, shelf, observer, tracker, spans)
-        audited: Audit | None = None
-        elapsed = 0.0
-        with _Workers(address, workers) as hired:
-            packs = [pack for pack in (_profiled(ready.packs) if profile else ready.packs) if not pack.waits]
-            later = len(packs) < len(ready.packs)
-            with Writer(store) as writer:
+    def drive(self, plan: Plan) -> None:
+        """Run all packs, and those that can only be planned once others are done; then the audit."""
+        store, options = self.store, self.options
+        self.tracker = _tracker(store.out, self.sweep, options.mlflow)
+        finished = Finished(self.progress, self.checkpoints, options.observer, self.tracker, self.spans)
+        recorder = StoreRecorder(store, self.checkpoints)
+        limits = Limits(options.deadline, options.max_failures, self._stopped)
+        packs = _profiled(plan.ready) if options.profile else plan.ready
+        later = len(packs) < len(plan.packs)
+        with _Workers(options.address, options.workers) as workers:
+            with Committer(store) as committer:
                 while packs:
-                    for pack, outcome in schedule.outcomes(packs, hired.executor, Desk(store, shelf), limits):
+                    ends = outcomes(packs, workers.executor, recorder, limits, self.progress, self.shares)
+                    for planned, outcome in ends:
                         if outcome.failed:
-                            shares.failed.update(job.id for job in pack.jobs)
-                        writer.put(pack, outcome)
-                        finished.take(writer.done())
-                    if not (shares.ever or later):
+                            self.shares.failed.update(job.id for job in planned.pack.jobs)
+                        committer.put(planned, outcome)
+                        finished.take(committer.committed())
+                    if not (self.shares.shared or later):
                         break
-                    writer.flush()
-                    finished.take(writer.done())
-                    rest = _rest(shares, planned, over)
+                    committer.flush()
+                    finished.take(committer.committed())
+                    rest = self._rest()
                     if rest is None:
                         break
-                    progress.planned_anew(rest.work, rest.estimate.seconds)
+                    self.progress.planned_anew(rest.seconds, rest.estimate.seconds)
                     packs = rest.ready
-                    for alone, why in _in_vain([] if packs else rest.packs, store.done()):
-                        writer.put(alone, failure(alone, why))
-            finished.take(writer.done())
-            elapsed = time.monotonic() - begin
-            if audit and not limits.stop():
-                audited = _audit(sweep, store, hired.executor, audit)
-            shared = None
-            if spans:
-                store.write(f"profile/{sweep.name}.json", chrome(spans))
-                shared = shares_of(spans, hired.executor.workers, elapsed)
-        if held.lost:
-            raise UserError(f"another driver took this one for dead and works on {out} now; what was committed is safe")
-        if tracker and stop():
+                    done = queries.done(store.place)
+                    for alone, why in _without_experts([] if packs else rest.packs, done):
+                        committer.put(alone, failure(alone.pack, alone.cost, why))
+            finished.take(committer.committed())
+            elapsed = time.monotonic() - self.begin
+            if options.audit and not self._stopped():
+                self.audit = audit_sweep(self.sweep, store, workers.executor, options.audit)
+            if self.spans:
+                store.write(f"profile/{self.sweep.name}.json", chrome(self.spans))
+                self.profile = shares_of_time(self.spans, workers.executor.workers, elapsed)
+
+    def close(self, plan: Plan) -> Summary:
+        """Wait for MLflow; how the run ended."""
+        options, progress, tracker = self.options, self.progress, self.tracker
+        if self.lease.lost:
+            raise UserError(
+                f"another driver took this one for dead and works on {self.store.out} now; what was committed is safe"
+            )
+        if tracker and options.stop():
             tracker.abandon()
         elif tracker:
-            observer.tracking(tracker)
-            tracker.close(store.rows, (job.id for job in sweep.jobs()))
+            options.observer.tracking(tracker)
+            read = functools.partial(queries.rows_of, self.store.place)
+            tracker.close(read, (job.id for job in self.sweep.jobs()))
+        diverged = queries.diverged(self.store.place)
         return Summary(
-            jobs=ready.jobs,
-            done=planned().done if shares.ever else ready.done + progress.ran,
+            jobs=plan.jobs,
+            done=self._planned().done if self.shares.shared else plan.done + progress.ran,
             ran=progress.ran,
-            diverged=_diverged(store, sweep),
+            diverged=sum(job.id in diverged for job in self.sweep.jobs()) if diverged else 0,
             failed=progress.failed,
-            seconds=time.monotonic() - begin,
+            seconds=time.monotonic() - self.begin,
             mlflow_error=tracker.error if tracker else None,
-            audit=audited,
-            profile=shared,
+            audit=self.audit,
+            profile=self.profile,
         )
 
+    def _planned(self) -> Plan:
+        workers, shares = self.options.workers, self.shares
+        keep = self.options.keep_stale or shares.shared  # whose code is right, drivers beside each other cannot tell
+        count = slots() if workers is None else max(1, workers)
+        return make_plan(self.sweep, self.store, count, keep, self.checkpoints, shares.owns, shares.failed)
 
-def _profiled(packs: list[Pack]) -> list[Pack]:
-    """The first of each structure measures the parts of its training step."""
-    first = {pack.first.structure: pack for pack in reversed(packs)}
-    return [replace(pack, profiled=first[pack.first.structure] is pack) for pack in packs]
+    def _stopped(self) -> bool:
+        return self.options.stop() or self.lease.lost
 
-
-def _in_vain(packs: list[Pack], done: Collection[str]) -> Iterator[tuple[Pack, str]]:
-    """Every job of these packs alone, and which of its experts there are no weights of."""
-    for pack in packs:
-        for job in pack.jobs:
-            lost = (
-                f"{label(one.solver)} on {label(one.task)}, job {one.id}" for one in job.experts if one.id not in done
-            )
-            yield replace(pack, jobs=(job,)), f"an expert could not be trained: {'; '.join(lost)}"
-
-
-def _rest(shares: Shares, planned: Callable[[], Plan], stop: Callable[[], bool]) -> Plan | None:
-    """What is left to run: mixtures whose experts are trained, the share of a driver that died. Waits for the others'
-    work; where nothing is ready then, what is left waits for experts in vain. None where a stop came first.
-    """
-    shares.running([])
-    while not stop():
-        shares.update()
-        shares.settled()
-        plan = planned()
-        if plan.ready or not plan.elsewhere or not shares.wanted:
-            if not plan.ready and shares.wanted and shares.failed:
-                time.sleep(2 * lease.BEAT)  # until the others have heard what they need not try
-            return plan
-        time.sleep(lease.BEAT)
-    return None
+    def _rest(self) -> Plan | None:
+        """What is left to run: mixtures whose experts are trained, the share of a driver that died. Waits for the
+        others' work; where nothing is ready then, what is left waits for experts in vain. None where a stop came first.
+        """
+        shares, most = self.shares, self.options.max_failures
+        shares.announce([])
+        while not (self._stopped() or (most is not None and len(self.progress.failed) > most)):
+            shares.update()
+            shares.acknowledge()
+            plan = self._planned()
+            if plan.ready or not plan.elsewhere or not shares.wanted:
+                if not plan.ready and shares.wanted and shares.failed:
+                    time.sleep(2 * self.lease.pace.beat)  # until the others have heard what they need not try
+                return plan
+            time.sleep(self.lease.pace.beat)
+        return None
 
 
 class _Workers:
-    """Workers that are hired when the first pack needs them."""
+    """Workers that start when the first pack needs them."""
 
-    def __init__(self, address: str | None, workers: int | None) -> None:
-        self.address, self.workers = address, workers
+    def __init__(self, address: str | None, count: int | None) -> None:
+        self.address, self.count = address, count
 
     def __enter__(self) -> _Workers:
         return self
@@ -220,26 +249,27 @@ class _Workers:
     @functools.cached_property
     def executor(self) -> Executor:
         """In this process, or on Ray."""
-        return InProcess() if self.workers == 0 else OnRay(self.address, self.workers)
+        if self.count == 0:
+            return InProcess()
+        from ..scheduler.on_ray import OnRay
+
+        return OnRay(self.address, self.count)
 
 
-def _diverged(store: Store, sweep: Sweep) -> int:
-    """How many jobs of a sweep did."""
-    known = store.diverged()
-    return sum(job.id in known for job in sweep.jobs()) if known else 0
+def _profiled(packs: list[PlannedPack]) -> list[PlannedPack]:
+    """The packs, of which the first of each structure measures the parts of its training step."""
+    first = {planned.pack.first.structure: planned for planned in reversed(packs)}
+    return [replace(planned, profiled=first[planned.pack.first.structure] is planned) for planned in packs]
 
 
-def _audit(sweep: Sweep, store: Store, executor: schedule.Executor, share: float) -> Audit:
-    """Run a share of the jobs again, and keep what came of it beside the sweep."""
-
-    def again(packs: list[Pack]) -> list[dict[str, Any]]:
-        done = schedule.outcomes(packs, executor, Unrecorded(store))
-        return [row for _, outcome in done for row in outcome.tables["results"].to_pylist()]
-
-    entries = list(sweep.entries())
-    found = again_as_written(entries, share, lambda ids: store.rows("results", ids).to_pylist(), again)
-    store.write(f"audits/{sweep.name}.json", json.dumps(asdict(found) | {"tolerance": TOLERANCE}))
-    return found
+def _without_experts(packs: list[PlannedPack], done: Collection[str]) -> Iterator[tuple[PlannedPack, str]]:
+    """Every job of these packs alone, and which of its experts there are no weights of."""
+    for planned in packs:
+        for job in planned.pack.jobs:
+            lost = (
+                f"{label(one.solver)} on {label(one.task)}, job {one.id}" for one in job.experts if one.id not in done
+            )
+            yield planned.of([job]), f"an expert could not be trained: {'; '.join(lost)}"
 
 
 def _tracker(out: str, sweep: Sweep, mlflow: str | None) -> Tracker | None:

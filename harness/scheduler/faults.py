@@ -1,8 +1,8 @@
-"""What may befall a pack on a worker, and what is done about it.
+"""The failure policy: what can go wrong with a pack on a worker, and what is done about it.
 
 Nothing is done about NaN: it is an outcome, and comes again. An exception comes again too, so its pack is split at once
-until the guilty job stands alone. What kills a worker may be the pack's doing or not: it is tried again, then split. A
-node that dies is never the pack's fault.
+until the job that raises it stands alone. What kills a worker may be the pack's doing or not: it is tried again, then
+split. A node that dies is never the pack's fault.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from typing import Literal
 import torch
 
 from ..errors import UserError
+from ..store.outcome import Outcome
 from ..training import execute
 from ..training.checkpoint import Checkpoint
-from ..training.execute import Outcome
-from ..training.pack import Pack
+from ..training.pack import WorkOrder
+from .devices import device
 
 Kind = Literal["exception", "memory", "deadline", "worker", "node"]
 EVERY = 15.0  # seconds between checkpoints of a pack
@@ -61,11 +62,11 @@ class Paused:
 Event = Checkpoint | Outcome | Fault | Paused
 
 
-def attempt(pack: Pack, paused: Callable[[], bool] = lambda: False) -> Iterator[Event]:
-    """Run a pack here: checkpoints on its way, and how it ends."""
+def attempt(order: WorkOrder, paused: Callable[[], bool] = lambda: False, every: float = EVERY) -> Iterator[Event]:
+    """Run a pack in this process: checkpoints on its way, at least so many seconds apart, and how it ends."""
     torch.set_num_threads(1)
     torch.backends.cuda.matmul.allow_tf32 = False  # ten bits of mantissa are a protocol's business, not a default
-    stages, last = execute.stages(pack, device()), time.monotonic()
+    stages, last = execute.stages(order, device()), time.monotonic()
     while True:
         try:
             stage = next(stages)
@@ -79,21 +80,16 @@ def attempt(pack: Pack, paused: Callable[[], bool] = lambda: False) -> Iterator[
             yield stage()
             yield Paused()
             return
-        if time.monotonic() - last > EVERY:
+        if time.monotonic() - last > every:
             yield stage()
             last = time.monotonic()
 
 
 def fault(error: BaseException) -> Fault:
-    """What an exception of a pack means."""
+    """The fault that an exception of a pack amounts to."""
     text = str(error) if isinstance(error, UserError) else "".join(traceback.format_exception(error))
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error):
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         return Fault("memory", text)
     return Fault("exception", text)
-
-
-def device() -> torch.device:
-    """Where packs run in this process."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

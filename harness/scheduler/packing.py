@@ -1,18 +1,20 @@
-"""From jobs to packs: how wide, in which order, and how long they will take."""
+"""From jobs to packs: how wide, and in which order."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from lfombench.tasks import Task
 
 from ..spec.fingerprint import code
 from ..spec.job import Job
-from ..training.cost import History, structure
+from ..training.cost import structure
 from ..training.pack import Cost, Pack
-from .pending import Todo
+from .estimate import History
+from .pending import Pending
 
 Point = tuple[int, ...]  # in training, at which jobs can go on together
 
@@ -21,33 +23,72 @@ LONGEST = 20.0  # seconds of a pack: what is lost at most when a worker dies, an
 CHEAP = 5.0  # seconds: packs below this go first, so that a board soon has something to show
 
 
+@dataclass(frozen=True)
+class PlannedPack:
+    """A pack with what is known before it runs."""
+
+    pack: Pack
+    cost: Cost | None = None
+    why: tuple[tuple[str, int], ...] = ()  # reasons to run it, each with its number of jobs
+    waits: bool = False  # for experts that are not trained yet
+    eager: bool = False  # is never compiled: for an audit
+    profiled: bool = False  # measures the parts of its training step as well
+
+    @property
+    def seconds(self) -> float:
+        """As predicted; 0 where nothing is."""
+        return self.cost.seconds if self.cost else 0.0
+
+    def of(self, jobs: Sequence[Job]) -> PlannedPack:
+        """Some of the jobs, with their share of the predicted time."""
+        share, cost = len(jobs) / len(self.pack.jobs), self.cost
+        if cost is not None:
+            cost = replace(cost, seconds=cost.seconds * share, low=cost.low * share, high=cost.high * share)
+        return replace(self, pack=replace(self.pack, jobs=tuple(jobs)), cost=cost)
+
+    def halves(self) -> list[PlannedPack]:
+        """Two packs of half the jobs each."""
+        half = len(self.pack.jobs) // 2
+        return [self.of(self.pack.jobs[:half]), self.of(self.pack.jobs[half:])]
+
+
+class _Group(NamedTuple):
+    """What the jobs of a pack have in common."""
+
+    structure: str
+    tests: tuple[Task, ...]
+    trained: bool
+    waits: bool
+    point: Point | None  # where their training goes on
+
+
 def packs(
-    todo: Iterable[Todo],
+    jobs: Iterable[Pending],
     history: History | None = None,
     workers: int = 1,
     memory: float = MEMORY,
     point: Callable[[str, str], Point | None] = lambda job, code: None,
-) -> list[Pack]:
+) -> list[PlannedPack]:
     """Jobs grouped by structure, in an order that shows results early and does not end on a long pack.
 
-    point: (job, code) -> where training of a job goes on; those of one pack go on together.
+    memory: bytes for each worker. point: (job, code) -> where training of a job goes on; those of one pack go on
+    together.
     """
     history = history or History()
-    groups: dict[tuple[str, tuple[Task, ...], bool, bool, Point | None], list[Todo]] = {}
-    for one in todo:
-        at = None if one.trained else point(one.job.id, code(one.job.case))
-        groups.setdefault((one.job.structure, one.tests, one.trained, one.waits, at), []).append(one)
-    made: list[tuple[Cost, Pack]] = []
-    for (_, tests, trained, waits, at), group in groups.items():
+    groups: dict[_Group, list[Pending]] = {}
+    for one in jobs:
+        start = None if one.trained else point(one.job.id, code(one.job.case))
+        groups.setdefault(_Group(one.job.structure, one.tests, one.trained, one.waits, start), []).append(one)
+    planned: list[PlannedPack] = []
+    for key, members in groups.items():
         share = -(-workers // len(groups))  # of the workers: a lone structure is spread over all of them
-        for part in _even(group, width([one.job for one in group], len(tests), history, share, memory)):
-            from_there = f", goes on at step {at[1]}" if at else ""
-            why = tuple(Counter(one.why + from_there for one in part).items())
-            pack = Pack(tuple(one.job for one in part), tests, trained=trained, waits=waits, why=why)
-            cost = history.cost(pack)
-            made.append((cost, replace(pack, expected=cost)))
-    made.sort(key=lambda one: (one[0].seconds > CHEAP, one[0].seconds * (1 if one[0].seconds <= CHEAP else -1)))
-    return [pack for _, pack in made]
+        widest = width([one.job for one in members], len(key.tests), history, share, memory)
+        for part in _even(members, widest):
+            goes_on = f", goes on at step {key.point[1]}" if key.point else ""
+            why = tuple(Counter(one.why + goes_on for one in part).items())
+            pack = Pack(tuple(one.job for one in part), key.tests, key.trained)
+            planned.append(PlannedPack(pack, history.cost(pack), why, key.waits))
+    return sorted(planned, key=lambda one: (one.seconds > CHEAP, one.seconds if one.seconds <= CHEAP else -one.seconds))
 
 
 def width(group: Sequence[Job], tests: int, history: History, share: int = 1, memory: float = MEMORY) -> int:
@@ -59,29 +100,8 @@ def width(group: Sequence[Job], tests: int, history: History, share: int = 1, me
     return max(1, min(int(most), history.widest.get(structure(group[0]), len(group))))
 
 
-def _even(group: list[Todo], width: int) -> Iterator[list[Todo]]:
-    """Parts of nearly one size, none wider."""
-    parts = -(-len(group) // width)
+def _even(jobs: list[Pending], width: int) -> Iterator[list[Pending]]:
+    """Parts of nearly equal size, none wider."""
+    parts = -(-len(jobs) // width)
     for i in range(parts):
-        yield group[i * len(group) // parts : (i + 1) * len(group) // parts]
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """What is left to do: seconds on so many workers, with the bounds of an 80 % interval."""
-
-    seconds: float
-    low: float
-    high: float
-    workers: int
-    measured: bool  # whether the store's own history went into it
-
-
-def estimate(costs: Sequence[Cost], workers: int) -> Estimate:
-    """Time for packs of these costs; errors are taken to go the same way for all of them."""
-
-    def time(each: list[float]) -> float:
-        return max(sum(each) / max(workers, 1), max(each, default=0.0))
-
-    seconds, low, high = (time([getattr(cost, name) for cost in costs]) for name in ("seconds", "low", "high"))
-    return Estimate(seconds, low, high, workers, any(cost.measured for cost in costs))
+        yield jobs[i * len(jobs) // parts : (i + 1) * len(jobs) // parts]

@@ -1,4 +1,4 @@
-"""What a sweep still lacks in a store, job for job, and why."""
+"""The jobs of a sweep that lack results in a store, and why."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from lfombench.tasks import Task
 from ..spec import fingerprint
 from ..spec.job import Case, Job
 from ..spec.labels import label
+from ..store.outcome import Done, Record
 
-Record = frozenset[tuple[str, str]]  # what a store has of a job: tests with results, and the code that gave them
-Done = Mapping[str, Record]  # by job id
 Entry = tuple[Job, tuple[Task, ...]]  # a job, and the further tasks it is tested on
+Parts = Mapping[str, str]  # of a fingerprint: a digest by part of the code
 
 
-class Todo(NamedTuple):
+class Pending(NamedTuple):
     """A job that lacks results."""
 
     job: Job
@@ -27,55 +27,67 @@ class Todo(NamedTuple):
     waits: bool = False  # for experts that are not trained yet
 
 
+class _Wanted(NamedTuple):
+    """What a job should have of one test: the code behind it now, and the task, if it is a further one."""
+
+    code: str
+    task: Task | None
+
+
 def pending(
     entries: Iterable[Entry],
     done: Done,
     failed: Mapping[str, str] | None = None,
-    explain: Callable[[str, Mapping[str, str]], str] = lambda old, now: "its code changed",
+    parts: Callable[[str], Parts] = lambda code: {},
     keep: bool = False,
-) -> Iterator[Todo]:
+) -> Iterator[Pending]:
     """Jobs that lack results on their own task or on one of their tests, or have them from code that has changed since.
 
-    failed: those that failed when last tried. explain: (old code, modules now) -> what changed.
-    keep: other code is good enough.
+    failed: those that failed when last tried. parts: from a fingerprint in the store to what it was made of.
+    keep: results of other code are good enough.
     """
     failed = failed or {}
     last: tuple[Case | None, tuple[Task, ...]] = (None, ())
-    wanted: dict[str, tuple[str, Task | None]] = {}  # by test: the code behind it now, and the task if a further one
-    pairs: Record = frozenset()
-    said: dict[tuple[str, str], str] = {}
+    wanted: dict[str, _Wanted] = {}  # by test
+    complete: Record = frozenset()
+    explained: dict[tuple[str, str], str] = {}
 
-    def changed(old: str, case: Case, test: Task | None) -> str:
+    def stale(old: str, case: Case, test: Task | None) -> str:
         key = old, fingerprint.code(case, test)
-        if key not in said:
-            said[key] = f"stale: {explain(old, fingerprint.code_modules(case, test))}"
-        return said[key]
+        if key not in explained:
+            explained[key] = f"stale: {what_changed(parts(old), fingerprint.code_parts(case, test))}"
+        return explained[key]
 
     for job, tests in entries:
         if last[0] is not job.case or last[1] != tests:  # once for all seeds
             last = job.case, tests
-            wanted = {label(test): (fingerprint.code(job.case, test), test) for test in tests}
-            wanted[label(job.task)] = (fingerprint.code(job.case), None)
-            pairs = frozenset((test, code) for test, (code, _) in wanted.items())
-        there = done.get(job.id)
-        if there is None:
-            yield Todo(job, tests, "failed before" if job.id in failed else "new")
+            wanted = {label(test): _Wanted(fingerprint.code(job.case, test), test) for test in tests}
+            wanted[label(job.task)] = _Wanted(fingerprint.code(job.case), None)
+            complete = frozenset((test, code) for test, (code, _) in wanted.items())
+        record = done.get(job.id)
+        if record is None:
+            yield Pending(job, tests, "failed before" if job.id in failed else "new")
             continue
-        if there >= pairs:
+        if record >= complete:
             continue
-        found = dict(there)
+        codes = dict(record)
         lacking = {
-            test: found.get(test)
+            test: codes.get(test)
             for test, (code, _) in wanted.items()
-            if test not in found or (found[test] != code and not keep)
+            if test not in codes or (codes[test] != code and not keep)
         }
         own = label(job.task)
         if own in lacking:
             code = lacking[own]
-            why = changed(code, job.case, None) if code is not None else "lost"
-            yield Todo(job, tests, why, stale=tuple(found))
+            why = stale(code, job.case, None) if code is not None else "lost"
+            yield Pending(job, tests, why, stale=tuple(codes))
         elif lacking:
-            stale = tuple(test for test, code in lacking.items() if code is not None)
-            why = changed(found[stale[0]], job.case, wanted[stale[0]][1]) if stale else "further test"
+            old = tuple(test for test, code in lacking.items() if code is not None)
+            why = stale(codes[old[0]], job.case, wanted[old[0]].task) if old else "further test"
             left = tuple(task for test, (_, task) in wanted.items() if test in lacking and task is not None)
-            yield Todo(job, left, why, trained=True, stale=stale)
+            yield Pending(job, left, why, trained=True, stale=old)
+
+
+def what_changed(before: Parts, now: Parts) -> str:
+    """In words, what differs between the code behind two fingerprints. before: empty where it is not known."""
+    return f"{', '.join(fingerprint.changed(before, now))} changed" if before else "its code changed"

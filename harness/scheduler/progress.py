@@ -10,7 +10,7 @@ PRIOR = 0.05  # of the work: how much the plan's estimate counts in the time lef
 
 
 class Progress:
-    """What was planned, and what came of it so far. Work is the plan's seconds."""
+    """What was planned, and how much of it is done. Work is measured in the plan's seconds."""
 
     def __init__(self, sweep: str) -> None:
         self.sweep = sweep
@@ -24,18 +24,18 @@ class Progress:
         self.stopping = False
 
     def planned(self, jobs: int, done: int, to_run: int, work: float, estimate: float) -> None:
-        """Before the first pack."""
+        """Take note of the plan, before the first pack."""
         self.jobs, self.done, self.to_run = jobs, done, to_run
         self.total, self.estimate = work, estimate
         self.begin = time.monotonic()
 
     def planned_anew(self, work: float, estimate: float) -> None:
-        """What is left, by what packs have been seen to take."""
+        """Take note of what is left, as predicted from the packs that have run."""
         self.total, self.estimate = self.worked + work, estimate
         self.first = self.elapsed, self.worked
 
     def took(self, jobs: int, failed: tuple[tuple[str, str], ...], work: float) -> None:
-        """A pack is safe in the store."""
+        """Take note of a pack that is safe in the store."""
         self.ran += jobs
         self.failed += failed
         self.worked += work
@@ -69,7 +69,7 @@ class Progress:
         return max(0.0, pace * (self.total - self.worked))
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """The progress as plain values, for `lfombench status`."""
         errors = [{"job": name, "error": reason.strip().splitlines()[-1]} for name, reason in self.failed[-ERRORS:]]
         return {
             "sweep": self.sweep,

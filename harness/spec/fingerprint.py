@@ -1,158 +1,164 @@
-"""A fingerprint of the code behind a job's numbers: of its solver, its task, the engine, and all that these import from
-lfombench or from beside the user's own module. Comments, docstrings and layout do not count; it is taken from
-sources, so nothing is imported for it.
+"""A fingerprint of the code behind a job's numbers: its solver's and task's classes, all that these use, the engine.
+
+What a class uses counts wherever it stands: in its module, or in modules that it imports from lfombench or from beside
+the user's own module. Comments, docstrings, annotations, the order of definitions and the names of files do not count
+(`syntax.py`). It is taken from sources. Of the engine whole modules count, as all jobs share them.
 """
 
 from __future__ import annotations
 
-import ast
 import functools
 import hashlib
-import importlib.util
+import logging
 import sys
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from lfombench.tasks import Task
 
+from .bytecode import bytecode_digest
 from .job import Case
-from .labels import digest, within
+from .labels import digest, symbol_of, within
+from .references import PACKAGE, Edge, Node, edges, imported, module_of, nodes, resolve
+from .syntax import Import
 
-PACKAGE = "lfombench"
-ENGINE = ("harness.training.train", "harness.training.summary", "harness.training.diagnostics")
+log = logging.getLogger("lfombench")
+
+HARNESS = f"{PACKAGE}.harness"
+ENGINE = tuple(f"{HARNESS}.training.{name}" for name in ("train", "summary", "diagnostics"))
+ENGINE_ROOMS = (f"{HARNESS}.training.", f"{HARNESS}.compiler.")  # the modules of these that those import count whole
 ASIDE = {
-    f"{PACKAGE}.harness.{name}"
-    for name in ("spec.job", "spec.labels", "spec.validation", "store.schema", "errors", "spans")
+    f"{HARNESS}.{name}" for name in ("spec.job", "spec.labels", "spec.validation", "errors", "spans")
 }  # no numbers
 PRELUDE = "compiler/prelude.h"  # what compiled steps stand on
 
 
-@functools.cache
-def modules(*roots: str) -> dict[str, str]:
-    """A hash of each module that these stand on, themselves included, by file."""
-    found: dict[str, str] = {}
-    seen: set[str] = set()
-    waiting = list(roots)
-    while waiting:
-        name = waiting.pop()
-        path = source(name)
-        if name in seen or name in ASIDE or path is None:
-            continue
-        seen.add(name)
-        shown = name.removeprefix(f"{PACKAGE}.").replace(".", "/")
-        found[f"{shown}.py"] = _digest(path)
-        beside = None if name.partition(".")[0] == PACKAGE else _folder(name, path)
-        waiting += [one for one in _imported(name, path) if _ours(one, beside)]
-    found[PRELUDE] = _hash((Path(__file__).parents[1] / PRELUDE).read_bytes())
-    return dict(sorted(found.items()))
-
-
-@functools.lru_cache(1 << 12)
 def code(case: Case, test: Task | None = None) -> str:
     """The fingerprint of a job's solver, task and engine; and of a further task that it is tested on."""
-    return _code(*_roots(case, test))
+    return _fingerprint(_classes(case, test))[0]
 
 
-def code_modules(case: Case, test: Task | None = None) -> dict[str, str]:
-    """What it is made of."""
-    return modules(*_roots(case, test))
-
-
-def _roots(case: Case, test: Task | None) -> list[str]:
-    parts = [one for part in (case.solver, case.task, *([test] if test else [])) for one in within(part)]
-    return [*dict.fromkeys(type(part).__module__ for part in parts), *(f"{PACKAGE}.{name}" for name in ENGINE)]
-
-
-@functools.cache
-def _code(*roots: str) -> str:
-    return digest(modules(*roots))
+def code_parts(case: Case, test: Task | None = None) -> dict[str, str]:
+    """What that fingerprint is made of: a digest of every definition, by file and symbol."""
+    return dict(_fingerprint(_classes(case, test))[1])
 
 
 def changed(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """Files that differ between two fingerprints."""
-    return sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+    """The parts that differ between two fingerprints, whatever file they stood in."""
+    if before and not any(":" in part for part in before):
+        return ["the way in which fingerprints are taken has"]  # an older lfombench took them by file
+    old, new = _by_symbol(before), _by_symbol(now)
+    symbols = [one for one in old.keys() | new.keys() if sorted(old.get(one, [])) != sorted(new.get(one, []))]
+    parts = {part.rpartition(":")[2]: part for part in (*before, *now)}
+    return sorted(parts[one] for one in symbols)
+
+
+def _by_symbol(parts: Mapping[str, str]) -> dict[str, list[str]]:
+    digests: defaultdict[str, list[str]] = defaultdict(list)
+    for part, value in parts.items():
+        digests[part.rpartition(":")[2]].append(value)
+    return digests
+
+
+@functools.lru_cache(1 << 12)
+def _classes(case: Case, test: Task | None) -> tuple[type[Any], ...]:
+    """The classes of a solver, a task and all that are parts of them."""
+    parts = [one for part in (case.solver, case.task, *([test] if test else [])) for one in within(part)]
+    return tuple(dict.fromkeys(type(part) for part in parts))
 
 
 @functools.cache
-def source(name: str) -> Path | None:
-    """A module's file; None where it has none, or is no module."""
-    try:
-        spec = importlib.util.find_spec(name)
-    except (ImportError, ValueError, AttributeError):
-        return None
-    return Path(spec.origin) if spec and spec.origin and spec.origin.endswith(".py") else None
+def _fingerprint(classes: tuple[type[Any], ...]) -> tuple[str, tuple[tuple[str, str], ...]]:
+    """A digest of all definitions that classes and the engine reach and of how they refer to each other; and the
+    definitions by part.
+    """
+    roots = [root for cls in classes for root in _roots(cls)]
+    reached, references = _reached([*roots, *_engine()])
+    prelude = hashlib.blake2b((Path(__file__).parents[1] / PRELUDE).read_bytes(), digest_size=8).hexdigest()
+    content = [
+        sorted(_key(root) for root in roots),
+        sorted(_key(node) for node in reached),
+        sorted([*_key(start), name, *_key(end)] for start, name, end in references),
+        prelude,
+    ]
+    parts: defaultdict[str, list[str]] = defaultdict(list)
+    for node in reached:
+        parts[node.part].append(node.digest)
+    by_part = {part: digests[0] if len(digests) == 1 else digest(sorted(digests)) for part, digests in parts.items()}
+    by_part[f"harness/{PRELUDE}:{Path(PRELUDE).name}"] = prelude
+    return digest(content), tuple(sorted(by_part.items()))
+
+
+def _key(target: Node | str) -> tuple[str, str]:
+    """A definition without the name of its file; or what is imported from elsewhere."""
+    return (target.symbol, target.digest) if isinstance(target, Node) else (target, "")
+
+
+def _reached(start: Iterable[Node]) -> tuple[set[Node], set[Edge]]:
+    """All definitions that some refer to, by whatever way, and the references between them."""
+    reached: set[Node] = set()
+    references: set[Edge] = set()
+    waiting = [*start]
+    while waiting:
+        node = waiting.pop()
+        if node in reached:
+            continue
+        reached.add(node)
+        for edge in edges(node):
+            end = edge[2]
+            if not (isinstance(end, Node) and end.module in ASIDE):
+                references.add(edge)
+                waiting += [end] if isinstance(end, Node) else []
+    return reached, references
 
 
 @functools.cache
-def _tree(path: Path) -> ast.Module:
-    """A module without its docstrings."""
-    tree = ast.parse(path.read_bytes())
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            first = node.body[0] if node.body else None
-            if isinstance(first, ast.Expr) and isinstance(getattr(first.value, "value", None), str):
-                node.body = node.body[1:]
-    return tree
+def _engine() -> tuple[Node, ...]:
+    """All definitions of the engine's modules, and what these import: they may use it by its type alone."""
+    start: list[Node] = []
+    seen: set[str] = set()
+    waiting = [*ENGINE]
+    while waiting:
+        name = waiting.pop()
+        module = module_of(name)
+        if name in seen or module is None:
+            continue
+        seen.add(name)
+        start += nodes(name)
+        for target in [one for several in module.bindings.values() for one in several if isinstance(one, Import)]:
+            inner = f"{target.module}.{target.attribute}"
+            home = inner if module_of(inner) else target.module
+            if home.startswith(ENGINE_ROOMS):
+                waiting.append(home)
+            elif home == target.module:
+                start += [
+                    end for end in imported(name, target, ()) if isinstance(end, Node) and end.module not in ASIDE
+                ]
+    return tuple(start)
+
+
+def _roots(cls: Any) -> list[Node]:
+    """The definitions that a class goes by in its module. One whose source cannot be read, because a notebook or a
+    function made it, is known by its bytecode.
+    """
+    symbol = symbol_of(cls).partition(".")[0]
+    if symbol and cls.__module__ != "__main__":  # which is another module in each process
+        definitions = [end for end in resolve(cls.__module__, (symbol,)) if isinstance(end, Node)]
+        if definitions:
+            return definitions
+    return [_unreadable(cls)]
 
 
 @functools.cache
-def _digest(path: Path) -> str:
-    return _hash(ast.dump(_tree(path)).encode())
-
-
-def _hash(content: bytes) -> str:
-    return hashlib.blake2b(content, digest_size=8).hexdigest()
-
-
-def _folder(name: str, path: Path) -> Path:
-    """What a user's module and those beside it lie in."""
-    up = name.count(".") + (path.name == "__init__.py")
-    return path.resolve().parents[up]
-
-
-def _ours(name: str, beside: Path | None) -> bool:
-    if name.partition(".")[0] == PACKAGE:
-        return True
-    path = source(name) if beside else None
-    return path is not None and beside in path.resolve().parents and not _installed(path)
-
-
-@functools.cache
-def _imported(name: str, path: Path) -> list[str]:
-    """Modules that a module imports, wherever it does; of a package those where the names come from."""
-    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-    found: list[str] = []
-    for node in ast.walk(_tree(path)):
-        if isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            base = importlib.util.resolve_name("." * node.level + (node.module or ""), package)
-            found += [_home(base, alias.name) for alias in node.names] if _near(base) else [base]
-    return found
-
-
-@functools.cache
-def _near(module: str) -> bool:
-    """Whether a module may be the project's or the user's, which its outermost package says."""
-    root = module.partition(".")[0]
-    path = source(root)
-    return root == PACKAGE or not (root in sys.stdlib_module_names or (path and _installed(path)))
-
-
-def _installed(path: Path) -> bool:
-    return "site-packages" in path.parts
-
-
-def _home(module: str, name: str) -> str:
-    """The module where a name that is imported from another is defined."""
-    if source(f"{module}.{name}"):
-        return f"{module}.{name}"
-    path = source(module)
-    if path is None or path.name != "__init__.py":
-        return module
-    for node in _tree(path).body:
-        if isinstance(node, ast.ImportFrom) and node.level == 1 and node.module:
-            for alias in node.names:
-                if (alias.asname or alias.name) == name:
-                    return _home(f"{module}.{node.module}", alias.name)
-    return module
+def _unreadable(cls: Any) -> Node:
+    log.warning(
+        "the source of %s.%s cannot be read, as where a notebook, a script or a function makes it: its jobs are known "
+        "by its bytecode, which is another on another Python than %d.%d, and changes of what it calls go unnoticed; "
+        "put it into a module of its own",
+        cls.__module__,
+        cls.__qualname__,
+        *sys.version_info[:2],
+    )
+    return Node(cls.__module__, cls.__qualname__, bytecode_digest(cls))

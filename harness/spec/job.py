@@ -15,7 +15,7 @@ from lfombench.tasks import Task
 
 from ..errors import SpecError, nearest
 from .labels import DIGEST, FAMILIES, label, plain, shape_of, spec_of
-from .protocol import OWN, Protocol
+from .protocol import TUNABLE, Protocol
 from .validation import build, built
 
 
@@ -129,7 +129,7 @@ class Case:
         """What the protocol tries for a job: a value for each float that it tunes, by name."""
         learned = self.solver.trains
         axes = [[("learning_rate", rate) for rate in self.protocol.learning_rates]] if learned else []
-        mine = set(tunable(self.solver)) | (set(OWN) if learned else set())
+        mine = set(tunable(self.solver)) | (set(TUNABLE) if learned else set())
         axes += [[(name, value) for value in values] for name, values in self.protocol.tune if name in mine]
         return tuple(dict(point) for point in product(*axes))
 

@@ -7,6 +7,7 @@ import hashlib
 import importlib
 import inspect
 import json
+import sys
 import weakref
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass
@@ -16,8 +17,7 @@ from lfombench.solvers import SOLVERS, Method, Solver, TokenModel
 from lfombench.tasks import CATALOG, TASKS, Task
 
 from ..errors import SpecError, nearest
-from .expert import Expert
-from .protocol import PROTOCOLS, Protocol
+from .protocol import PROTOCOLS, Expert, Protocol
 
 FAMILIES = ("classical", "learned", "bound", "control")
 DIGEST = 10  # bytes
@@ -62,7 +62,17 @@ def name_of(part: Any) -> str:
         for name, known in table.items():
             if type(part) is known:
                 return name
-    return "protocol" if isinstance(part, Protocol) else f"{type(part).__module__}:{type(part).__qualname__}"
+    if isinstance(part, Protocol):
+        return "protocol"
+    return f"{type(part).__module__}:{symbol_of(type(part)) or type(part).__qualname__}"
+
+
+def symbol_of(cls: type[Any]) -> str:
+    """The name that a class goes by in its module; empty where it is bound to none, as inside a function."""
+    if "<locals>" not in cls.__qualname__:
+        return cls.__qualname__
+    names = vars(sys.modules.get(cls.__module__, object)).items()
+    return next((name for name, value in names if value is cls), "")
 
 
 def label(part: Any) -> str:

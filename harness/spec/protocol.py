@@ -1,4 +1,4 @@
-"""How a solver is trained, tuned and tested."""
+"""How a solver is trained, tuned and tested; and experts: solvers that a job of their own has trained."""
 
 from __future__ import annotations
 
@@ -9,10 +9,14 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Gt, Le, Lt, MinLen
 from pydantic import BeforeValidator
 
+from lfombench.solvers import Solver
+from lfombench.tasks import Task
+
 Count = Annotated[int, Ge(1), Le(1_000_000_000)]
 Rate = Annotated[float, Gt(0)]
 Decay = Annotated[float, Ge(0), Lt(1)]
-OWN = ("beta1", "beta2", "init_scale", "clip")  # fields of a protocol that it can tune, besides the learning rate
+TUNABLE = ("beta1", "beta2", "init_scale", "clip")  # fields of a protocol that it can tune, besides the learning rate
+MOST_APART = 1_000_000_000
 
 
 def _pairs(given: Any) -> Any:
@@ -99,8 +103,8 @@ class Protocol:
             raise ValueError("labels: those of a context are labels of examples, which draw: statistics has none of")
 
     @property
-    def looks(self) -> tuple[int, ...]:
-        """Steps after which a cycle ends."""
+    def rounds(self) -> tuple[int, ...]:
+        """Training steps after which a cycle ends, with a validation round."""
         ends = [min(self.cycle or self.steps, self.steps)]
         while ends[-1] < self.steps:
             ends.append(min(2 * ends[-1], self.steps))
@@ -159,3 +163,17 @@ PROTOCOLS = {
         init_scale=0.01,
     ),
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expert:
+    """A solver as a job of its own has trained it, as a part of a mixture; its seed is the mixture's plus `apart`.
+
+    task: None is the mixture's own. protocol: without a data seed, the mixture's, if it has one. apart: what is added
+    to the mixture's seed; 0 shares its rotation.
+    """
+
+    solver: Solver
+    task: Task | None
+    protocol: Protocol
+    apart: int = 0

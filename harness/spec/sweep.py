@@ -8,15 +8,15 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from itertools import product
-from typing import Any
+from typing import Any, no_type_check
 
 from lfombench.solvers import Solver
 from lfombench.tasks import Task
 
 from ..errors import SpecError, nearest
 from .job import Case, Job, tunable
-from .labels import label, plain
-from .protocol import OWN, PROTOCOLS, Protocol
+from .labels import label, name_of, plain, within
+from .protocol import PROTOCOLS, TUNABLE, Protocol
 from .validation import build
 
 KINDS: dict[str, type[Any]] = {"tasks": Task, "solvers": Solver, "protocols": Protocol, "tests": Task}
@@ -33,6 +33,7 @@ class Skipped:
     reason: str
 
 
+@no_type_check  # by the tests' checker: `__post_init__` checks, and tells users what is allowed
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
     """Every solver on every task under every protocol with every seed, each also tested on the `tests`; or, instead of
@@ -90,6 +91,7 @@ class Sweep:
                 if part in seen:
                     raise SpecError(f"{kind}: {part if isinstance(part, int) else title(part)} is given twice")
                 seen.add(part)
+        self._check_classes()
         for test, task in product(self.tests, self.tasks):
             if test.d != task.d:
                 raise SpecError(
@@ -101,9 +103,18 @@ class Sweep:
         if not self._sorted_out[0]:
             raise SpecError(f"no combination is possible; the first: {self.skipped[0].reason}")
 
+    def _check_classes(self) -> None:
+        """No two classes of one name, as a function may make them: to a store their jobs would be the same."""
+        classes: dict[str, type[Any]] = {}
+        for part in (*self.tasks, *self.tests, *self.solvers):
+            for inner in within(part):
+                name = name_of(inner)
+                if classes.setdefault(name, type(inner)) is not type(inner):
+                    raise SpecError(f"two classes are named {name!r}: give each a name of its own in its module")
+
     def _check_names(self) -> None:
         """Fields that are named exist: what a protocol tunes, and the axis."""
-        known = {name for solver in self.solvers for name in tunable(solver)} | set(OWN)
+        known = {name for solver in self.solvers for name in tunable(solver)} | set(TUNABLE)
         for protocol in self.protocols:
             for name, _ in protocol.tune:
                 if name not in known:

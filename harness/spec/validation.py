@@ -14,9 +14,8 @@ from weakref import WeakValueDictionary
 from pydantic import TypeAdapter, ValidationError
 
 from ..errors import SpecError, nearest
-from .expert import MOST_APART, Expert
 from .labels import known, plain
-from .protocol import PROTOCOLS, Protocol
+from .protocol import MOST_APART, PROTOCOLS, Expert, Protocol
 
 T = TypeVar("T")
 
@@ -133,7 +132,7 @@ def expert(entry: Any, usual: Mapping[str, Any]) -> Expert:
 
 
 @functools.cache
-def _adapter(cls: Any) -> TypeAdapter[Any]:
+def _adapter(cls: Any) -> Any:
     return TypeAdapter(cls)
 
 

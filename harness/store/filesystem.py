@@ -13,15 +13,16 @@ import posixpath
 import secrets
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import parse_qs, unquote, urlsplit
 
+import pyarrow as pa
 from pyarrow import fs
 
 from ..errors import UserError
 
 TEMPORARY = ".writing-"  # begins the name of a file that is not whole yet
-Content = bytes | memoryview
+Content: TypeAlias = bytes | pa.Buffer
 
 
 class Place(ABC):

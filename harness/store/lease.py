@@ -25,15 +25,24 @@ from ..errors import UserError
 from .filesystem import Place
 
 FOLDER = "drivers"
-BEAT = 2.0  # seconds
-PATIENCE = 15.0  # seconds without a beat until a driver on another machine counts as dead
 
-Progress = dict[str, Any]
+Report = dict[str, Any]  # how far a run is, as `lfombench status` shows it
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How often drivers beat, and for how many seconds without a beat one on another machine counts as alive."""
+
+    beat: float = 2.0
+    patience: float = 15.0
+
+
+PACE = Pace()
 
 
 @dataclass(frozen=True)
 class Driver:
-    """One that works on a store, or did."""
+    """A driver that works on a store, or did."""
 
     number: int
     host: str
@@ -43,14 +52,14 @@ class Driver:
     sweep: str
     since: str
     beat: int
-    progress: Progress
+    progress: Report
     knows: list[int] = field(default_factory=list)  # the numbers of others that it leaves their share
     running: list[str] = field(default_factory=list)  # jobs, where there are others
     failed: list[str] = field(default_factory=list)  # likewise: nobody need try these again
 
     @property
     def name(self) -> str:
-        """As people are told."""
+        """The driver in words, for messages."""
         return f"sweep {self.sweep} on {self.host}, process {self.pid}, since {self.since}"
 
 
@@ -61,19 +70,17 @@ class Held(UserError):
 class Lease:
     """A driver's place on a store; beats, and listens to others, in a thread of its own."""
 
-    def __init__(self, place: Place, driver: Driver, progress: Callable[[], Progress]) -> None:
-        self.place, self.driver, self.progress = place, driver, progress
+    def __init__(self, place: Place, driver: Driver, progress: Callable[[], Report], pace: Pace = PACE) -> None:
+        self.place, self.driver, self.progress, self.pace = place, driver, progress, pace
         self.lost = False
         self.others: dict[int, Driver] = {}  # that are alive
         self.heard: dict[int, tuple[int, float]] = {}  # the last beat of each, and when it was new
-        self.knows: list[int] = []
-        self.running: list[str] = []
-        self.failed: list[str] = []
+        self.announced: dict[str, Any] = {}  # fields of the driver that its next beat changes
         self.over = threading.Event()
         self.thread = threading.Thread(target=self._beat, name="lease", daemon=True)
 
     def __enter__(self) -> Lease:
-        self._listen()
+        self.listen()
         self.thread.start()
         return self
 
@@ -83,28 +90,27 @@ class Lease:
         with contextlib.suppress(OSError):
             self.place.delete(_name(self.driver.number))
 
+    def announce(self, **fields: list[Any]) -> None:
+        """Tell the other drivers with the next beat: which of them this one `knows`, jobs that are `running` here, jobs
+        that `failed`.
+        """
+        self.announced = self.announced | fields
+
     def _beat(self) -> None:
         beat = self.driver.beat
-        while not self.over.wait(BEAT):
+        while not self.over.wait(self.pace.beat):
             beat += 1
             with contextlib.suppress(OSError):  # a full disk stops commits, not this
                 if self.place.read(_name(self.driver.number)) is None:
                     self.lost = True  # another took us for dead
                     return
-                self.driver = replace(
-                    self.driver,
-                    beat=beat,
-                    progress=self.progress(),
-                    knows=self.knows,
-                    running=self.running,
-                    failed=self.failed,
-                )
+                self.driver = replace(self.driver, beat=beat, progress=self.progress(), **self.announced)
                 self.place.put(_name(self.driver.number), _content(self.driver))
-                self._listen()
+                self.listen()
 
-    def _listen(self) -> None:
-        """Who else is alive; what the dead leave is removed."""
-        found, now = {}, time.monotonic()
+    def listen(self) -> None:
+        """Note which other drivers are alive, and remove the files of those that are not."""
+        alive, now = {}, time.monotonic()
         for other in drivers(self.place):
             if other.number == self.driver.number:
                 continue
@@ -113,66 +119,67 @@ class Lease:
                 since = now
                 self.heard[other.number] = other.beat, now
             here = other.machine == self.driver.machine
-            if _started(other.pid) == other.started if here else now - since < PATIENCE:
-                found[other.number] = other
+            if _started(other.pid) == other.started if here else now - since < self.pace.patience:
+                alive[other.number] = other
             else:
                 self.place.delete(_name(other.number))
-        self.others = found
+        self.others = alive
 
 
 def take(
     place: Place,
     sweep: str,
-    progress: Callable[[], Progress] = dict,
-    told: Callable[[str], None] = print,
+    progress: Callable[[], Report] = dict,
+    tell: Callable[[str], None] = print,
     *,
     join: bool = False,
+    pace: Pace = PACE,
 ) -> Lease:
     """A lease on a store that no living driver holds, else `Held`; or beside those that do.
 
-    told: what takes time, for the user.
+    tell: what takes time, for the user.
     """
     while True:
         others = drivers(place)
         for other in others:
             if join:
                 continue
-            if alive(place, other, told):
+            if alive(place, other, tell, pace):
                 raise Held(f"{place.root} is in use: {other.name}. Wait for it to end; or --join, to work beside it")
             place.delete(_name(other.number))
         number = max((other.number for other in others), default=0) + 1
         since = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-        me = os.getpid()
-        mine = Driver(number, socket.gethostname(), _machine(), me, _started(me), sweep, since, 0, progress())
-        if place.create(_name(number), _content(mine)):
-            return Lease(place, mine, progress)
+        pid = os.getpid()
+        driver = Driver(number, socket.gethostname(), _machine(), pid, _started(pid), sweep, since, 0, progress())
+        if place.create(_name(number), _content(driver)):
+            return Lease(place, driver, progress, pace)
 
 
 def drivers(place: Place) -> list[Driver]:
-    """Those with a file, alive or not."""
-    found = []
+    """The drivers that have a file, alive or not."""
+    drivers = []
     for name in place.names(FOLDER):
         with contextlib.suppress(ValueError, TypeError, KeyError):
             number = int(name.removesuffix(".json"))
-            found.append(Driver(number=number, **json.loads(place.read(f"{FOLDER}/{name}") or b"null")))
-    return found
+            drivers.append(Driver(number=number, **json.loads(place.read(f"{FOLDER}/{name}") or b"null")))
+    return drivers
 
 
-def alive(place: Place, driver: Driver, told: Callable[[str], None] = lambda text: None) -> bool:
-    """Whether it still works; takes PATIENCE where it is on another machine and dead."""
+def alive(place: Place, driver: Driver, tell: Callable[[str], None] = lambda text: None, pace: Pace = PACE) -> bool:
+    """Whether a driver still works; takes its patience where it is on another machine and dead."""
     if driver.machine == _machine():
         return _started(driver.pid) == driver.started
-    begin, said = time.monotonic(), False
-    while time.monotonic() - begin < PATIENCE:
+    begin, told = time.monotonic(), False
+    while time.monotonic() - begin < pace.patience:
         now = {other.number: other for other in drivers(place)}.get(driver.number)
         if now is None:
             return False
         if now.beat != driver.beat:
             return True
-        if not said and time.monotonic() - begin > 2 * BEAT:
-            told(f"watching whether another driver is alive: {driver.name}")
-            said = True
-        time.sleep(BEAT / 4)
+        if not told and time.monotonic() - begin > 2 * pace.beat:
+            tell(f"watching whether another driver is alive: {driver.name}")
+            told = True
+        time.sleep(pace.beat / 4)
     return False
 
 
@@ -193,7 +200,7 @@ def _machine() -> str:
 
 
 def _started(pid: int) -> str:
-    """When a process began, in ticks since the machine did; empty where there is none, or it is only not yet buried."""
+    """When a process began, in ticks since the machine did; empty where it has ended, a zombie too."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         return "" if fields[0] == "Z" else fields[19]

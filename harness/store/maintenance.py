@@ -1,20 +1,24 @@
-"""Files of a store made anew: merged, without jobs that must go, and after damage."""
+"""Rewriting the files of a store: many into one, without jobs that must go, and after damage."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..scheduler.pending import Todo
-from . import schema, snapshots
+from . import queries, schema, snapshots
+from .filesystem import Place
+from .manifest import jobs_by_sweep
 from .snapshots import File
 from .store import Store, parquet
 
 LARGE = 64 << 20  # bytes of a file that is never merged again
 MANY = 8  # files that are worth merging while a sweep runs
-AT_ONCE = 1 << 14  # rows
+BATCH = 1 << 14  # rows that are rewritten at once
+STALE = "stale"  # the folder of rows that were set aside
+
+Selection = Callable[[pa.Table], pa.Array]  # from rows to a mask
 
 
 def compact(store: Store, many: int = MANY) -> bool:
@@ -31,99 +35,108 @@ def compact(store: Store, many: int = MANY) -> bool:
 
 
 def mergeable(sizes: Sequence[int]) -> int:
-    """Where the run of newest files begins of which each is no larger than all that are newer together."""
-    at, total = len(sizes), 0
-    while at and sizes[at - 1] < LARGE and (not total or sizes[at - 1] <= total):
-        at -= 1
-        total += sizes[at]
-    return at
+    """Index of the first file of the newest run in which each file is no larger than all newer ones together."""
+    first, total = len(sizes), 0
+    while first and sizes[first - 1] < LARGE and (not total or sizes[first - 1] <= total):
+        first -= 1
+        total += sizes[first]
+    return first
 
 
 def rewrite(store: Store, table: str, old: Sequence[File], keep: Callable[[pa.Table], pa.Table]) -> bool:
-    """One file in place of several, with the rows that are kept; False where another driver was in between."""
+    """Replace files by one with the rows that `keep` returns of them; False where another driver committed first."""
     paths = [f"{table}/{file.name}" for file in old]
     try:
-        parts = snapshots.dataset(store.place, table, paths).to_batches(
-            batch_size=AT_ONCE, batch_readahead=1, fragment_readahead=1
+        batches = snapshots.dataset(store.place, table, paths).to_batches(
+            batch_size=BATCH, batch_readahead=1, fragment_readahead=1
         )
-        add = store.written(table, (keep(pa.Table.from_batches([part])) for part in parts))
+        new = store.write_table(table, (keep(pa.Table.from_batches([batch])) for batch in batches))
     except FileNotFoundError:
         store.catch_up()
         return False
-    done = store.swap({table: [add] if add.rows else []}, {table: old})
-    if not (done and add.rows):
-        store.discard(table, add)
-    return done
+    replaced = store.swap({table: [new] if new.rows else []}, {table: old})
+    if not (replaced and new.rows):
+        store.discard(table, new)
+    return replaced
 
 
-Chosen = Callable[[pa.Table], pa.Array]  # which rows
-
-
-def remove(store: Store, table: str, chosen: Chosen, keys: Sequence[str], aside: str | None = None) -> None:
-    """Take rows out of a table. keys: the columns that say which; aside: a folder that keeps what was taken out."""
+def remove(store: Store, table: str, selection: Selection, keys: Sequence[str], aside: str | None = None) -> None:
+    """Take selected rows out of a table. keys: the columns that the selection looks at; aside: a folder for them."""
     for file in list(store.snapshot.files.get(table, ())):
         data = snapshots.dataset(store.place, table, [f"{table}/{file.name}"])
-        if not pc.any(chosen(data.to_table(columns=list(keys)))).as_py():
+        if not pc.any(selection(data.to_table(columns=list(keys)))).as_py():
             continue
         if aside:
-            held = data.to_table()
-            store.place.put(f"{aside}/{table}-{file.name}", parquet(table, [held.filter(chosen(held))])[0])
-        rewrite(store, table, [file], lambda rows: rows.filter(pc.invert(chosen(rows))))
+            rows = data.to_table()
+            store.place.put(f"{aside}/{table}-{file.name}", parquet(table, [rows.filter(selection(rows))])[0])
+        rewrite(store, table, [file], lambda rows: rows.filter(pc.invert(selection(rows))))
 
 
-def of_jobs(ids: set[str]) -> Chosen:
-    """The rows of these jobs."""
-    wanted = pa.array(sorted(ids), pa.string())
-    return lambda rows: pc.is_in(rows["job"], wanted)
+def of_jobs(ids: Collection[str]) -> Selection:
+    """Selects the rows of these jobs."""
+    values = pa.array(sorted(ids), pa.string())
+    return lambda rows: pc.is_in(rows["job"], values)
+
+
+def of_tests(pairs: Collection[tuple[str, str]]) -> Selection:
+    """Selects the results of these pairs of job and test."""
+
+    def selection(rows: pa.Table) -> pa.Array:
+        each = zip(rows["job"].to_pylist(), rows["test"].to_pylist(), strict=True)
+        return pa.array([pair in pairs for pair in each], pa.bool_())
+
+    return selection
 
 
 def unwanted(store: Store) -> set[str]:
-    """Jobs that no sweep of the store wants, or skips."""
-    wanted = {job for jobs in store.wanting().values() for job in jobs}
-    skipped = set(store.column("jobs", "job", pc.field("status") == "skipped"))
-    return set().union(*(store.column(table, "job") for table in schema.TABLES)) - wanted - skipped
+    """Jobs of the store that no sweep wants, or skips."""
+    wanted = {job for jobs in jobs_by_sweep(store.place).values() for job in jobs}
+    return _jobs(store.place) - wanted - _skipped(store.place)
 
 
 def forget(store: Store, jobs: set[str]) -> None:
-    """Remove jobs, and what was set aside."""
+    """Delete the rows of these jobs, and everything that was set aside."""
     for table in schema.TABLES:
         remove(store, table, of_jobs(jobs), ["job"])
-    for name in store.place.names("stale"):
-        store.place.delete(f"stale/{name}")
+    for name in store.place.names(STALE):
+        store.place.delete(f"{STALE}/{name}")
 
 
-def set_aside(store: Store, stale: Iterable[Todo]) -> None:
-    """Move what code gave that has changed since to stale/, where nothing reads it."""
-    pairs = {(one.job.id, test) for one in stale for test in one.stale}
-    again = {one.job.id for one in stale if one.stale and not one.trained}
-
-    def results(rows: pa.Table) -> pa.Array:
-        found = zip(rows["job"].to_pylist(), rows["test"].to_pylist(), strict=True)
-        return pa.array([pair in pairs for pair in found], pa.bool_())
-
+def set_aside(store: Store, pairs: Collection[tuple[str, str]], jobs: Collection[str]) -> None:
+    """Move results of these pairs of job and test to stale/, where nothing reads them, and what else there is of jobs
+    that are to be trained again.
+    """
     if pairs:
-        remove(store, "results", results, ["job", "test"], "stale")
-    if again:
+        remove(store, "results", of_tests(pairs), ["job", "test"], STALE)
+    if jobs:
         for table in ("jobs", "curves", "weights"):
-            remove(store, table, of_jobs(again), ["job"], "stale")
+            remove(store, table, of_jobs(jobs), ["job"], STALE)
 
 
 def repair(store: Store) -> list[str]:
-    """Leave out files that are missing or not as they were written, and what belongs to the jobs in them; their names.
-
-    Those jobs are not done any more.
+    """Leave out files that are missing or not as they were written, and the other rows of the jobs that were in them:
+    those jobs run again. The names of those files.
     """
     lost = {}
     for table, files in store.snapshot.files.items():
-        there = {info.base_name: info.size for info in store.place.infos(table)}
-        lost[table] = [file for file in files if there.get(file.name) != file.bytes]
+        sizes = {info.base_name: info.size for info in store.place.infos(table)}
+        lost[table] = [file for file in files if sizes.get(file.name) != file.bytes]
     if not any(lost.values()):
         return []
     store.swap({}, lost)
-    jobs = {table: set(store.column(table, "job")) for table in schema.TABLES}
-    trained = set(store.column("jobs", "job", pc.field("params") > 0))
-    sound = jobs["results"] & jobs["jobs"] - (trained - jobs["weights"])
-    broken = set().union(*jobs.values()) - sound - set(store.column("jobs", "job", pc.field("status") == "skipped"))
+    place = store.place
+    jobs = {table: set(queries.column(place, table, "job")) for table in schema.TABLES}
+    trained = set(queries.column(place, "jobs", "job", pc.field("params") > 0))
+    complete = jobs["results"] & jobs["jobs"] - (trained - jobs["weights"])
+    incomplete = set().union(*jobs.values()) - complete - _skipped(place)
     for table in schema.TABLES:
-        remove(store, table, of_jobs(broken), ["job"])
+        remove(store, table, of_jobs(incomplete), ["job"])
     return [f"{table}/{file.name}" for table, files in lost.items() for file in files]
+
+
+def _jobs(place: Place) -> set[str]:
+    return set().union(*(queries.column(place, table, "job") for table in schema.TABLES))
+
+
+def _skipped(place: Place) -> set[str]:
+    return set(queries.column(place, "jobs", "job", pc.field("status") == "skipped"))

@@ -1,80 +1,79 @@
-"""What a store remembers of the sweeps that ran into it: which jobs each wants, and what it skips."""
+"""Manifests: what a store remembers of each sweep that ran into it, sweeps/NAME.json."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from dataclasses import asdict, dataclass, field
+from fnmatch import fnmatchcase
 from typing import Any
 
-import pyarrow as pa
+from ..errors import UserError
+from .filesystem import Place
 
-from ..spec.labels import digest, label
-from ..spec.sweep import Sweep
-from . import schema
-from .store import Store
+FOLDER = "sweeps"
 
 
-def want(store: Store, sweep: Sweep) -> None:
-    """Record a sweep, and each sweep that is a part of it."""
-    for part in _parts(sweep):
-        store.write(f"sweeps/{part.name}.json", json.dumps(_wanted(part), indent=1))
+class Damaged(UserError):
+    """A manifest that cannot be read."""
 
 
-def skip(store: Store, sweep: Sweep) -> None:
-    """Record the combinations that a sweep and its parts leave out, each as a row of the jobs table."""
-    found = {digest(row): row for part in _parts(sweep) for row in _skipped(_own(part))}
-    known = set(store.rows("jobs", set(found))["job"].to_pylist()) if found else set()
-    rows = [
-        {name: row[name] for name in ("task", "solver", "protocol", "depth", "reason")}
-        | {"job": job, "status": "skipped", "finished": datetime.now(UTC)}
-        for job, row in found.items()
-        if job not in known
-    ]
-    if rows:
-        store.add({"jobs": pa.Table.from_pylist(rows, schema=schema.arrow("jobs"))})
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """A sweep as the store remembers it. Jobs are ids; tasks, solvers and protocols are labels."""
+
+    name: str
+    about: str = ""
+    jobs: list[str] = field(default_factory=list)
+    protocols: list[str] = field(default_factory=list)
+    tests: list[str] = field(default_factory=list)
+    skipped: list[dict[str, Any]] = field(default_factory=list)  # task, solver, depth, protocol and the reason
+    axis: str | None = None  # the field that the sweep varies
+    split: list[str] = field(default_factory=list)
+    named: dict[str, list[str]] = field(default_factory=dict)  # the labels that each name of a solver stands for
+    crossover: list[str] = field(default_factory=list)  # two of those names
+    parts: list[str] = field(default_factory=list)  # names of sweeps whose jobs are also this one's
+
+    @property
+    def content(self) -> str:
+        """The manifest as its file has it."""
+        return json.dumps(asdict(self), indent=1)
 
 
-def _parts(sweep: Sweep) -> Iterator[Sweep]:
-    """It, and what it consists of."""
-    yield sweep
-    for part in sweep.parts:
-        if part.name != sweep.name:
-            yield from _parts(part)
+def path_of(sweep: str) -> str:
+    """The file of a sweep's manifest, relative to the store."""
+    return f"{FOLDER}/{sweep}.json"
 
 
-def _wanted(sweep: Sweep) -> dict[str, Any]:
-    """A sweep as the store remembers it: its own jobs, and the names of the sweeps that are parts of it."""
-    own = _own(sweep)
-    return {
-        "name": sweep.name,
-        "about": sweep.about.strip(),
-        "protocols": list(dict.fromkeys(label(protocol) for part in own for protocol in part.protocols)),
-        "jobs": list(dict.fromkeys(job.id for part in own for job in part.jobs())),
-        "tests": list(dict.fromkeys(label(task) for part in own for task in part.tests)),
-        "skipped": _skipped(own),
-        "axis": next((part.axis for part in own if part.axis), None),
-        "split": next((list(part.split) for part in own if part.split), []),
-        "named": {name: list(labels) for part in own for name, labels in part.named.items()},
-        "crossover": next((list(part.crossover) for part in own if part.crossover), []),
-        "parts": [part.name for part in sweep.parts if part.name != sweep.name],
-    }
+def manifests(place: Place, pattern: str = "*") -> list[Manifest]:
+    """The manifests of the sweeps whose names match, sorted by name; `Damaged` where one cannot be read."""
+    found = []
+    for file in place.names(FOLDER):
+        if fnmatchcase(file, f"{pattern}.json"):
+            try:
+                values = json.loads(place.read(f"{FOLDER}/{file}") or b"null")
+                found.append(Manifest(**{name: values[name] for name in Manifest.__dataclass_fields__}))
+            except (ValueError, TypeError, KeyError) as error:
+                path = place.path(f"{FOLDER}/{file}")
+                raise Damaged(f"{path} is damaged: delete it, and run its sweep again") from error
+    return found
 
 
-def _own(sweep: Sweep) -> list[Sweep]:
-    """What makes jobs under its name: itself, or the parts that have no name of their own."""
-    return [part for part in sweep.parts if part.name == sweep.name] or ([] if sweep.parts else [sweep])
+def jobs_by_sweep(place: Place) -> dict[str, list[str]]:
+    """The ids of each sweep's own jobs, by its name."""
+    return {manifest.name: manifest.jobs for manifest in manifests(place)}
 
 
-def _skipped(own: Sequence[Sweep]) -> list[dict[str, Any]]:
-    return [
-        {
-            "task": label(skipped.task),
-            "solver": label(skipped.solver),
-            "depth": skipped.solver.depth,
-            "protocol": label(skipped.protocol),
-            "reason": skipped.reason,
-        }
-        for part in own
-        for skipped in part.skipped
-    ]
+def jobs_of(place: Place, sweep: str) -> set[str]:
+    """The ids of the jobs of a sweep and its parts."""
+    ids: set[str] = set()
+    for manifest in manifests(place, sweep):
+        ids.update(manifest.jobs, *(jobs_of(place, part) for part in manifest.parts))
+    return ids
+
+
+def joined(ours: Manifest | None, theirs: Manifest) -> Manifest:
+    """One manifest for a sweep that two stores know: our settings, the jobs and tests of both."""
+    if ours is None:
+        return theirs
+    both = {name: list(dict.fromkeys([*getattr(ours, name), *getattr(theirs, name)])) for name in ("jobs", "tests")}
+    return Manifest(**asdict(ours) | both)

@@ -22,11 +22,11 @@ from .filesystem import Place
 
 T = TypeVar("T")
 LOG = "log"
-KEPT = 8  # snapshots behind the last, for readers that are slow
+HISTORY = 8  # snapshots kept behind the last, for readers that are slow
 
 
 class File(NamedTuple):
-    """A file of a table."""
+    """A data file of a table, with its size in rows and bytes."""
 
     name: str
     rows: int
@@ -41,35 +41,36 @@ class Snapshot:
     files: Mapping[str, Sequence[File]] = field(default_factory=dict)
 
     def paths(self, table: str) -> list[str]:
-        """Of a table, relative to the store."""
+        """The data files of a table, relative to the store."""
         return [f"{table}/{file.name}" for file in self.files.get(table, ())]
 
     def changed(self, add: Mapping[str, Sequence[File]], remove: Mapping[str, Sequence[File]]) -> Snapshot:
-        """The next one. What is added comes last; but where files are removed, in place of the last of them."""
+        """The next snapshot. Added files come last; where files are removed, in the place of the last removed one."""
         files = {}
         for table in schema.TABLES:
-            old, gone, new = list(self.files.get(table, ())), set(remove.get(table, ())), list(add.get(table, ()))
-            at = max((i for i, file in enumerate(old) if file in gone), default=len(old) - 1) + 1
-            files[table] = [f for f in old[:at] if f not in gone] + new + old[at:]
+            old, removed, new = list(self.files.get(table, ())), set(remove.get(table, ())), list(add.get(table, ()))
+            end = max((i for i, file in enumerate(old) if file in removed), default=len(old) - 1) + 1
+            files[table] = [f for f in old[:end] if f not in removed] + new + old[end:]
         return Snapshot(self.number + 1, files)
 
     @property
     def content(self) -> bytes:
-        """As a file."""
+        """The snapshot as its file has it."""
         return json.dumps({"files": {table: list(files) for table, files in self.files.items()}}).encode()
 
 
 def latest(place: Place) -> Snapshot:
-    """What a store holds now. A snapshot that a disk without hard links left cut short does not count."""
+    """The latest snapshot of a store. One that a disk without hard links left cut short does not count."""
     while True:
         numbers = [int(name.removesuffix(".json")) for name in place.names(LOG)]
         for number in sorted(numbers, reverse=True):
             content = place.read(_name(number))
             if content is None:
-                break  # made room for later ones meanwhile
+                break  # deleted meanwhile: there are later ones
             try:
-                found = json.loads(content)["files"]
-                return Snapshot(max(numbers), {table: [File(*one) for one in files] for table, files in found.items()})
+                tables = json.loads(content)["files"]
+                files = {table: [File(*entry) for entry in entries] for table, entries in tables.items()}
+                return Snapshot(max(numbers), files)
             except (ValueError, TypeError, KeyError):
                 continue
         else:
@@ -77,7 +78,7 @@ def latest(place: Place) -> Snapshot:
 
 
 def follow(place: Place, snapshot: Snapshot) -> bool:
-    """Make this the latest snapshot; False where another writer was there before."""
+    """Make this the latest snapshot; False where another writer made one of its number before."""
     if not place.create(_name(snapshot.number), snapshot.content):
         return False
     numbers = [int(name.removesuffix(".json")) for name in place.names(LOG)]
@@ -85,7 +86,7 @@ def follow(place: Place, snapshot: Snapshot) -> bool:
         place.delete(_name(snapshot.number))
         return False
     for number in numbers:
-        if number < snapshot.number - KEPT:
+        if number < snapshot.number - HISTORY:
             place.delete(_name(number))
     return True
 
@@ -95,13 +96,13 @@ def _name(number: int) -> str:
 
 
 def dataset(place: Place, table: str, paths: Sequence[str]) -> ds.Dataset:
-    """Files of a table, as Arrow sees them: columns that older ones lack are null."""
-    where = [place.path(path) for path in paths]
-    return ds.dataset(where, schema=schema.arrow(table), format="parquet", filesystem=place.files)
+    """Files of a table as an Arrow dataset: columns that older files lack are null."""
+    full = [place.path(path) for path in paths]
+    return ds.dataset(full, schema=schema.arrow(table), format="parquet", filesystem=place.files)
 
 
 def read(place: Place, table: str, use: Callable[[ds.Dataset], T]) -> T:
-    """What `use` makes of a table's files. Once more where they were merged into others meanwhile."""
+    """What `use` returns for the files of a table; asked again where they were merged into others meanwhile."""
     while True:
         snapshot = latest(place)
         try:

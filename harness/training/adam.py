@@ -13,16 +13,16 @@ from ..compiler.step import Tensors, named
 from ..spec.protocol import Protocol
 
 
-def start(params: Tensors, floats: dict[str, Float[Tensor, "trials jobs"]]) -> Tensors:
-    """What changes from the first step on: p (parameters), mean and square of gradients; whether and when it died.
+def start(params: Tensors, tuned: dict[str, Float[Tensor, "trials jobs"]]) -> Tensors:
+    """The state at the first step: p (parameters), mean and square of gradients, whether and when a member died.
 
-    floats: rate, beta1, beta2 (these in float64), and clip where gradients are clipped.
+    tuned: rate, beta1, beta2 (these in float64), and clip where gradients are clipped.
     """
     state = named("p", params)
     state |= named("mean", {name: torch.zeros_like(p) for name, p in params.items()})
     state |= named("square", {name: torch.zeros_like(p) for name, p in params.items()})
-    state |= floats | {"alive": torch.ones_like(floats["rate"], dtype=torch.bool)}
-    state["died"] = torch.zeros_like(floats["rate"], dtype=torch.int64)
+    state |= tuned | {"alive": torch.ones_like(tuned["rate"], dtype=torch.bool)}
+    state["died"] = torch.zeros_like(tuned["rate"], dtype=torch.int64)
     return state
 
 
@@ -38,7 +38,7 @@ def update(protocol: Protocol, state: Tensors, loss: Tensor, gradients: Tensors,
     step, dtype = t + 1, state["rate"].dtype
     died = torch.where((state["died"] == 0) & ~alive, step, state["died"])
     rate = torch.where(alive, state["rate"] * schedule(protocol, t).to(dtype), 0.0)
-    new = {"alive": alive, "died": died}
+    changes = {"alive": alive, "died": died}
     for name, g in gradients.items():
         b1, b2 = (_like(state[b].to(dtype), g) for b in ("beta1", "beta2"))
         c1, c2 = (_like((1 - state[b] ** step.double()).to(dtype), g) for b in ("beta1", "beta2"))
@@ -46,9 +46,9 @@ def update(protocol: Protocol, state: Tensors, loss: Tensor, gradients: Tensors,
         mean = mean + (1 - b1) * (g - mean)
         square = square + (1 - b2) * (g * g - square)
         change = _like(rate, g) * (mean / c1 / ((square / c2).sqrt() + 1e-8))
-        new[f"p.{name}"] = p - torch.where(_like(alive, g), change, 0.0)
-        new[f"mean.{name}"], new[f"square.{name}"] = mean, square
-    return new, {"loss": loss, "norm": norm}
+        changes[f"p.{name}"] = p - torch.where(_like(alive, g), change, 0.0)
+        changes[f"mean.{name}"], changes[f"square.{name}"] = mean, square
+    return changes, {"loss": loss, "norm": norm}
 
 
 def clipped(g: Tensor, clip: Float[Tensor, "trials jobs"]) -> Tensor:
@@ -63,15 +63,15 @@ def schedule(protocol: Protocol, t: Tensor) -> Tensor:
     """The factor on the learning rate at a step; in float64."""
     if protocol.schedule == "constant":
         return torch.ones_like(t, dtype=torch.float64)
-    first, *further = protocol.looks
+    first, *further = protocol.rounds
     begin, end = torch.zeros_like(t), torch.full_like(t, first)
-    for look, after in zip((first, *further), further, strict=False):
-        begin, end = (torch.where(t >= look, torch.full_like(t, x), y) for x, y in ((look, begin), (after, end)))
+    for round, after in zip((first, *further), further, strict=False):
+        begin, end = (torch.where(t >= round, torch.full_like(t, x), y) for x, y in ((round, begin), (after, end)))
     return 0.5 * (1 + (math.pi * (t - begin).double() / (end - begin).double()).cos())
 
 
 def _over(x: Tensor) -> Tensor:
-    """The sum over what a member has: trials jobs."""
+    """The sum over all axes but the first two: trials jobs."""
     return x.reshape(*x.shape[:2], -1).sum(-1)
 
 

@@ -1,4 +1,4 @@
-"""What training keeps on its way: of every job the best parameters at any look, and its curve."""
+"""What training keeps on its way: of every job the best parameters of any validation round, and its curve."""
 
 from __future__ import annotations
 
@@ -17,54 +17,60 @@ Table = Sequence[Sequence[int]]  # trials jobs
 
 
 def trial_table(pack: Pack) -> list[list[int]]:
-    """Every trial of every job: trials jobs."""
+    """The number of every trial of every job: trials jobs."""
     return [[k] * len(pack.jobs) for k in range(len(pack.first.trials))]
 
 
 @dataclass
-class Kept:
-    """The best look at each job: its validation loss, trial, parameters, steps until then; why, where it diverged."""
+class Best:
+    """The best so far of every job: its validation loss, trial, training steps until then and parameters; and the
+    reason, where it diverged.
+    """
 
     loss: list[float]
     trial: list[int]
-    until: list[int]
+    steps: list[int]
     reason: list[str | None]
-    best: list[Tensors]
+    params: list[Tensors]
 
     @staticmethod
-    def nothing(jobs: int) -> Kept:
-        """Before the first look."""
-        return Kept([math.inf] * jobs, [0] * jobs, [0] * jobs, [None] * jobs, [{} for _ in range(jobs)])
+    def none_yet(jobs: int) -> Best:
+        """Before the first validation round."""
+        return Best([math.inf] * jobs, [0] * jobs, [0] * jobs, [None] * jobs, [{} for _ in range(jobs)])
 
-    def offer(
+    def update(
         self,
-        going: Sequence[int],
-        best: Sequence[int],
-        tried: Table,
+        live: Sequence[int],
+        winners: Sequence[int],
+        trials: Table,
         loss: Float[Tensor, "trials jobs"],
         params: Tensors,
         reasons: Sequence[str | None],
-        look: int,
+        steps: int,
     ) -> list[float]:
-        """A look at the jobs that are going: the best trial of each. By how much it bettered the log loss."""
+        """Take a validation round into account; by how much it bettered the log loss of each live job.
+
+        live: positions of the jobs that still train. winners: the best trial of each, a row of `trials`. loss, params:
+        of the live jobs. reasons: why a winner diverged. steps: training steps before this round.
+        """
         gains = []
-        for i, (j, k) in enumerate(zip(going, best, strict=True)):
-            now, before = loss[k, i].item(), self.loss[j]
-            first = not self.best[j]
+        for column, (job, row) in enumerate(zip(live, winners, strict=True)):
+            now, before = loss[row, column].item(), self.loss[job]
+            is_first = not self.params[job]
             gains.append(_gain(before, now))
-            if first or now < before:
-                self.loss[j], self.trial[j], self.reason[j] = now, tried[k][i], reasons[i]
-                self.best[j] = {name: p[k, i].clone() for name, p in params.items()}
-                self.until[j] = look
+            if is_first or now < before:
+                self.loss[job], self.trial[job], self.reason[job] = now, trials[row][column], reasons[column]
+                self.params[job] = {name: p[row, column].clone() for name, p in params.items()}
+                self.steps[job] = steps
         return gains
 
-    def params(self) -> Tensors:
-        """Of all jobs: jobs ...; nothing before the first look, which is at all of them."""
-        return {name: torch.stack([one[name] for one in self.best]) for name in self.best[0]}
+    def stacked(self) -> Tensors:
+        """Parameters of all jobs, `jobs ...`; empty before the first validation round, which all jobs take part in."""
+        return {name: torch.stack([params[name] for params in self.params]) for name in self.params[0]}
 
 
 def _gain(before: float, now: float) -> float:
-    """In the logarithm; none where both are lost, all where there was nothing before."""
+    """By how much the log loss fell: -inf where it is not finite now, inf where it was not before."""
     if not math.isfinite(now):
         return -math.inf
     return math.inf if not math.isfinite(before) or now <= 0 else math.log(before) - math.log(now)
@@ -79,25 +85,25 @@ class Curve:
     points: list[int] = field(default_factory=list)
     parts: list[tuple[Tensor, Tensor]] = field(default_factory=list)
 
-    def add(self, points: list[int], first: int, records: Tensors, tried: Table, going: Sequence[int]) -> None:
-        """Records of steps from `first` on, of which some are kept."""
-        at = [t - 1 - first for t in points]
-        rows, columns = torch.tensor(tried), torch.tensor(going)
-        made = []
+    def add(self, points: list[int], first: int, records: Tensors, trials: Table, live: Sequence[int]) -> None:
+        """Keep the records of some steps. points: which, counted from 1; first: the step of the first record."""
+        indices = [t - 1 - first for t in points]
+        rows, columns = torch.tensor(trials), torch.tensor(live)
+        curves = []
         for name in ("loss", "norm"):
-            whole = torch.full((len(at), self.trials, self.jobs), math.nan, dtype=records[name].dtype)
-            whole[:, rows, columns] = records[name][at].cpu()
-            made.append(whole)
+            curve = torch.full((len(indices), self.trials, self.jobs), math.nan, dtype=records[name].dtype)
+            curve[:, rows, columns] = records[name][indices].cpu()
+            curves.append(curve)
         self.points += points
-        self.parts.append((made[0], made[1]))
+        self.parts.append((curves[0], curves[1]))
 
     def of(self, trial: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Losses and norms of one trial of each job: points jobs."""
         jobs = torch.arange(self.jobs)
-        losses, norms = (x[:, torch.tensor(trial), jobs] for x in self.whole())
+        losses, norms = (x[:, torch.tensor(trial), jobs] for x in self.joined())
         return losses, norms
 
-    def whole(self) -> tuple[Tensor, Tensor]:
-        """Losses and norms: points trials jobs."""
+    def joined(self) -> tuple[Tensor, Tensor]:
+        """Losses and norms of all trials: points trials jobs."""
         losses, norms = (torch.cat([part[i] for part in self.parts]) for i in (0, 1))
         return losses, norms

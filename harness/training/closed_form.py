@@ -1,21 +1,26 @@
-"""Closed forms: a bound's parameters from the moments of many prompts, and how far from the best that may leave it."""
+"""Closed forms: a bound's parameters from the moments of many prompts, how far from the best that may leave it, and
+training that starts from them.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple, cast
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lfombench.solvers import Fitted, FittedBound
+from lfombench.solvers import Fitted, FittedBound, Method
 from lfombench.tasks import Prompts, Random
 
 from ..compiler.select import program
 from ..compiler.step import Step, Tensors, named, under
+from ..compiler.streams import Streams
 from ..spans import span
 from .evaluate import CHUNK
-from .pack import Pack, floats, having, of_experts, prompts
+from .pack import WorkOrder, drawing, expert_params, floats, having
 
 PROMPTS = 500 * CHUNK  # that a closed form is fitted to;
 NUMBERS = 1 << 26  # fewer where their G would have more numbers than this
@@ -30,39 +35,42 @@ class Fit(NamedTuple):
     excess: Float[Tensor, "jobs depth"] | None  # after 1 .. depth steps
 
 
-def batches(d: int) -> tuple[int, int]:
-    """How many batches, of how many prompts in R^d, a closed form is fitted to."""
-    total = min(PROMPTS, NUMBERS // d**2)
+def batches(d: int, prompts: int = PROMPTS) -> tuple[int, int]:
+    """Number of batches, and of prompts in R^d in each, that a closed form is fitted to, about `prompts` in all."""
+    total = min(prompts, NUMBERS // d**2)
     count = max(32, min(CHUNK, total // GROUPS))
     return max(GROUPS, total // count), count
 
 
 @torch.no_grad()
-def fit(pack: Pack, device: torch.device) -> Fit:
+def fit(order: WorkOrder, device: torch.device, prompts: int = PROMPTS) -> Fit:
     """Parameters in closed form, in float64: a bound's from prompts of its own and their exact statistics, whatever the
     protocol; others' from the training batch.
+
+    prompts: how many a bound is fitted to, about.
     """
+    pack = order.pack
     solver, dtype = cast(Fitted, pack.first.solver), torch.float64
-    bound = isinstance(solver, FittedBound)
-    on_queries = bound or pack.first.protocol.labels == "query"  # else with every example left out in turn
-    drawing = prompts(pack, [job.task for job in pack.jobs], "fit" if bound else "train", dtype, device)
-    job = drawing.job | named("solver", floats([job.solver for job in pack.jobs], dtype, device))
-    job |= named("still", {name: p.to(dtype) for name, p in of_experts(pack, device).items()})
+    is_bound = isinstance(solver, FittedBound)
+    on_queries = is_bound or pack.first.protocol.labels == "query"  # else with every example left out in turn
+    source = drawing(pack, [job.task for job in pack.jobs], "fit" if is_bound else "train", dtype, device)
+    job = source.job | named("solver", floats([job.solver for job in pack.jobs], dtype, device))
+    job |= named("still", {name: p.to(dtype) for name, p in expert_params(order, device).items()})
 
     def draw(job: Tensors, random: Random, count: int) -> Prompts:
-        if not bound:
-            return drawing.batch(job, random, count)
-        return having(drawing.task, under("task", job)).prompts(random, job.get("frame"), count)
+        if not is_bound:
+            return source.batch(job, random, count)
+        return having(source.task, under("task", job)).prompts(random, job.get("frame"), count)
 
     def update(job: Tensors, state: Tensors, batch: Prompts, t: Tensor) -> tuple[Tensors, Tensors]:
-        one = having(solver, under("solver", job))
-        found = one.moments(under("still", job), batch.problem, batch.residual)
-        return {}, {name: x.unsqueeze(0) if on_queries else x.sum(0) for name, x in found.items()}
+        packed = having(solver, under("solver", job))
+        moments = packed.moments(under("still", job), batch.problem, batch.residual)
+        return {}, {name: x.unsqueeze(0) if on_queries else x.sum(0) for name, x in moments.items()}
 
-    times, count = batches(pack.first.task.d) if bound else (1, pack.first.protocol.batch)
+    times, count = batches(pack.first.task.d, prompts) if is_bound else (1, pack.first.protocol.batch)
     begins = range(0, times * count, count)
     step = Step(draw, update, count, None, dtype, ("fit", pack.program))
-    run = program(step, job, {}, drawing.key, len(begins), as_written=pack.as_written)
+    run = program(step, job, {}, source.key, len(begins), order.engine)
     with span("fit"):
         sums: list[Tensors] = [{} for _ in range(GROUPS)]
         for i, begin in enumerate(begins):
@@ -72,13 +80,37 @@ def fit(pack: Pack, device: torch.device) -> Fit:
         if not isinstance(solver, FittedBound):
             return Fit(dict(having(solver, under("solver", job)).fit(sums[0])), count, None)
         moments = {name: torch.stack([group[name] for group in sums]) for name in sums[0]}
-        return _fit(having(solver, under("solver", job)), moments, times * count)
+        return _jackknife(having(solver, under("solver", job)), moments, times * count)
 
 
-def _fit(solver: FittedBound, moments: Tensors, count: int) -> Fit:
-    """From moments of `groups jobs ...`. The excess is estimated by the jackknife: a group is left out in turn."""
+def _jackknife(solver: FittedBound, moments: Tensors, count: int) -> Fit:
+    """A fit to moments of `groups jobs ...`. Its excess is estimated by leaving out each group in turn."""
     whole = {name: x.sum(0) for name, x in moments.items()}
     params = dict(solver.fit(whole))
     without = solver.fit({name: whole[name] - x for name, x in moments.items()})
     worse = solver.risk(without, whole) - solver.risk(params, whole)  # groups jobs depth
     return Fit(params, count, (GROUPS - 1) / GROUPS * worse.sum(0).clamp(min=0) / count)
+
+
+def closed_form_start(order: WorkOrder, device: torch.device) -> Tensors | None:
+    """Parameters that training starts from, `jobs ...`: the best method of a solver's kind. None where training starts
+    from random numbers.
+
+    The residual polynomial of the best method is a product of l factors 1 - x / r_l, each of them a layer.
+    """
+    solver = order.first.solver
+    if not isinstance(solver, Method) or solver.bound is None:
+        return None
+    best = [job.having(solver=solver.bound, protocol=replace(job.protocol, tune=())) for job in order.jobs]
+    q = fit(order.of(best), device).params["q"][:, -1].cpu().numpy()  # p(x) = 1 - x q(x)
+    roots = np.array([np.sort_complex(np.roots([*-row[::-1], 1.0])) for row in q])
+    if np.abs(roots.imag).max() > 1e-6:
+        raise ValueError(f"start: the best method of depth {solver.depth} has roots that are not real")
+    source = drawing(order.pack, [job.task for job in order.jobs], "init", torch.float64, device)
+    task = having(source.task, under("task", source.job))
+    dual = task.examples(Streams(source.key, torch.float64), source.job.get("frame"), 2).law.dual
+    if "covariance" in solver.bound.needs and (dual is None or dual.shape[-1] != 1):
+        raise ValueError("start: there is no one Sigma^{-1} for all prompts to start from")
+    r = torch.tensor(roots.real[:, ::-1].copy(), device=device)
+    inverse = None if dual is None else dual[..., 0] @ dual[..., 0].mT
+    return dict(solver.layers(r, inverse))

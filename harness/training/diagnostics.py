@@ -1,4 +1,4 @@
-"""What a method is, besides how well it does: its residual polynomial, and how conjugate its directions are.
+"""Diagnostics of a method beside its loss: its residual polynomial, and how conjugate its directions are.
 
 A method whose steps are the same scalar combinations of (preconditioned) gradients for every prompt has
 w* - w_k = p(M G) w* with a polynomial p, p(0) = 1: run on problems in R^1, one for each eigenvalue, it says p's values.
@@ -17,19 +17,19 @@ from lfombench.tasks import Law, Quadratic, Risk
 
 from ..compiler.step import Tensors, under
 from ..compiler.streams import Streams
-from .pack import Pack, floats, having, prompts
+from .pack import Pack, drawing, floats, having
 
-REACH = 3.0  # eigenvalues from 0 to here
+LARGEST = 3.0  # the eigenvalues that a polynomial is fitted on lie between 0 and this
 DEEPEST = 12  # beyond, powers of an eigenvalue say nothing in double precision
-PROMPTS = 512  # whose directions are looked at
+PROMPTS = 512  # whose directions are averaged over
 
 
-Polynomials = list[list[float] | None]  # of each job, coefficients from the constant on
-Cosines = list[list[float | None]]  # of each job and step
+Polynomials = list[list[float] | None]  # by job: coefficients, constant first
+Cosines = list[list[float | None]]  # by job and step
 
 
 @torch.no_grad()
-def portrait(pack: Pack, params: Tensors, device: torch.device) -> tuple[Polynomials, Cosines]:
+def diagnostics(pack: Pack, params: Tensors, device: torch.device) -> tuple[Polynomials, Cosines]:
     """The residual polynomial of each job, None where there is none; and of each step the mean over prompts of |cos| in
     the norm of G between this change of w and the one before: 0 where they are conjugate, None for the first two
     iterates, where there is no G, and on tokens.
@@ -46,22 +46,22 @@ def portrait(pack: Pack, params: Tensors, device: torch.device) -> tuple[Polynom
     if solver.span and solver.span.fixed and solver.depth <= DEEPEST:
         polynomials = _polynomials(method, double, problem.law, len(pack.jobs), device)
     w = list(method.iterates(double, problem))
-    steps = [after - before for before, after in pairwise(w)]
+    changes = [after - before for before, after in pairwise(w)]
     for k in range(2, solver.depth + 1):
-        now, then = steps[k - 1], steps[k - 2]
-        seen = problem.curvature(then)
-        size = (now * problem.curvature(now)).sum(-2) * (then * seen).sum(-2)
-        cosine = (now * seen).sum(-2).abs() / size.sqrt()
-        for row, found in zip(cosines, cosine, strict=True):
-            finite = found[found.isfinite()]
+        now, before = changes[k - 1], changes[k - 2]
+        curved = problem.curvature(before)
+        size = (now * problem.curvature(now)).sum(-2) * (before * curved).sum(-2)
+        cosine = (now * curved).sum(-2).abs() / size.sqrt()
+        for row, values in zip(cosines, cosine, strict=True):
+            finite = values[values.isfinite()]
             row[k] = float(finite.mean()) if len(finite) else None
     return polynomials, cosines
 
 
 def _polynomials(method: Method, params: Tensors, law: Law, jobs: int, device: torch.device) -> Polynomials:
-    """Fitted to the values at depth + 1 eigenvalues, which is exact."""
+    """The residual polynomial of each job, fitted to its values at depth + 1 eigenvalues, which is exact."""
     depth = method.depth
-    nodes = REACH / 2 * (1 - np.cos(np.pi * (np.arange(depth + 1) + 0.5) / (depth + 1)))
+    nodes = LARGEST / 2 * (1 - np.cos(np.pi * (np.arange(depth + 1) + 0.5) / (depth + 1)))
     x = torch.tensor(nodes, device=device).expand(jobs, 1, -1)
     one = torch.ones_like(x[:, :, :1]).unsqueeze(-1)
     line = Quadratic(Law(root=one, dual=one, edges=law.edges, white=law.white), x.unsqueeze(1), x)
@@ -71,14 +71,15 @@ def _polynomials(method: Method, params: Tensors, law: Law, jobs: int, device: t
 
 
 def _packed(pack: Pack, device: torch.device) -> Method:
+    """The method of all jobs, in float64."""
     solver = having(pack.first.solver, floats([job.solver for job in pack.jobs], torch.float64, device))
     assert isinstance(solver, Method)
     return solver
 
 
 def _batch(pack: Pack, device: torch.device) -> Risk:
-    """A few prompts' problem, whatever the protocol's draw."""
-    drawing = prompts(pack, [job.task for job in pack.jobs], "portrait", torch.float64, device)
-    task = having(drawing.task, under("task", drawing.job))
-    random = Streams(drawing.key, torch.float64)
-    return task.prompts(random, drawing.job.get("frame"), PROMPTS).problem
+    """The problems of a few prompts, whatever the protocol's draw."""
+    source = drawing(pack, [job.task for job in pack.jobs], "portrait", torch.float64, device)
+    task = having(source.task, under("task", source.job))
+    random = Streams(source.key, torch.float64)
+    return task.prompts(random, source.job.get("frame"), PROMPTS).problem

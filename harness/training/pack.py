@@ -1,10 +1,13 @@
-"""A pack: jobs of one structure, their floats stacked into tensors, and the prompts they share."""
+"""A pack: jobs of one structure that run as one program; what a worker is sent to run it; where its prompts come from.
+
+Axes: `jobs` are the jobs of the pack, `trials` what a protocol tunes over, `prompts` come last.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
 import torch
@@ -13,6 +16,7 @@ from torch import Tensor
 
 from lfombench.tasks import Prompts, Random, Task
 
+from ..compiler.select import Engine
 from ..compiler.step import under
 from ..compiler.streams import Streams, keys
 from ..errors import UserError
@@ -26,7 +30,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Cost:
-    """A prediction: seconds with the bounds of 80 % of packs, and bytes at the peak."""
+    """A prediction for a pack: seconds, with the bounds of an 80 % interval, and bytes at the peak of memory."""
 
     seconds: float
     low: float
@@ -36,8 +40,8 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class Settled:
-    """What training left of a job: parameters by name, floats that were chosen, and why it diverged, if it did."""
+class Weights:
+    """What training left of a job: parameters by name, the floats that were chosen, and why it diverged, if it did."""
 
     params: Mapping[str, Tensor]
     chosen: Mapping[str, float]
@@ -46,23 +50,15 @@ class Settled:
 
 @dataclass(frozen=True)
 class Pack:
-    """Jobs of one structure, and the tasks they are tested on besides their own."""
+    """Jobs of one structure, and the further tasks that they are tested on."""
 
     jobs: tuple[Job, ...]
     tests: tuple[Task, ...] = ()
-    expected: Cost | None = None  # as planned
-    why: tuple[tuple[str, int], ...] = ()  # it is run, with how many jobs for each reason
-    trained: bool = False  # jobs whose own results stand: they are tested on the tests alone,
-    settled: tuple[Settled, ...] = ()  # from these
-    experts: tuple[tuple[Settled, ...], ...] = ()  # of each job, trained; where its solver is a mixture
-    waits: bool = False  # for experts that are not trained yet
-    resume: Checkpoint | None = None  # where training goes on
-    as_written: bool = False  # never compiled: what an audit compares with
-    profiled: bool = False  # measures the parts of its training step too
+    trained: bool = False  # the jobs' own results stand: they are tested on `tests` alone, from their weights
 
     @property
     def id(self) -> str:
-        """Depends on the jobs and tests alone."""
+        """A digest of the jobs and tests."""
         tests = [spec_of(task) for task in self.tests]
         return digest([[job.id for job in self.jobs], tests, *(["trained"] if self.trained else [])])
 
@@ -73,29 +69,57 @@ class Pack:
 
     @property
     def program(self) -> Hashable:
-        """What its steps are: those of packs of one program are the same. A class that is defined anew is another."""
+        """Equal for packs whose steps are the same program. A class that is defined anew makes another program."""
         return type(self.first.task), type(self.first.solver), self.first.structure
 
     @property
     def members(self) -> int:
-        """How many models it trains or tries: a job has one for each of its trials."""
+        """Number of models that are trained: a job has one for each of its trials."""
         return len(self.jobs) * len(self.first.trials)
 
 
+@dataclass(frozen=True)
+class WorkOrder:
+    """A pack as a worker is sent it, with what it stands on and how it is to be run."""
+
+    pack: Pack
+    weights: tuple[Weights, ...] = ()  # of each job, where the pack is trained already
+    experts: tuple[tuple[Weights, ...], ...] = ()  # of each job's experts, where its solver is a mixture
+    resume: Checkpoint | None = None  # where training goes on
+    engine: Engine = "auto"  # how its steps run; an audit compares with "eager"
+    stride: int = 500  # training steps of one call, after which a checkpoint can be made
+    profiled: bool = False  # the parts of its training step are measured as well
+    expected: Cost | None = None  # as planned, for the record
+
+    @property
+    def jobs(self) -> tuple[Job, ...]:
+        """The jobs of the pack."""
+        return self.pack.jobs
+
+    @property
+    def first(self) -> Job:
+        """A job that stands for the structure of all."""
+        return self.pack.first
+
+    def of(self, jobs: Sequence[Job]) -> WorkOrder:
+        """The same order for other jobs of the structure."""
+        return replace(self, pack=replace(self.pack, jobs=tuple(jobs)))
+
+
 def floats(parts: Sequence[Any], dtype: torch.dtype, device: torch.device) -> dict[str, Tensor]:
-    """The float fields of tasks or solvers, an entry per part: `parts 1 1`, or `parts k` for k floats."""
-    found = {}
+    """The float fields of tasks or solvers, with an entry for each part: `parts 1 1`, or `parts k` for k floats."""
+    tensors = {}
     for f in fields(parts[0]):
         values = [getattr(part, f.name) for part in parts]
         if isinstance(values[0], float):
-            found[f.name] = torch.tensor(values, dtype=dtype, device=device)[:, None, None]
+            tensors[f.name] = torch.tensor(values, dtype=dtype, device=device)[:, None, None]
         elif isinstance(values[0], tuple) and values[0] and isinstance(values[0][0], float):
-            found[f.name] = torch.tensor(values, dtype=dtype, device=device)
-    return found
+            tensors[f.name] = torch.tensor(values, dtype=dtype, device=device)
+    return tensors
 
 
 def having(part: T, values: Mapping[str, Tensor]) -> T:
-    """The part with tensors in place of its floats."""
+    """A task or solver with tensors in place of its floats."""
     packed = copy(part)
     for name, value in values.items():
         object.__setattr__(packed, name, value)
@@ -103,26 +127,8 @@ def having(part: T, values: Mapping[str, Tensor]) -> T:
 
 
 def stack(parts: Sequence[T], dtype: torch.dtype, device: torch.device) -> T:
-    """One part that holds the floats of all."""
+    """One task or solver that holds the floats of several."""
     return having(parts[0], floats(parts, dtype, device))
-
-
-def prompts(pack: Pack, tasks: Sequence[Task], role: str, dtype: torch.dtype, device: torch.device) -> Drawing:
-    """Where the pack's jobs get prompts for a role from: one stream per task and seed, whatever the solver.
-
-    The frame (a rotation, say) depends only on d and the seed: a shifted test task turns with its training task.
-    """
-    words, turns = [], []
-    specs = {id(task): spec_of(task) for task in {id(task): task for task in tasks}.values()}
-    for task, job in zip(tasks, pack.jobs, strict=True):
-        data = job.seed if job.protocol.data_seed is None else f"data {job.protocol.data_seed}"
-        words.append((role, specs[id(task)], data))
-        turns.append(("frame", task.d, job.seed))
-    given = {f"task.{name}": value for name, value in floats(tasks, dtype, device).items()}
-    frame = stack(tasks, torch.float64, device).frame(Streams(keys(turns, device), torch.float64))
-    if frame is not None:
-        given["frame"] = frame.to(dtype).contiguous()
-    return Drawing(tasks[0], given, keys(words, device), pack.first.protocol, pack.first.solver.on_tokens)
 
 
 @dataclass(frozen=True)
@@ -136,7 +142,7 @@ class Drawing:
     tokens: bool
 
     def draw(self, job: Mapping[str, Tensor], random: Random, prompts: int, withheld: int = 0) -> Prompts:
-        """A batch as the protocol says: examples or statistics, with a sampled or an exact query.
+        """Prompts as the protocol says: examples or statistics, with a sampled or an exact query.
 
         Tokens hold examples and a query, so token models get those whatever the protocol; and where no w* gives the
         target, the query is sampled.
@@ -150,29 +156,50 @@ class Drawing:
         return examples.prompts(sampled_query=self.protocol.query == "sampled")
 
     def batch(self, job: Mapping[str, Tensor], random: Random, prompts: int) -> Prompts:
-        """A training batch: drawn likewise, or its prompts' examples, each left out in turn, `n 1 jobs ...`."""
+        """A training batch: as `draw`, or each example of a prompt left out in turn as its query, `n 1 jobs ...`."""
         if self.protocol.labels == "query":
             return self.draw(job, random, prompts)
         examples = having(self.task, under("task", job)).examples(random, job.get("frame"), prompts)
         return examples.leave_one_out(tokens=self.tokens)
 
 
-def of_experts(pack: Pack, device: torch.device) -> dict[str, Tensor]:
-    """The parameters of all jobs' experts, `jobs ...`, each behind the number of its expert: 0.A, 1.A."""
-    for job, experts in zip(pack.jobs, pack.experts, strict=False):
-        for other, expert in zip(job.experts, experts, strict=True):
-            if expert.diverged:
-                raise UserError(f"an expert diverged, job {other.id}: {expert.diverged}")
-            if not expert.params and other.solver.trains:
-                raise UserError(f"the weights of an expert are lost, job {other.id}; run its own sweep again")
+def drawing(pack: Pack, tasks: Sequence[Task], role: str, dtype: torch.dtype, device: torch.device) -> Drawing:
+    """Where the pack's jobs get prompts for a role from: one stream per task and seed, whatever the solver.
+
+    The frame (a rotation, say) depends only on d and the seed: a shifted test task turns with its training task.
+    """
+    streams, frames = [], []
+    specs = {id(task): spec_of(task) for task in {id(task): task for task in tasks}.values()}
+    for task, job in zip(tasks, pack.jobs, strict=True):
+        data = job.seed if job.protocol.data_seed is None else f"data {job.protocol.data_seed}"
+        streams.append((role, specs[id(task)], data))
+        frames.append(("frame", task.d, job.seed))
+    values = {f"task.{name}": value for name, value in floats(tasks, dtype, device).items()}
+    frame = stack(tasks, torch.float64, device).frame(Streams(keys(frames, device), torch.float64))
+    if frame is not None:
+        values["frame"] = frame.to(dtype).contiguous()
+    return Drawing(tasks[0], values, keys(streams, device), pack.first.protocol, pack.first.solver.on_tokens)
+
+
+def expert_params(order: WorkOrder, device: torch.device) -> dict[str, Tensor]:
+    """Parameters of the experts of all jobs, `jobs ...`, each named by the number of its expert: 0.A, 1.A.
+
+    UserError where an expert diverged, or its weights are lost.
+    """
+    for job, experts in zip(order.jobs, order.experts, strict=False):
+        for expert, weights in zip(job.experts, experts, strict=True):
+            if weights.diverged:
+                raise UserError(f"an expert diverged, job {expert.id}: {weights.diverged}")
+            if not weights.params and expert.solver.trains:
+                raise UserError(f"the weights of an expert are lost, job {expert.id}; run its own sweep again")
     return {
-        f"{e}.{name}": torch.stack([experts[e].params[name] for experts in pack.experts]).to(device)
-        for e, expert in enumerate(pack.experts[0] if pack.experts else ())
-        for name in expert.params
+        f"{e}.{name}": torch.stack([experts[e].params[name] for experts in order.experts]).to(device)
+        for e, weights in enumerate(order.experts[0] if order.experts else ())
+        for name in weights.params
     }
 
 
-def of_trials(pack: Pack, name: str, dtype: torch.dtype, device: torch.device) -> Float[Tensor, "trials jobs"]:
+def trial_values(pack: Pack, name: str, dtype: torch.dtype, device: torch.device) -> Float[Tensor, "trials jobs"]:
     """A float of the protocol or solver in every trial of every job."""
     values = [[trial.get(name, getattr(job.protocol, name, None)) for trial in job.trials] for job in pack.jobs]
     return torch.tensor(values, dtype=dtype, device=device).T.contiguous()

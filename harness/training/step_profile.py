@@ -14,50 +14,51 @@ from ..compiler.select import program
 from ..compiler.step import Draw, Step, Tensors, Update, under
 from . import adam
 from .evaluate import errors, last
-from .pack import Pack, having
-from .train import STEPS, training
+from .pack import WorkOrder, having
+from .training_step import training
 
 FRESH = 50  # steps that are timed where each draws its own prompts; else as many as training takes between two draws
 
 
-def parts(pack: Pack, device: torch.device) -> list[float]:
+def parts(order: WorkOrder, device: torch.device) -> list[float]:
     """Shares of a training step that go to drawing, forward, backward and optimiser.
 
     The first two are programs of so much of a step, the last one of it alone; backward is what is left of the whole.
     """
-    whole, given, state, key = training(pack, device)
+    whole, whole_job, state, key = training(order, device)
+    first = order.first
 
     def nothing(job: Tensors, random: Random, count: int) -> Prompts:
         return None  # type: ignore[return-value]  # which the optimiser does not look at
 
     def drawn(job: Tensors, state: Tensors, batch: Prompts, t: Tensor) -> tuple[Tensors, Tensors]:
-        met = [batch.tokens] if batch.tokens is not None else vars(batch.problem).values()
-        given = [x for x in met if isinstance(x, Tensor)]
-        total = sum(x.reshape(len(x), -1, x.shape[-1]).sum((1, 2)) for x in (*given, batch.w_star))
+        fields = [batch.tokens] if batch.tokens is not None else vars(batch.problem).values()
+        tensors = [x for x in fields if isinstance(x, Tensor)]
+        total = sum(x.reshape(len(x), -1, x.shape[-1]).sum((1, 2)) for x in (*tensors, batch.w_star))
         return {}, {"total": total + torch.zeros_like(state["rate"])}
 
     def forward(job: Tensors, state: Tensors, batch: Prompts, t: Tensor) -> tuple[Tensors, Tensors]:
-        solver = having(pack.first.solver, under("solver", job) | under("tried", state))
+        solver = having(first.solver, under("solver", job) | under("tried", state))
         params = {name: p.to(batch.w_star.dtype) for name, p in under("p", state).items()}
         return {}, {"loss": last(errors(solver, params, batch)).sum(-1)}
 
     def optimiser(job: Tensors, state: Tensors, batch: Prompts, t: Tensor) -> tuple[Tensors, Tensors]:
-        return adam.update(pack.first.protocol, state, state["rate"], under("p", state), t)
+        return adam.update(first.protocol, state, state["rate"], under("p", state), t)
 
     def seconds(step: Step, job: Tensors, state: Tensors) -> float:
-        run = program(step, job, state, key, pack.first.protocol.steps, as_written=pack.as_written)
+        run = program(step, job, state, key, first.protocol.steps, order.engine)
         run(0, 2)
         begin = time.perf_counter()
-        run(2, FRESH if whole.renew else STEPS)
+        run(2, FRESH if whole.renew else order.stride)
         return time.perf_counter() - begin
 
     def part(update: Update, draw: Draw = whole.draw) -> Step:
         return replace(whole, draw=draw, update=update, name=(update.__name__, whole.name))
 
-    of_task = {name: x for name, x in given.items() if name == "frame" or name.startswith("task.")}
+    of_task = {name: x for name, x in whole_job.items() if name == "frame" or name.startswith("task.")}
     draw = seconds(part(drawn), of_task, {"rate": state["rate"]})  # the same program whatever the solver
-    to_loss = max(seconds(part(forward), given, state) - draw, 0.0)
-    adapt = seconds(part(optimiser, nothing), given, state)
-    total = seconds(whole, given, state)
-    each = [draw, to_loss, max(total - draw - to_loss - adapt, 0.0), adapt]
-    return [x / sum(each) for x in each]
+    to_loss = max(seconds(part(forward), whole_job, state) - draw, 0.0)
+    adapt = seconds(part(optimiser, nothing), whole_job, state)
+    total = seconds(whole, whole_job, state)
+    shares = [draw, to_loss, max(total - draw - to_loss - adapt, 0.0), adapt]
+    return [x / sum(shares) for x in shares]

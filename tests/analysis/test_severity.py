@@ -17,8 +17,8 @@ from lfombench.analysis.results import Tables, sweeps, table
 from lfombench.analysis.severity import area, crossings, duels, standings
 from lfombench.analysis.transfer import matrices
 from lfombench.harness import PROTOCOLS, Sweep, run
-from lfombench.harness.spec.expert import Expert
 from lfombench.harness.spec.labels import label
+from lfombench.harness.spec.protocol import Expert
 from lfombench.solvers import ConjugateGradient, GradientDescent, LinearTransformer, Mixture
 from lfombench.tasks import LinearRegression
 

@@ -9,11 +9,11 @@ import torch
 
 from lfombench.harness import PROTOCOLS, Job
 from lfombench.harness.compiler.streams import Streams, keys
-from lfombench.harness.spec.expert import Expert
 from lfombench.harness.spec.labels import label
+from lfombench.harness.spec.protocol import Expert
 from lfombench.harness.training.evaluate import iterates
 from lfombench.harness.training.execute import execute
-from lfombench.harness.training.pack import Pack, stack
+from lfombench.harness.training.pack import stack
 from lfombench.solvers import (
     SOLVERS,
     Bayes,
@@ -38,6 +38,7 @@ from lfombench.solvers import (
     Solver,
 )
 from lfombench.tasks import Law, LinearRegression, LogisticRegression, Prompts, Quadratic
+from tests.builders import order
 
 D, N, PROMPTS, DEPTH = 4, 9, 11, 3
 CPU = torch.device("cpu")
@@ -267,7 +268,7 @@ def test_a_pack_runs_from_training_to_rows(solver):
     """Nothing on the way asks a solver for what it has not."""
     protocol = replace(PROTOCOLS["rigorous"], steps=2, batch=8, learning_rates=(0.01,), test_prompts=64)
     task = LinearRegression(d=D, n=N, noise=0.1)
-    pack = Pack(tuple(Job.of(task=task, solver=solver, protocol=protocol, seed=seed) for seed in (0, 1)))
+    pack = order(tuple(Job.of(task=task, solver=solver, protocol=protocol, seed=seed) for seed in (0, 1)))
     tables = execute(pack, CPU).tables
     assert tables["jobs"]["status"].to_pylist() == ["done"] * 2
     assert len(tables["results"]) == 2 * (DEPTH + 1)

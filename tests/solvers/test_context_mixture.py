@@ -10,7 +10,7 @@ import torch
 
 from lfombench.harness import PROTOCOLS
 from lfombench.harness.compiler.streams import Streams, keys
-from lfombench.harness.spec.expert import Expert
+from lfombench.harness.spec.protocol import Expert
 from lfombench.solvers import ConjugateGradient, ContextMixture, Estimated, GdPlusPlus, LinearTransformer, Memformer
 from lfombench.tasks import LinearRegression
 

@@ -8,7 +8,7 @@ import torch
 
 from lfombench.harness import PROTOCOLS
 from lfombench.harness.compiler.streams import Streams, keys
-from lfombench.harness.spec.expert import Expert
+from lfombench.harness.spec.protocol import Expert
 from lfombench.solvers import (
     ConjugateGradient,
     GdPlusPlus,

@@ -20,11 +20,11 @@ import torch
 
 from lfombench.harness import PROTOCOLS, Job
 from lfombench.harness.compiler.streams import Streams
-from lfombench.harness.training import closed_form
 from lfombench.harness.training.closed_form import fit
-from lfombench.harness.training.pack import Pack, prompts
+from lfombench.harness.training.pack import drawing
 from lfombench.solvers import BestLfom, GradientDescent
 from lfombench.tasks import LinearRegression
+from tests.builders import order
 
 N, D = 20, 5
 ISOTROPIC = LinearRegression(d=D, n=N)
@@ -90,12 +90,13 @@ def test_the_exact_bound(k):
     assert error(q) == pytest.approx(least, rel=1e-6)
 
 
-def test_the_fitted_bound_is_the_exact_one_but_for_the_excess_that_it_states(monkeypatch):
+def test_the_fitted_bound_is_the_exact_one_but_for_the_excess_that_it_states():
     """Its coefficients, judged by exact moments, are never better than the best and worse by what it says of itself."""
-    monkeypatch.setattr(closed_form, "PROMPTS", 100_000)
     bound = BestLfom(depth=4, preconditioner="identity")
     protocol = PROTOCOLS["rigorous"]
-    found = fit(Pack(tuple(Job.of(task=ISOTROPIC, solver=bound, protocol=protocol, seed=s) for s in range(12))), CPU)
+    found = fit(
+        order([Job.of(task=ISOTROPIC, solver=bound, protocol=protocol, seed=s) for s in range(12)]), CPU, 100_000
+    )
     for k in range(1, 5):
         least = math.exp(EXACT[k - 1])
         excess = np.array([error(q[k - 1, :k].numpy()) - best(k)[1] for q in found.params["q"]])
@@ -110,8 +111,8 @@ def test_gradient_descent_is_what_the_moments_say(step):
     """p(x) = (1 - step x)^k."""
     method = GradientDescent(depth=3, step=step)
     job = Job.of(task=ISOTROPIC, solver=method, protocol=replace(PROTOCOLS["rigorous"], tune=()), seed=0)
-    drawing = prompts(Pack((job,)), [ISOTROPIC], "test", torch.float64, CPU)
-    batch = drawing.draw(drawing.job, Streams(drawing.key, torch.float64), 100_000)
+    source = drawing(order([job]).pack, [ISOTROPIC], "test", torch.float64, CPU)
+    batch = source.draw(source.job, Streams(source.key, torch.float64), 100_000)
     for k, w in enumerate(method.iterates({}, batch.problem)):
         found = batch.squared_error(w)
         p = np.polynomial.Polynomial([1, -step]) ** k

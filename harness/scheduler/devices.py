@@ -1,0 +1,52 @@
+"""The devices here: what packs run on, how many at once, and how much memory they may take."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Collection
+from statistics import median
+
+import torch
+
+from ..training.pack import Pack
+from .packing import MEMORY
+
+PER_GPU = 4  # packs on one GPU at most
+BUSY = 1 << 20  # numbers in a vector of a step (members x prompts x d) from which one pack keeps a GPU busy
+
+
+def device() -> torch.device:
+    """The device that packs run on in this process."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def device_name() -> str:
+    """The name of the device here, as the jobs table has it."""
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+
+
+def packs_per_gpu(packs: Collection[Pack]) -> int:
+    """Number of packs that share a GPU: as many as keep it busy. While one is compiled another runs."""
+    sizes = [pack.members * pack.first.protocol.batch * pack.first.task.d for pack in packs]
+    return max(1, min(PER_GPU, math.ceil(BUSY / median(sizes)))) if sizes else 1
+
+
+def slots() -> int:
+    """Number of packs that this machine runs at once at most: one a core, or several a GPU."""
+    return PER_GPU * torch.cuda.device_count() or cores()
+
+
+def cores() -> int:
+    """Number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def memory() -> float:
+    """Bytes that all packs at once may take: half of what the device, or else the machine, has to give."""
+    if torch.cuda.is_available():
+        return torch.cuda.mem_get_info()[0] / 2
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2
+    except (ValueError, OSError):
+        return float(MEMORY)

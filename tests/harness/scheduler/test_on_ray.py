@@ -1,0 +1,113 @@
+"""Workers on a real Ray: killed, unable to import, two on one GPU."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lfombench.harness import PROTOCOLS, Sweep, run
+from lfombench.harness.scheduler import schedule
+from lfombench.harness.scheduler.on_ray import OnRay
+from lfombench.harness.scheduler.packing import PlannedPack
+from lfombench.harness.spec.labels import find
+from lfombench.harness.training.pack import Pack
+from lfombench.solvers import ConjugateGradient, LinearTransformer
+from lfombench.tasks import LinearRegression
+from tests.builders import NoRecord, two_packs
+
+QUICK = replace(PROTOCOLS["rigorous"], steps=2, batch=4, learning_rates=(0.1,), test_prompts=64)
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("ray")
+def test_a_solver_that_workers_cannot_import_is_a_failure_that_says_so(tmp_path, monkeypatch):
+    """Its workers stay: other jobs run on them."""
+    (tmp_path / "only_here.py").write_text(
+        "import dataclasses\n"
+        "from lfombench.solvers import ConjugateGradient\n"
+        "@dataclasses.dataclass(frozen=True, kw_only=True)\n"
+        "class Own(ConjugateGradient): pass\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    own = find("solver", "only_here:Own")
+    sweep = Sweep(
+        name="own",
+        tasks=[LinearRegression(d=2, n=3)],
+        solvers=[own(depth=1), own(depth=2), own(depth=3), ConjugateGradient(depth=1)],
+        protocols=[QUICK],
+        seeds=range(2),
+    )
+    summary = run(sweep, str(tmp_path / "out"), workers=2, mlflow="off")
+    assert (summary.ran, len(summary.failed), summary.exit_code) == (2, 6, 3)
+    assert "No module named 'only_here'" in summary.failed[0][1]
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("ray")
+def test_a_killed_worker_loses_nothing(tmp_path):
+    """kill -9 of every actor under its first pack: the packs are run again, and no job is there twice."""
+    sweep = Sweep(
+        name="killed",
+        tasks=[LinearRegression(d=2, n=3)],
+        solvers=[LinearTransformer(depth=depth, preconditioner="full") for depth in (1, 2, 3)],
+        protocols=[replace(QUICK, steps=300, batch=64)],
+        seeds=range(2),
+    )
+    others = _workers()
+    killed: list[int] = []
+
+    def kill() -> None:
+        while not killed and not finished.wait(0.05):
+            for pid in _workers() - others:
+                os.kill(pid, signal.SIGKILL)
+                killed.append(pid)
+
+    finished, killer = threading.Event(), threading.Thread(target=kill)
+    executor = OnRay(workers=2)
+    try:
+        killer.start()
+        packs = [PlannedPack(Pack(tuple(list(sweep.jobs())[i : i + 2]))) for i in (0, 2, 4)]
+        found = [
+            row
+            for _, outcome in schedule.outcomes(packs, executor, NoRecord())
+            for row in outcome.tables["jobs"].to_pylist()
+        ]
+    finally:
+        finished.set()
+        killer.join()
+        executor.close()
+    assert killed
+    assert [row["status"] for row in found] == ["done"] * 6
+    assert len({row["job"] for row in found}) == 6
+
+
+def _workers() -> set[int]:
+    """Processes that are an actor of ours, by the title Ray gives them."""
+    found = set()
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            with contextlib.suppress(OSError):
+                if b"ray::_Worker.run" in (folder / "cmdline").read_bytes():
+                    found.add(int(folder.name))
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("ray")
+def test_two_workers_share_one_gpu(monkeypatch):
+    """Ray is told of a GPU that is not there: the packs find none and run on the CPU, but are placed as on one."""
+    monkeypatch.setenv("RAY_OVERRIDE_RESOURCES", '{"GPU": 1, "CPU": 2}')
+    executor = OnRay()
+    try:
+        assert (executor.gpus, executor.workers) == (1, 1)
+        finished = list(schedule.outcomes(map(PlannedPack, two_packs(2)), executor, NoRecord()))
+        assert executor.workers == 2
+    finally:
+        executor.close()
+    assert [row["status"] for _, outcome in finished for row in outcome.tables["jobs"].to_pylist()] == ["done"] * 4

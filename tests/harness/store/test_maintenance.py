@@ -1,0 +1,127 @@
+"""Files of a store rewritten: merged, without jobs that must go, and after damage."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import polars as pl
+import pytest
+import torch
+
+from lfombench.analysis.results import table
+from lfombench.harness import PROTOCOLS, Job
+from lfombench.harness.store import maintenance, queries
+from lfombench.harness.store.schema import TABLES
+from lfombench.harness.store.store import Store
+from lfombench.harness.training.execute import execute
+from lfombench.harness.training.pack import Pack, WorkOrder
+from lfombench.solvers import LinearTransformer
+from lfombench.tasks import LinearRegression
+
+QUICK = replace(PROTOCOLS["rigorous"], steps=2, batch=4, learning_rates=(0.1,), test_prompts=64)
+TASK = LinearRegression(d=2, n=3)
+
+
+def pack(seeds=range(3), solver=None) -> Pack:
+    solver = solver or LinearTransformer(depth=1, preconditioner="full")
+    return Pack(tuple(Job.of(task=TASK, solver=solver, protocol=QUICK, seed=seed) for seed in seeds))
+
+
+@pytest.fixture
+def store(tmp_path) -> Store:
+    made = Store(str(tmp_path / "out"))
+    made.create()
+    return made
+
+
+def run(given: Pack):
+    return execute(WorkOrder(given), torch.device("cpu"))
+
+
+def ids(given: Pack) -> set[str]:
+    return {job.id for job in given.jobs}
+
+
+def rows(store: Store, name: str = "results") -> pl.DataFrame:
+    return (
+        table(store.out, name)
+        .collect()
+        .sort(pl.all().exclude(pl.List(pl.Float64), pl.List(pl.Int32), pl.List(pl.String)))
+    )
+
+
+def test_many_files_become_few_and_no_row_changes(store):
+    for seed in range(20):
+        store.commit([run(pack([seed]))])
+        maintenance.compact(store)
+    assert max(len(store.place.names(name)) for name in TABLES) < 12
+    before = {name: rows(store, name) for name in TABLES}
+    while maintenance.compact(store, 2):
+        pass
+    assert max(len(store.place.names(name)) for name in TABLES) <= 5
+    for name in TABLES:
+        assert rows(store, name).equals(before[name])
+    assert queries.done(store.place).keys() == ids(pack(range(20)))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "at"),
+    [
+        ([], 0),
+        ([5], 0),
+        ([1] * 8, 0),
+        ([100, 1, 1, 1], 1),
+        ([3, 1, 1, 1], 0),
+        ([maintenance.LARGE, 1, 1], 1),
+        ([4, 1, 1], 1),
+    ],
+)
+def test_what_is_worth_merging(sizes, at):
+    assert maintenance.mergeable(sizes) == at
+
+
+def test_a_file_whose_rows_all_go_leaves_none(store):
+    store.commit([run(pack([0]))])
+    store.commit([run(pack([1]))])
+    maintenance.forget(store, ids(pack([0])))
+    assert queries.done(store.place).keys() == ids(pack([1]))
+    for name in TABLES:
+        assert [f"{name}/{base}" for base in store.place.names(name)] == store.snapshot.paths(name)
+
+
+def test_two_drivers_may_merge_the_same_files(store):
+    """The second finds them gone, and takes the ones that hold their rows now."""
+    for seed in range(4):
+        store.commit([run(pack([seed]))])
+    other = Store(store.out)
+    assert maintenance.compact(store, 2)
+    assert not maintenance.compact(other, 2)
+    other.commit([run(pack([4]))])
+    late = Store(store.out)
+    store.commit([run(pack([5]))])
+    while maintenance.compact(store, 2):
+        pass
+    late.commit([run(pack([5, 6]))])
+    assert queries.done(Store(store.out).place).keys() == ids(pack(range(7)))
+    assert len(rows(store)) == 7 * 2
+
+
+@pytest.mark.parametrize("name", list(TABLES))
+@pytest.mark.parametrize("damage", ["cut", "gone"])
+def test_damage_costs_the_jobs_in_that_file_and_no_others(store, name, damage):
+    store.commit([run(pack([0, 1]))])
+    store.commit([run(pack([2]))])
+    [_, path] = store.snapshot.paths(name)
+    if damage == "cut":
+        with open(f"{store.out}/{path}", "r+b") as file:
+            file.truncate(100)
+    else:
+        store.place.delete(path)
+    again = Store(store.out)
+    again.remove_uncommitted()
+    assert maintenance.repair(again) == [path]
+    assert maintenance.repair(again) == []
+    left = ids(pack([0, 1])) if name != "curves" else ids(pack())  # a curve is a picture, not a result
+    assert queries.done(again.place).keys() == left
+    for each in TABLES:
+        assert set(rows(again, each)["job"]) == (left if each != name else ids(pack([0, 1])))
