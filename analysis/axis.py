@@ -13,8 +13,10 @@ from typing import Any
 
 import polars as pl
 
+from lfombench.harness.store.manifest import Manifest
+
 from .board import at_their_depth
-from .results import Tables, Wanted
+from .results import Tables
 from .statistics import mean_interval
 
 ABSENT = "-"  # the value of a field that a part does not have
@@ -103,7 +105,7 @@ class Along:
         )
 
 
-def along(tables: Tables, sweep: Wanted) -> Along | None:
+def along(tables: Tables, sweep: Manifest) -> Along | None:
     """The losses along a sweep's axis that the store has; None where the sweep has no axis, or there are none yet."""
     if sweep.axis is None:
         return None

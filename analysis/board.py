@@ -10,8 +10,10 @@ from typing import Any, TypeVar
 
 import polars as pl
 
+from lfombench.harness.store.manifest import Manifest
+
 from .published import published, undrawn
-from .results import Tables, Wanted, mixed
+from .results import Tables, mixed
 from .statistics import mean_interval, tenth
 from .suspect import suspects
 
@@ -162,7 +164,7 @@ class Boards:
         return asdict(self) | {"partial": self.partial, "suspects": self.suspects}
 
 
-def boards(tables: Tables, sweep: Wanted) -> Boards:
+def boards(tables: Tables, sweep: Manifest) -> Boards:
     """Every board of a sweep, from what the store holds of it."""
     frame = tables.results.filter(pl.col("job").is_in(sweep.jobs)).collect()
     jobs = tables.jobs.filter(pl.col("job").is_in(sweep.jobs))

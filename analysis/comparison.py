@@ -7,9 +7,11 @@ from statistics import fmean
 
 import polars as pl
 
+from lfombench.harness.store.manifest import Manifest
+
 from .board import at_their_depth, without_draws
 from .published import PUBLISHED, REDRAWS, TOLERANCE, Ours, Published, Quirk, drawn
-from .results import Tables, Wanted
+from .results import Tables
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Compared:
         return "outside" if self.ours.redraws > 1 else "undecided"
 
 
-def compare(tables: Tables, sweeps: list[Wanted]) -> list[Compared]:
+def compare(tables: Tables, sweeps: list[Manifest]) -> list[Compared]:
     """Every published number that these sweeps have results for."""
     ids = list({job for sweep in sweeps for job in sweep.jobs})
     frame = (

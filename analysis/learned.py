@@ -13,8 +13,10 @@ import numpy as np
 import polars as pl
 from numpy.polynomial import Polynomial
 
+from lfombench.harness.store.manifest import Manifest
+
 from .published import undrawn
-from .results import Tables, Wanted
+from .results import Tables
 
 CLASSICAL = ("gradient_descent", "heavy_ball", "nesterov", "chebyshev")
 REACH = 2.5  # eigenvalues from 0 to this are compared and drawn
@@ -40,7 +42,7 @@ class Portrait:
         return p
 
 
-def portraits(tables: Tables, sweep: Wanted, task: str, protocol: str) -> list[Portrait]:
+def portraits(tables: Tables, sweep: Manifest, task: str, protocol: str) -> list[Portrait]:
     """Portraits of the methods of a board that have a residual polynomial; those in G first."""
     jobs = (
         tables.jobs.filter(

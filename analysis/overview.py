@@ -8,8 +8,10 @@ from typing import Any
 
 import polars as pl
 
+from lfombench.harness.store.manifest import Manifest
+
 from .axis import Along, along
-from .results import Tables, Wanted
+from .results import Tables
 from .severity import Crossing, Duel, crossings, duels
 
 
@@ -48,7 +50,7 @@ class Overview:
         return bool(self.trained) and not self.trained[0] <= x <= self.trained[-1]
 
 
-def overview(tables: Tables, sweep: Wanted, line: Along | None = None) -> list[Overview]:
+def overview(tables: Tables, sweep: Manifest, line: Along | None = None) -> list[Overview]:
     """An overview for each chart; none where the sweep names no crossover, or lacks one of the solvers so far."""
     line = along(tables, sweep) if line is None else line
     if not sweep.crossover or line is None:
@@ -63,7 +65,7 @@ def overview(tables: Tables, sweep: Wanted, line: Along | None = None) -> list[O
     return overviews
 
 
-def as_json(tables: Tables, sweep: Wanted) -> dict[str, Any]:
+def as_json(tables: Tables, sweep: Manifest) -> dict[str, Any]:
     """Plain values, for scripts: every solver at every value of the axis, and how the two of a crossover compare."""
     line = along(tables, sweep)
     if line is None:

@@ -10,6 +10,8 @@ import jinja2
 import polars as pl
 from markupsafe import Markup, escape
 
+from lfombench.harness.store.manifest import Manifest
+
 from . import charts, shifts
 from .axis import along
 from .board import Board, boards
@@ -17,12 +19,12 @@ from .comparison import compare
 from .learned import portraits
 from .overview import overview
 from .published import TOLERANCE
-from .results import Tables, Wanted, audit, leaves
+from .results import Tables, audit, leaves
 from .severity import standings
 from .transfer import matrices
 
 
-def render(out: str, sweeps: list[Wanted]) -> str:
+def render(out: str, sweeps: list[Manifest]) -> str:
     """The report on these sweeps, as HTML."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("lfombench.analysis", "."), autoescape=True, undefined=jinja2.StrictUndefined
@@ -52,7 +54,7 @@ def render(out: str, sweeps: list[Wanted]) -> str:
     )
 
 
-def _sweep(tables: Tables, sweep: Wanted) -> dict[str, Any]:
+def _sweep(tables: Tables, sweep: Manifest) -> dict[str, Any]:
     result = boards(tables, sweep)
     palette = charts.palette((row.solver, row.family) for board in result.boards for row in board.rows)
     plain = not (sweep.axis and sweep.named)  # otherwise its many boards are shown along the axis
@@ -76,7 +78,7 @@ def _sweep(tables: Tables, sweep: Wanted) -> dict[str, Any]:
     }
 
 
-def _along(tables: Tables, sweep: Wanted) -> dict[str, Any] | None:
+def _along(tables: Tables, sweep: Manifest) -> dict[str, Any] | None:
     """Charts and a table of losses along the field that a sweep varies; None where it varies none."""
     line = along(tables, sweep)
     if line is None:
@@ -95,7 +97,7 @@ def _along(tables: Tables, sweep: Wanted) -> dict[str, Any] | None:
     }
 
 
-def _learned(tables: Tables, sweep: Wanted, board: Board, palette: charts.Palette) -> list[dict[str, Any]]:
+def _learned(tables: Tables, sweep: Manifest, board: Board, palette: charts.Palette) -> list[dict[str, Any]]:
     """Portraits of the methods with a residual polynomial, and a chart, grouped by the matrix of the polynomial."""
     if board.redraws > 1 or board.memorised:
         return []
@@ -108,7 +110,7 @@ def _learned(tables: Tables, sweep: Wanted, board: Board, palette: charts.Palett
     ]
 
 
-def _curves(tables: Tables, sweep: Wanted, board: Board, palette: charts.Palette) -> list[dict[str, Any]]:
+def _curves(tables: Tables, sweep: Manifest, board: Board, palette: charts.Palette) -> list[dict[str, Any]]:
     """A chart of training losses for each depth."""
     if board.redraws > 1:
         return []
@@ -129,7 +131,7 @@ def _curves(tables: Tables, sweep: Wanted, board: Board, palette: charts.Palette
     ]
 
 
-def _calibration(tables: Tables, sweep: Wanted) -> dict[str, Any] | None:
+def _calibration(tables: Tables, sweep: Manifest) -> dict[str, Any] | None:
     """The predicted and actual seconds of packs; None where fewer than two were predicted."""
     packs = (
         tables.jobs.filter(pl.col("job").is_in(sweep.jobs) & pl.col("predicted_seconds").is_not_null())
@@ -150,7 +152,7 @@ def _calibration(tables: Tables, sweep: Wanted) -> dict[str, Any] | None:
     }
 
 
-def _machines(tables: Tables, sweeps: list[Wanted]) -> dict[str, Any]:
+def _machines(tables: Tables, sweeps: list[Manifest]) -> dict[str, Any]:
     """The machines that computed the numbers: devices, versions, and seconds of computing."""
     ids = {job for sweep in sweeps for job in sweep.jobs}
     jobs = tables.jobs.filter(pl.col("job").is_in(list(ids))).collect()

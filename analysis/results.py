@@ -5,8 +5,6 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Any
 
 import polars as pl
@@ -14,27 +12,12 @@ from pyarrow import fs
 
 from lfombench.harness.store import snapshots
 from lfombench.harness.store.filesystem import place
+from lfombench.harness.store.manifest import Damaged, Manifest, manifests
+from lfombench.harness.store.side_files import code_parts
 
 
 class NoStore(Exception):
     """There is no store to read, or it is damaged."""
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """The manifest of a sweep, as the store holds it: the jobs that it wants, and how to show them."""
-
-    name: str
-    about: str
-    jobs: list[str]
-    protocols: list[str]
-    tests: list[str]
-    skipped: list[dict[str, Any]]
-    axis: str | None
-    split: list[str]
-    named: dict[str, list[str]]  # names of solvers, and the labels that each stands for
-    crossover: list[str]  # two of these names, or none
-    parts: list[str]  # names of sweeps whose jobs belong to this one too
 
 
 def table(out: str, name: str) -> pl.LazyFrame:
@@ -81,37 +64,33 @@ class Tables:
         return pl.LazyFrame(pl.DataFrame(snapshots.read(place(self.out), name, lambda data: data.to_table())))
 
 
-def sweeps(out: str, name: str = "*") -> list[Wanted]:
+def sweeps(out: str, name: str = "*") -> list[Manifest]:
     """The manifests of the sweeps in a store whose names match a pattern."""
     root = place(out)
     if root.kind("store.json") != fs.FileType.File:
         raise NoStore(f"--out {out} holds no results yet; make some with `lfombench run SWEEP --out {out}`")
-    manifests: list[Wanted] = []
-    for file in root.names("sweeps"):
-        if fnmatchcase(file, f"{name}.json"):
-            try:
-                manifest: dict[str, Any] = json.loads(root.read(f"sweeps/{file}") or b"null")
-                manifests.append(Wanted(**{key: manifest[key] for key in Wanted.__dataclass_fields__}))
-            except (ValueError, TypeError, KeyError) as error:
-                raise NoStore(
-                    f"{root.path(f'sweeps/{file}')} is damaged: delete it, and run its sweep again"
-                ) from error
-    return manifests
+    try:
+        return manifests(root, name)
+    except Damaged as error:
+        raise NoStore(str(error)) from error
 
 
 def mixed(out: str, codes: Iterable[str | None]) -> list[str]:
-    """Source files of which several versions computed the results with these fingerprints."""
-    root, versions = place(out), dict[str, set[str]]()
+    """Parts of the code of which several versions computed the results with these fingerprints."""
+    root, versions, kinds = place(out), dict[str, set[str]](), set[bool]()
     for code in sorted({code for code in codes if code}):
-        for module, fingerprint in json.loads(root.read(f"code/{code}.json") or b"{}").items():
-            versions.setdefault(module, set()).add(fingerprint)
-    return sorted(name for name, fingerprints in versions.items() if len(fingerprints) > 1)
+        parts = code_parts(root, code)
+        kinds |= {":" in part for part in parts}
+        for part, digest in parts.items():
+            versions.setdefault(part, set()).add(digest)
+    older = ["files, as an older lfombench took fingerprints,"] if len(kinds) > 1 else []
+    return [*older, *sorted(part for part, digests in versions.items() if len(digests) > 1)]
 
 
-def leaves(out: str, manifests: list[Wanted]) -> list[Wanted]:
+def leaves(out: str, roots: list[Manifest]) -> list[Manifest]:
     """These sweeps and their parts, each once, without those that have no jobs of their own."""
-    by_name: dict[str, Wanted] = {}
-    for sweep in manifests:
+    by_name: dict[str, Manifest] = {}
+    for sweep in roots:
         if sweep.jobs:
             by_name.setdefault(sweep.name, sweep)
         for name in sweep.parts:

@@ -8,9 +8,11 @@ from typing import Any
 
 import polars as pl
 
+from lfombench.harness.store.manifest import Manifest
+
 from .axis import ABSENT, named, titled, value
 from .board import at_their_depth
-from .results import Tables, Wanted
+from .results import Tables
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Matrix:
         return None if transferred is None or trained_there is None else transferred - trained_there
 
 
-def matrices(tables: Tables, sweep: Wanted) -> list[Matrix]:
+def matrices(tables: Tables, sweep: Manifest) -> list[Matrix]:
     """A matrix for every learned solver that was trained at several values of the axis and tested at several."""
     if sweep.axis is None or not sweep.axis.startswith("task."):
         return []

@@ -1,145 +1,142 @@
-"""What the source promises of itself: which folder may import which, and what is in the package."""
+"""What the source promises of itself: which room may import which, what is in the package, and the map in the docs."""
 
 from __future__ import annotations
 
 import ast
 import importlib.metadata
+import re
 import tomllib
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ("harness", "tasks", "solvers", "analysis", "cluster")
-MODULES = {f"{folder}.{path.stem}": path for folder in FOLDERS for path in sorted((ROOT / folder).glob("*.py"))}
+FOLDERS = ("api", "harness", "tasks", "solvers", "analysis", "cluster")
+MODULES = {
+    path.relative_to(ROOT).with_suffix("").as_posix().replace("/", "."): path
+    for folder in FOLDERS
+    for path in sorted((ROOT / folder).rglob("*.py"))
+}
+PACKAGES = {name.removesuffix(".__init__") for name in MODULES if name.endswith(".__init__")}
 
-# folder -> what it may import of the others
+# The rooms of the harness from the top down: a room may import those below it and not those on its own floor.
+FLOORS = [["cli"], ["driver"], ["scheduler"], ["training", "tracking"], ["spec", "compiler", "store"]]
+# What the harness's rooms may use besides; `api` is the package itself.
+OTHERS = {
+    "cli": {"analysis", "cluster", "solvers", "tasks"},
+    "driver": {"analysis", "solvers", "tasks"},
+    "scheduler": {"solvers", "tasks"},
+    "training": {"solvers", "tasks"},
+    "spec": {"solvers", "tasks"},
+    "compiler": {"tasks"},
+    "store": set(),
+    "tracking": set(),
+}
+# What the other folders may use, besides themselves.
 MAY = {
     "tasks": set(),
     "solvers": set(),
-    "analysis": {"harness.schema", "harness.place", "harness.ledger"},
-    "cluster": {"harness.errors", "harness.address"},
+    "analysis": {f"harness.store.{name}" for name in ("schema", "filesystem", "snapshots", "manifest", "side_files")},
+    "cluster": {"harness.errors", "harness.scheduler.address"},
+    "api": {"harness.cli.main", "harness.driver.run", "harness.spec.loader", "harness.spec.sweep"},
 }
-# inside the harness, from the top down: a module may import only those to its right
-ORDER = [
-    *(
-        "cli",
-        "running",
-        "remote",
-        "reading",
-        "keeping",
-        "explain",
-        "merge",
-        "standing",
-        "options",
-        "ui",
-        "listing",
-        "show",
-        "lines",
-        "launch",
-        "desk",
-        "planned",
-        "schedule",
-        "share",
-        "track",
-        "wanted",
-        "writer",
-        "weights",
-        "shelf",
-        "workers",
-        "faults",
-        "tidy",
-        "store",
-        "record",
-        "portrait",
-        "losses",
-        "audit",
-        "plan",
-        "todo",
-        "fingerprint",
-        "cost",
-        "probe",
-        "engine",
-        "warm",
-        "kept",
-        "fitted",
-        "evaluate",
-        "adam",
-        "pack",
-        "program",
-        "native",
-        "inductor",
-        "lower",
-        "loops",
-        "memory",
-        "scalars",
-        "rules",
-        "regions",
-        "views",
-        "atoms",
-        "indices",
-        "checkpoint",
-        "step",
-        "profile",
-    ),
-    *("parse", "entries", "refine", "sweep", "document", "job", "build", "names", "expert", "streams", "protocol"),
-    *("lease", "ledger", "place", "address", "progress", "words", "errors", "signals", "schema"),
-]
 
 
-def imported(path: Path) -> set[str]:
-    """Modules of this project that a file imports, as folder.module; inside functions too."""
-    folder = path.parent.name
+def imported(name: str, typing_too: bool = True) -> set[str]:
+    """Modules of this project that a module imports, inside functions too; those for annotations alone if asked."""
+    package = name.removesuffix(".__init__") if name.endswith(".__init__") else name.rpartition(".")[0]
+    tree = ast.parse(MODULES[name].read_text())
+    skipped = set() if typing_too else {sub for node in ast.walk(tree) if is_for_typing(node) for sub in ast.walk(node)}
     found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.level == 1:
-            found |= {f"{folder}.{node.module}"} if node.module else {f"{folder}.{alias.name}" for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("lfombench."):
-            _, _, rest = node.module.partition(".")
-            found |= {f"{rest}.{alias.name}" for alias in node.names} if f"{rest}.__init__" in MODULES else {rest}
-        elif isinstance(node, ast.Import):
+    for node in ast.walk(tree):
+        if node in skipped:
+            continue
+        if isinstance(node, ast.Import):
             assert not any(alias.name.startswith("lfombench") for alias in node.names), (
                 "say `from lfombench.x import y`"
             )
+        if not isinstance(node, ast.ImportFrom):
+            continue
+        if node.level:
+            parents = package.split(".")[: len(package.split(".")) - node.level + 1]
+            base = ".".join([*parents, *([node.module] if node.module else [])])
+        elif (node.module or "").startswith("lfombench."):
+            base = node.module.partition(".")[2]
+        else:
+            continue
+        inner = {f"{base}.{alias.name}" for alias in node.names}
+        found |= {one if one in MODULES or one in PACKAGES else base for one in inner}
     return found
+
+
+def is_for_typing(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+
+
+def room(name: str) -> str:
+    """The room of a module of the harness; empty for those at its root."""
+    parts = name.split(".")
+    return parts[1] if len(parts) > 2 or f"harness.{parts[1]}" in PACKAGES else ""
+
+
+def arrows() -> set[tuple[str, str]]:
+    """From every room and folder to those that it imports; `harness` stands for what is at its root."""
+
+    def place(module: str) -> str:
+        folder = module.partition(".")[0]
+        return (room(module) or folder) if folder == "harness" else folder
+
+    pairs = {(place(name), place(other)) for name in MODULES for other in imported(name)}
+    return {(one, two) for one, two in pairs if one != two}
 
 
 @pytest.mark.parametrize("name", [name for name in MODULES if not name.startswith("harness")])
 def test_folders_know_only_what_they_may(name):
     folder = name.partition(".")[0]
-    for other in imported(MODULES[name]):
+    for other in imported(name):
         assert other.partition(".")[0] == folder or other in MAY[folder], f"{name} imports {other}"
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in MODULES if name.startswith("harness.") and not name.endswith("__init__")]
-)
-def test_the_harness_imports_one_way(name):
-    below = ORDER[ORDER.index(name.partition(".")[2]) + 1 :]
-    if "TYPE_CHECKING" in MODULES[name].read_text():
-        tree = ast.parse(MODULES[name].read_text())
-        assert any(isinstance(node, ast.If) for node in tree.body)
-    for other in imported(MODULES[name]) - typing_only(MODULES[name]):
-        folder, _, module = other.partition(".")
-        if folder == "harness":
-            assert module in below, f"{name} imports {other}"
-    if name in ("harness.engine", "harness.evaluate", "harness.adam", "harness.pack"):
-        assert not {"ray", "pyarrow", "polars", "mlflow", "os", "pathlib"} & outside(MODULES[name])
+@pytest.mark.parametrize("name", [name for name in MODULES if name.startswith("harness.") and room(name)])
+def test_rooms_import_one_way(name):
+    here = room(name)
+    [floor] = [i for i, rooms in enumerate(FLOORS) if here in rooms]
+    below = {one for rooms in FLOORS[floor + 1 :] for one in rooms} | {here, ""}
+    for other in imported(name, typing_too=False):
+        if other.startswith("harness"):
+            assert room(other) in below, f"{name} imports {other}"
+        else:
+            assert other.partition(".")[0] in OTHERS[here], f"{name} imports {other}"
 
 
-def typing_only(path: Path) -> set[str]:
-    """Modules imported for annotations alone."""
-    found: set[str] = set()
-    for node in ast.parse(path.read_text()).body:
-        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
-            found |= {
-                f"harness.{sub.module}" for sub in node.body if isinstance(sub, ast.ImportFrom) and sub.level == 1
-            }
-    return found
+@pytest.mark.parametrize("name", [name for name in MODULES if name.startswith("harness.") and not room(name)])
+def test_the_root_of_the_harness_imports_nothing(name):
+    assert not {other for other in imported(name) if room(other)}
+
+
+@pytest.mark.parametrize("package", sorted(PACKAGES))
+def test_within_a_package_no_imports_go_in_a_circle(package):
+    inside = {name: imported(name, typing_too=False) for name in MODULES if name.rpartition(".")[0] == package}
+    while inside:
+        leaves = [name for name, others in inside.items() if not others & (inside.keys() - {name})]
+        assert leaves, f"imports in a circle among {sorted(inside)}"
+        for name in leaves:
+            del inside[name]
+
+
+def test_every_room_says_what_it_is_for():
+    for name in (one for rooms in FLOORS for one in rooms):
+        text = ast.get_docstring(ast.parse((ROOT / "harness" / name / "__init__.py").read_text()))
+        assert "Public: " in text, name
+        assert len(text.splitlines()) <= 6, name
+        for home, names in re.findall(r"\((\w+)\)|`(\w+)`", text):
+            if home:
+                assert f"harness.{name}.{home}" in MODULES, f"{name} has no module {home}"
+            assert not names or names.isidentifier()
 
 
 def outside(path: Path) -> set[str]:
-    """Top-level packages a file imports."""
+    """Top-level packages that a file imports."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -149,9 +146,27 @@ def outside(path: Path) -> set[str]:
     return found
 
 
+# What a room must do without: the numbers come from torch alone, and what reads a store starts quickly.
+WITHOUT = {
+    "training": {"ray", "polars", "mlflow", "click", "rich"},
+    "compiler": {"ray", "polars", "mlflow", "pyarrow", "click", "rich"},
+    "store": {"torch", "ray", "mlflow", "click", "rich"},
+    "spec": {"ray", "polars", "mlflow", "pyarrow", "click", "rich"},
+    "tracking": {"torch", "ray", "polars"},
+}
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name.startswith("harness.") and room(name) in WITHOUT])
+def test_a_room_does_without(name):
+    assert not outside(MODULES[name]) & WITHOUT[room(name)]
+
+
 def test_only_the_scheduler_and_the_outermost_layers_catch_everything():
-    allowed = {"harness.faults", "harness.track", "harness.cli"}
-    allowed |= {"harness.parse", "harness.names"}  # around a user's file and a user's module, which may raise anything
+    allowed = {"harness.scheduler.faults", "harness.tracking.tracker", "harness.cli.main"}
+    allowed |= {
+        "harness.spec.loader",
+        "harness.spec.labels",
+    }  # around a user's file and module, which may raise anything
     for name, path in MODULES.items():
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ExceptHandler) and (
@@ -163,14 +178,29 @@ def test_only_the_scheduler_and_the_outermost_layers_catch_everything():
 
 def test_every_folder_is_mapped_typed_and_documented():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    mapped = project["tool"]["setuptools"]["package-dir"]
-    for folder in FOLDERS:
-        assert mapped[f"lfombench.{folder}"] == folder
-        assert (ROOT / folder / "py.typed").is_file()
-    readme = (ROOT / "README.md").read_text()
-    for name, path in MODULES.items():
-        if path.stem != "__init__":
-            assert f"{path.stem}.py" in readme, f"the README's map lacks {name}"
+    mapped, listed = (project["tool"]["setuptools"][key] for key in ("package-dir", "packages"))
+    for package in PACKAGES:
+        name = "lfombench" if package == "api" else f"lfombench.{package}"
+        assert name in listed
+        assert mapped[name] == package.replace(".", "/")
+        assert (ROOT / package.replace(".", "/") / "py.typed").is_file()
+        assert ast.get_docstring(ast.parse(MODULES[f"{package}.__init__"].read_text())), package
+
+
+def test_the_map_in_the_docs_is_what_is_imported():
+    """The arrows of docs/architecture.md are those of the source, but for those to `harness`, which all may use."""
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    drawn = {
+        (start, end) for start, ends in re.findall(r"^    (\w+) --> (.+)$", text, re.M) for end in ends.split(" & ")
+    }
+    assert drawn == {(start, end) for start, end in arrows() if "harness" not in (start, end)}
+
+
+def test_each_module_of_a_room_is_named_in_the_docs():
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    for name in MODULES:
+        if name.startswith("harness.") and room(name) and not name.endswith("__init__"):
+            assert f"`{name.rpartition('.')[2]}" in text, f"docs/architecture.md lacks {name}"
 
 
 def test_the_installed_package_has_its_sweeps_and_command():
@@ -179,6 +209,13 @@ def test_the_installed_package_has_its_sweeps_and_command():
     assert {"fig1", "paper", "redraws"} <= set(shipped())
     [script] = [e for e in importlib.metadata.distribution("lfombench").entry_points if e.name == "lfombench"]
     assert script.load().__name__ == "main"
+
+
+def test_no_test_imports_from_a_test():
+    for path in (ROOT / "tests").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom):
+                assert not (node.module or "").rpartition(".")[2].startswith(("test_", "conftest")), path
 
 
 @pytest.mark.xdist_group("ray")

@@ -9,6 +9,7 @@ import click
 
 from ..errors import UserError, nearest
 from ..signals import deaf
+from ..spec.user_modules import look_here
 from .catalog import protocols, solvers, sweeps, tasks
 from .cluster import logs, stop, submit
 from .maintain import merge, prune, why
@@ -60,7 +61,7 @@ def invoke(words: list[str]) -> int | str | None:
     """Run a command given as words; show its errors as users shall see them; its exit code."""
     debug = "--debug" in words
     arguments = [word for word in words if word != "--debug"]
-    sys.path.insert(0, "")  # tasks and solvers named package.module:Class may lie in the current folder
+    look_here()  # tasks and solvers named package.module:Class may lie in the current folder
     try:
         return cli.main(arguments, prog_name="lfombench", standalone_mode=False) or 0
     except SystemExit as end:

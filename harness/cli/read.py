@@ -17,7 +17,7 @@ from .options import JSON, OUT, SWEEP
 if TYPE_CHECKING:
     import polars as pl
 
-    from lfombench.analysis.results import Wanted
+    from ..store.manifest import Manifest
 
 
 @click.command()
@@ -114,7 +114,7 @@ def ui(out: str, port: int | None, mlflow: str | None) -> None:
     sys.exit(serve(out, port, mlflow))
 
 
-def known_sweeps(out: str, sweep: str | None) -> list[Wanted]:
+def known_sweeps(out: str, sweep: str | None) -> list[Manifest]:
     """The sweeps of a store, or the one of that name; UserError where there is none."""
     from lfombench.analysis.results import NoStore, sweeps
 
@@ -142,7 +142,7 @@ def brackets(out: str, sweep: str) -> dict[str, list[tuple[str, str]]]:
     }
 
 
-def write_report(out: str, manifests: list[Wanted]) -> str:
+def write_report(out: str, manifests: list[Manifest]) -> str:
     """Write the report of these sweeps into their store; the path of the report."""
     from lfombench.analysis.report import render
 

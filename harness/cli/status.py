@@ -13,7 +13,7 @@ from .options import JSON, OUT, SWEEP
 from .read import known_sweeps
 
 if TYPE_CHECKING:
-    from lfombench.analysis.results import Wanted
+    from ..store.manifest import Manifest
 
 EVERY = 2.0  # seconds between two checks of a store that is watched
 
@@ -38,7 +38,7 @@ def status(out: str, sweep: str | None, watch: bool, as_json: bool) -> None:
         time.sleep(EVERY)
 
 
-def standing(out: str, manifests: list[Wanted]) -> dict[str, Any]:
+def standing(out: str, manifests: list[Manifest]) -> dict[str, Any]:
     """Sweeps with their numbers of jobs, and drivers that are alive with their progress."""
     import polars as pl
 

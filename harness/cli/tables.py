@@ -12,24 +12,25 @@ from rich.text import Text
 from lfombench.analysis.axis import Along, along
 from lfombench.analysis.board import Board, Boards, Cell, boards, evenly
 from lfombench.analysis.overview import Overview, overview
-from lfombench.analysis.results import Tables, Wanted
+from lfombench.analysis.results import Tables
 from lfombench.analysis.severity import standings
 
+from ..store.manifest import Manifest
 from .format import counted
 
 if TYPE_CHECKING:
     from ..store.merge import Contradiction
 
 
-def show_sweep(console: Console, tables: Tables, wanted: Wanted) -> Boards:
+def show_sweep(console: Console, tables: Tables, manifest: Manifest) -> Boards:
     """A sweep's boards; or, where it has an axis and names for its solvers, what stands along that, as boards of all
     values would be too many.
     """
-    found = boards(tables, wanted)
+    found = boards(tables, manifest)
     console.print(Text(found.sweep, style="bold"))
-    line = along(tables, wanted) if wanted.named else None
+    line = along(tables, manifest) if manifest.named else None
     if line:
-        show_line(console, line, overview(tables, wanted, line))
+        show_line(console, line, overview(tables, manifest, line))
     else:
         _show_boards(console, found)
     for text in found.suspects:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import tempfile
 import threading
 import time
 from collections.abc import Collection, Iterator
@@ -11,6 +13,7 @@ from typing import Any
 
 from ..errors import UserError
 from ..signals import guarded
+from ..spec.user_modules import look_here
 from ..training.checkpoint import Checkpoint
 from ..training.pack import Pack, WorkOrder
 from .address import reachable
@@ -30,6 +33,8 @@ class OnRay:
         import ray
 
         self.ray = ray
+        # Ray puts the driver's folder in front of its workers' path, where a torch.py would be found before torch.
+        self.folder, self.empty = os.getcwd(), tempfile.TemporaryDirectory(prefix="lfombench-")
         options: dict[str, Any] = {"address": "local", "include_dashboard": False, "object_store_memory": 256 << 20}
         options["num_cpus"] = workers or cores()
         failure = "Ray cannot start on this machine"
@@ -37,7 +42,7 @@ class OnRay:
             reachable(address)
             options, failure = {"address": address}, f"--address {address}: cannot join the Ray cluster there"
         try:
-            with guarded():
+            with guarded(), contextlib.chdir(self.empty.name):
                 ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
         except (ConnectionError, RuntimeError, TimeoutError, ValueError) as error:
             raise UserError(f"{failure}: {error}") from error
@@ -130,7 +135,7 @@ class OnRay:
 
     def _hire(self) -> None:
         while len(self.free) + len(self.coming) + len(self.running) < self.use:
-            actor: Any = self.worker.remote()
+            actor: Any = self.worker.remote(self.folder)
             self.coming[actor.up.remote()] = actor
 
     def kill(self, key: int) -> None:
@@ -148,12 +153,17 @@ class OnRay:
     def close(self) -> None:
         """Leave the cluster, or stop Ray on this machine."""
         self.ray.shutdown()
+        self.empty.cleanup()
 
 
 class _Worker:
     """A process that has torch imported and runs packs."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: str) -> None:
+        """folder: the driver's, where this machine has it: the user's modules and files may be there."""
+        if os.path.isdir(folder):
+            os.chdir(folder)
+        look_here()
         self.paused = threading.Event()
 
     def up(self) -> str:

@@ -15,6 +15,7 @@ from lfombench.harness import PROTOCOLS, Job, Sweep, load, run
 from lfombench.harness.driver.explain import explain
 from lfombench.harness.driver.plan import make_plan
 from lfombench.harness.errors import SpecError
+from lfombench.harness.spec.fingerprint import code_parts
 from lfombench.harness.spec.labels import label
 from lfombench.harness.spec.protocol import Expert
 from lfombench.harness.store.store import Store
@@ -151,15 +152,11 @@ def test_an_expert_that_diverges_is_named(tmp_path):
     assert reason.startswith(f"an expert diverged, job {other.id}: ")
 
 
-def test_the_code_of_an_expert_counts(tmp_path):
-    from lfombench.harness.spec.fingerprint import code_modules
-
-    [*_, job] = sweep(
-        mixture(expert(), expert(solver=Memformer(depth=DEPTH, memory="cgd", preconditioner="full")))
-    ).jobs()
-    assert {"solvers/mixture.py", "solvers/memformer.py", "solvers/linear_transformer.py"} <= code_modules(
-        job.case
-    ).keys()
+def test_the_code_of_an_expert_counts():
+    memformer = expert(solver=Memformer(depth=DEPTH, memory="cgd", preconditioner="full"))
+    [*_, job] = sweep(mixture(expert(), memformer)).jobs()
+    own = {"mixture.py:Mixture", "memformer.py:Memformer", "linear_transformer.py:LinearTransformer"}
+    assert {f"solvers/{part}" for part in own} <= code_parts(job.case).keys()
 
 
 @pytest.mark.parametrize(

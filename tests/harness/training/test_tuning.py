@@ -117,7 +117,7 @@ def test_momentum_and_betas_are_tuned_together_with_the_learning_rate():
         HeavyBall(depth=3, step="tuned", momentum=0.3),
         jobs=1,
         learning_rates=(0.03, 1e-7),
-        tune=(),
+        tune=(("beta2", (0.9, 0.99)), ("init_scale", (0.01,)), ("momentum", (0.2, 5.0))),
     )
     trained = train.run(given, CPU)[0]
     assert len(given.first.trials) == 8

@@ -1,0 +1,96 @@
+"""What lies in the current folder: the user's modules are found first, and nothing there harms lfombench."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lfombench.harness.spec.user_modules import needed
+
+MINE = """\
+from dataclasses import dataclass
+from typing import ClassVar
+
+from lfombench.solvers import Method
+from helper import SIGN
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mine(Method):
+    family: ClassVar = "classical"
+
+    def iterates(self, params, problem):
+        w = problem.start()
+        yield w
+        for _ in range(self.depth):
+            w = w + SIGN * 0.1 * problem.gradient(w)
+            yield w
+"""
+SWEEP = """\
+name: own
+protocol: {use: published, test_prompts: 64}
+tasks: [linear_regression: {d: 2, n: 4}]
+solvers: ['mine:Mine': {depth: 1}, conjugate_gradient: {depth: 1}]
+"""
+# Modules of Python, of what lfombench requires, of what that requires; folders like ours; and a clone of lfombench.
+TRAPS = (
+    *("random.py", "torch.py", "ray/__init__.py", "polars.py", "yaml.py", "sqlalchemy/__init__.py", "rich.py"),
+    *("tasks/__init__.py", "solvers/__init__.py", "harness/__init__.py", "numpy/__init__.py", "click/decorators.py"),
+    *("lfombench/solvers/__init__.py", "lfombench/harness/__init__.py", "lfombench/tasks/__init__.py"),
+)
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """A folder with a solver of the user's own, and with everything that could be taken for something else."""
+    (tmp_path / "mine.py").write_text(MINE)
+    (tmp_path / "helper.py").write_text("SIGN = -1.0\n")
+    (tmp_path / "own.yaml").write_text(SWEEP)
+    for trap in TRAPS:
+        path = tmp_path / trap
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"raise SystemExit('{trap} was imported')\n")
+    return tmp_path
+
+
+def lfombench(folder: Path, *arguments: str, module: bool = True, **environment: str) -> str:
+    command = [sys.executable, "-m", "lfombench"] if module else [str(Path(sys.executable).parent / "lfombench")]
+    environment = os.environ | environment
+    done = subprocess.run([*command, *arguments], capture_output=True, text=True, cwd=folder, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("module", [True, False], ids=["python -m", "command"])
+def test_nothing_in_the_folder_harms_the_commands(folder, module):
+    assert "2 to run" in lfombench(folder, "plan", "own.yaml", module=module)
+    assert "2 jobs in" in lfombench(folder, "run", "own.yaml", "--workers", "0", "--mlflow", "off", module=module)
+    assert "mine:Mine" in lfombench(folder, "board", module=module)
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("ray")
+def test_nor_workers_on_ray(folder):
+    assert "2 jobs in" in lfombench(folder, "run", "own.yaml", "--workers", "2", "--mlflow", "off")
+
+
+def test_a_module_of_the_folder_wins_over_an_installed_one(folder, tmp_path_factory):
+    installed = tmp_path_factory.mktemp("installed")
+    for name in ("mine.py", "helper.py"):
+        (installed / name).write_text("raise SystemExit('the installed one was imported')\n")
+    assert "2 jobs in" in lfombench(
+        folder, "run", "own.yaml", "--workers", "0", "--mlflow", "off", PYTHONPATH=str(installed)
+    )
+    (folder / "helper.py").unlink()
+    (installed / "helper.py").write_text("SIGN = -1.0\n")  # what is not in the folder is found as ever
+    (installed / "own.py").mkdir()
+    assert "2 to run" in lfombench(folder, "plan", "own.yaml", "--out", "other", PYTHONPATH=str(installed))
+
+
+def test_what_lfombench_needs_is_known():
+    assert {"torch", "ray", "mlflow", "numpy", "yaml", "sqlalchemy", "attrs", "typing_extensions"} <= needed()
+    assert not {"mine", "helper", "lfombench", "pytest", ""} & needed()
