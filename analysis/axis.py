@@ -76,7 +76,7 @@ class Along:
             mean, half_width = mean_interval(list(point.losses.values()))
             row = {name: getattr(point, name) for name in ("chart", "x", "solver", "family", "competes", "params")}
             rows.append(row | {"mean": mean, "low": mean - (half_width or 0.0), "high": mean + (half_width or 0.0)})
-        return pl.DataFrame(rows, infer_schema_length=None).sort("solver", "x")
+        return pl.DataFrame(rows, infer_schema_length=None).sort("solver", "x", "chart")
 
     @property
     def values(self) -> list[Any]:
@@ -113,6 +113,7 @@ def along(tables: Tables, sweep: Manifest) -> Along | None:
         tables.results.filter(pl.col("job").is_in(sweep.jobs) & (pl.col("task") == pl.col("test")))
         .drop("blocks")
         .collect()
+        .sort("solver", "protocol", "task", "seed", "step")  # whatever order jobs were committed in
     )
     specs = dict(tables.jobs.filter(pl.col("job").is_in(sweep.jobs)).select("job", "spec").collect().iter_rows())
     names = {label: name for name, labels in sweep.named.items() for label in labels}
@@ -144,7 +145,7 @@ def along(tables: Tables, sweep: Manifest) -> Along | None:
         trained.update(_trained(spec, sweep.axis))
     if not any(point.losses for point in best.values()):
         return None
-    splits = {split for _, split, _ in best}
+    splits = dict.fromkeys(split for _, split, _ in best)
     charts = [split for split in splits if ABSENT not in split] or [(ABSENT,) * len(sweep.split)]
     points = [
         replace(point, chart=titled(sweep.split, chart))

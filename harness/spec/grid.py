@@ -14,7 +14,7 @@ from lfombench.tasks import Task
 from ..errors import SpecError, nearest
 from .labels import known, label, plain
 from .protocol import PROTOCOLS, Protocol
-from .sweep import possible, title
+from .sweep import title
 from .validation import FieldError, build
 from .yaml_source import Document, Keys
 
@@ -204,17 +204,3 @@ class Entries:
                 raise self.document.error(at, f"{title(part)} is given twice, first on line {line}")
             first[part] = at
         return made
-
-    def fit(
-        self,
-        tasks: list[tuple[Task, Keys]],
-        solvers: list[tuple[Solver, Keys]],
-        protocols: list[tuple[Protocol, Keys]],
-        tests: list[Task],
-    ) -> None:
-        """Every combination is possible."""
-        for (task, _), (solver, at), (protocol, _) in product(tasks, solvers, protocols):
-            try:
-                possible(task, solver, protocol, tests)
-            except SpecError as error:
-                raise self.document.error(at, f"{error}; or say skip: true") from None

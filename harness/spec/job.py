@@ -16,7 +16,7 @@ from lfombench.tasks import Task
 from ..errors import SpecError, nearest
 from .labels import DIGEST, FAMILIES, label, plain, shape_of, spec_of
 from .protocol import TUNABLE, Protocol
-from .validation import build, built
+from .validation import build
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -28,12 +28,14 @@ class Case:
     task: Task
     solver: Solver
     protocol: Protocol
+    validated: bool = False  # whether the parts are known to be: a sweep has each of them in many cases
 
     def __post_init__(self) -> None:
-        for name in ("task", "solver", "protocol"):
-            part = getattr(self, name)
-            if not built(part):
+        if not self.validated:
+            for name in ("task", "solver", "protocol"):
+                part = getattr(self, name)
                 object.__setattr__(self, name, build(type(part), plain(part)))
+            object.__setattr__(self, "validated", True)
         self.task.check()
         self.protocol.check()
         self.solver.check(self.task.d, self.task.n)
@@ -70,7 +72,7 @@ class Case:
         for one in getattr(self.solver, "experts", ()):
             own, mine = one.protocol, self.protocol.data_seed
             protocol = replace(own, data_seed=mine) if own.data_seed is None and mine is not None else own
-            found.append(Case(task=one.task or self.task, solver=one.solver, protocol=protocol))
+            found.append(Case(task=one.task or self.task, solver=one.solver, protocol=protocol, validated=True))
         return tuple(found)
 
     @functools.cached_property
@@ -173,7 +175,7 @@ class Job:
 
     def having(self, **changes: Any) -> Job:
         """With another task, solver or protocol."""
-        return Job(replace(self.case, **changes), self.seed)
+        return Job(replace(self.case, **changes, validated=False), self.seed)
 
     @property
     def task(self) -> Task:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import importlib
 import inspect
 import json
 import sys
-import weakref
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any
@@ -154,18 +152,9 @@ def spec_of(part: Any) -> dict[str, Any]:
     return {name_of(part): plain(part)}
 
 
-_PLAIN: dict[int, tuple[weakref.ref[Any], dict[str, Any]]] = {}  # of parts that are alive, by their id
-
-
 def plain(part: Any) -> dict[str, Any]:
-    """Its fields as plain values, not to be changed: made once for a part, which a sweep has in thousands of jobs."""
-    key = id(part)
-    if key in _PLAIN and _PLAIN[key][0]() is part:
-        return _PLAIN[key][1]
-    found = {f.name: _plain(getattr(part, f.name)) for f in fields(part)}
-    with contextlib.suppress(TypeError):  # a class with slots
-        _PLAIN[key] = weakref.ref(part, lambda _: _PLAIN.pop(key, None)), found
-    return found
+    """The fields of a task, solver or protocol as plain values."""
+    return {f.name: _plain(getattr(part, f.name)) for f in fields(part)}
 
 
 def _plain(value: Any) -> Any:

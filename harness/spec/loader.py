@@ -25,7 +25,7 @@ from typing import Any
 
 from ..errors import SpecError, nearest
 from .grid import Entries
-from .sweep import Sweep, check_name
+from .sweep import ImpossibleError, Sweep, check_name
 from .yaml_source import Document, Keys, read
 
 SHIPPED = Path(__file__).parents[1] / "sweeps"
@@ -136,8 +136,6 @@ def _grid(document: Document, places: dict[str, Keys]) -> Sweep:
     tasks, (solvers, named) = entries.listed("task", "tasks"), entries.solvers()
     tests = entries.listed("task", "tests") if entries.get("tests") is not None else []
     protocols, skip, split = entries.protocols(), bool(entries.get("skip", False)), entries.get("split") or []
-    if not skip:
-        entries.fit(tasks, solvers, protocols, [test for test, _ in tests])
     try:
         return Sweep(
             name=entries.get("name"),
@@ -153,6 +151,11 @@ def _grid(document: Document, places: dict[str, Keys]) -> Sweep:
             named=named,
             crossover=entries.get("crossover") or (),
         )
+    except ImpossibleError as error:
+        if error.skip:
+            raise document.error((), str(error)) from None
+        [at] = [at for solver, at in solvers if solver == error.skipped[0].solver]
+        raise document.error(at, f"{error}; or say skip: true") from None
     except SpecError as error:
         key = str(error).partition(":")[0].partition(" ")[0]
         raise document.error(places.get(key, ()), str(error)) from None

@@ -23,9 +23,18 @@ KINDS: dict[str, type[Any]] = {"tasks": Task, "solvers": Solver, "protocols": Pr
 AXES = ("task", "solver", "protocol")
 
 
+class ImpossibleError(SpecError):
+    """A sweep that has combinations which are impossible, or nothing else; `skipped` has them."""
+
+    def __init__(self, skipped: Sequence[Skipped], skip: bool) -> None:
+        reason = skipped[0].reason
+        super().__init__(f"no combination is possible; the first: {reason}" if skip else reason)
+        self.skipped, self.skip = skipped, skip
+
+
 @dataclass(frozen=True)
 class Skipped:
-    """A combination that makes no sense, and why."""
+    """A combination that is impossible, and why."""
 
     task: Task
     solver: Solver
@@ -98,10 +107,8 @@ class Sweep:
                     f"tests: {label(test)} has d = {test.d}, the training task {label(task)} has d = {task.d}"
                 )
         self._check_names()
-        if not self.skip and self.skipped:
-            raise SpecError(self.skipped[0].reason)
-        if not self._sorted_out[0]:
-            raise SpecError(f"no combination is possible; the first: {self.skipped[0].reason}")
+        if self.skipped and (not self.skip or not self._combinations[0]):
+            raise ImpossibleError(self.skipped, skip=self.skip)
 
     def _check_classes(self) -> None:
         """No two classes of one name, as a function may make them: to a store their jobs would be the same."""
@@ -141,8 +148,8 @@ class Sweep:
                 raise SpecError(f"crossover: no solver is named {name!r}; {nearest(name, self.named)}")
 
     @functools.cached_property
-    def _sorted_out(self) -> tuple[list[Case], list[Skipped]]:
-        """Combinations that make sense, protocols outermost, solvers innermost; and those that do not."""
+    def _combinations(self) -> tuple[list[Case], list[Skipped]]:
+        """The possible combinations, protocols outermost, solvers innermost; and the impossible ones."""
         cases, skipped = [], []
         for protocol, task, solver in product(self.protocols, self.tasks, self.solvers):
             try:
@@ -154,8 +161,8 @@ class Sweep:
     @functools.cached_property
     def _experts(self) -> list[Job]:
         """What mixtures need and is not among the sweep's own combinations; an expert's experts before it."""
-        mixed = [case for case in self._sorted_out[0] if case.experts]
-        own = {case.id(0) for case in self._sorted_out[0]} if mixed else set()
+        mixed = [case for case in self._combinations[0] if case.experts]
+        own = {case.id(0) for case in self._combinations[0]} if mixed else set()
         found: dict[str, Job] = {}
 
         def add(job: Job) -> None:
@@ -192,13 +199,13 @@ class Sweep:
     @property
     def skipped(self) -> list[Skipped]:
         """Combinations that make no sense."""
-        return [one for part in self.parts for one in part.skipped] if self.parts else self._sorted_out[1]
+        return [one for part in self.parts for one in part.skipped] if self.parts else self._combinations[1]
 
     def __len__(self) -> int:
         return (
             len({job.id for job in self.jobs()})
             if self.parts
-            else len(self.seeds) * len(self._sorted_out[0]) + len(self._experts)
+            else len(self.seeds) * len(self._combinations[0]) + len(self._experts)
         )
 
     def jobs(self) -> Iterator[Job]:
@@ -211,7 +218,7 @@ class Sweep:
             tests = tuple(self.tests)
             for job in self._experts:
                 yield job, self._transfers(job.case)
-            for case in self._sorted_out[0]:
+            for case in self._combinations[0]:
                 for seed in self.seeds:
                     yield Job(case, seed), tests
             return
@@ -232,7 +239,7 @@ def check_name(name: str) -> None:
 def possible(task: Task, solver: Solver, protocol: Protocol, tests: Sequence[Task] = ()) -> Case:
     """The case of these; SpecError where they cannot make one, or not be tested so."""
     try:
-        case = Case(task=task, solver=solver, protocol=protocol)
+        case = Case(task=task, solver=solver, protocol=protocol, validated=True)
         for k in range(len(case.trials)):
             case.tried(k)
     except (SpecError, ValueError) as error:
@@ -244,7 +251,7 @@ def possible(task: Task, solver: Solver, protocol: Protocol, tests: Sequence[Tas
                 f"{label(test)}, which has n = {test.n}"
             )
         try:
-            Case(task=test, solver=solver, protocol=protocol)
+            Case(task=test, solver=solver, protocol=protocol, validated=True)
         except (SpecError, ValueError) as error:
             raise SpecError(f"{title(solver)} on {label(test)}: {error}") from None
     return case

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import json
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import fields, replace
 from typing import Any, TypeVar
-from weakref import WeakValueDictionary
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -28,14 +26,6 @@ class FieldError(SpecError):
         self.path = path
 
 
-_BUILT: WeakValueDictionary[int, Any] = WeakValueDictionary()
-
-
-def built(part: Any) -> bool:
-    """Whether it was made here, so that it needs no second look."""
-    return _BUILT.get(id(part)) is part
-
-
 def build(cls: type[T], values: Mapping[str, Any]) -> T:
     """An instance of a frozen dataclass from plain values: strict types, no unknown keys.
 
@@ -51,10 +41,7 @@ def build(cls: type[T], values: Mapping[str, Any]) -> T:
                 raise FieldError(f"{key}: got {number}, must be finite", (key,))
     try:
         part: T = _adapter(cls).validate_json(json.dumps(values), strict=True)  # type: ignore[arg-type]  # classes hash
-        part = replace(part, **nested) if nested else part  # type: ignore[type-var]
-        with contextlib.suppress(TypeError):  # a class with slots
-            _BUILT[id(part)] = part
-        return part
+        return replace(part, **nested) if nested else part  # type: ignore[type-var]
     except ValidationError as errors:
         [error, *others] = errors.errors()
         alike = [other for other in others if other["loc"][:1] == error["loc"][:1]]

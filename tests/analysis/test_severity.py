@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,7 @@ import polars as pl
 import pytest
 
 from lfombench.analysis.axis import Along, Point, along
-from lfombench.analysis.board import EXACT
+from lfombench.analysis.board import EXACT, boards
 from lfombench.analysis.overview import overview
 from lfombench.analysis.report import render
 from lfombench.analysis.results import Tables, sweeps, table
@@ -19,6 +20,8 @@ from lfombench.analysis.transfer import matrices
 from lfombench.harness import PROTOCOLS, Sweep, run
 from lfombench.harness.spec.labels import label
 from lfombench.harness.spec.protocol import Expert
+from lfombench.harness.store.maintenance import rewrite
+from lfombench.harness.store.store import Store
 from lfombench.solvers import ConjugateGradient, GradientDescent, LinearTransformer, Mixture
 from lfombench.tasks import LinearRegression
 
@@ -58,6 +61,19 @@ def line(known) -> Along:
     found = along(Tables(known), sweeps(known)[0])
     assert found is not None
     return found
+
+
+def test_the_order_in_which_jobs_were_committed_shows_nowhere(known, line, tmp_path):
+    shutil.copytree(known, tmp_path / "turned")
+    store = Store(str(tmp_path / "turned"))
+    for name in ("results", "jobs"):
+        files = store.snapshot.files[name]
+        assert rewrite(store, name, files, lambda rows: rows.take(list(range(len(rows)))[::-1]))
+    [wanted] = sweeps(store.out)
+    turned = along(Tables(store.out), wanted)
+    assert turned.data.equals(line.data)
+    assert turned.rows("") == line.rows("")
+    assert boards(Tables(store.out), wanted).as_json() == boards(Tables(known), wanted).as_json()
 
 
 def test_of_several_the_best_counts_at_each_value(known, line):
