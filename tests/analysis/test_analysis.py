@@ -251,7 +251,7 @@ def test_one_redraw_is_no_range(tmp_path):
 
 def test_a_value_outside_is_explained_by_the_run_that_toggles_its_quirk(tmp_path):
     """Ten prompts: 20 redraws miss the paper's value, 200 more reach it; only those of the first kind are ours."""
-    named = {"protocol": None}
+    named = {"protocol": ""}
     rows = []
     for draw in (*range(20), *range(1000, 1010)):
         named["protocol"] = f"published(batch=10, data_seed={draw}, test_on=training)"

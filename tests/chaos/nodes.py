@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 RAY = str(Path(sys.executable).parent / "ray")
 ENVIRONMENT = {  # of all processes: that a node or a link is gone is noticed in seconds instead of minutes
@@ -71,7 +72,7 @@ class Cluster:
         """Of Ray."""
         return f"{self.host(0)}:{self.port}"
 
-    def __enter__(self) -> Cluster:
+    def __enter__(self) -> Self:
         try:
             self._start()
         except BaseException:

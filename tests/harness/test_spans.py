@@ -13,8 +13,8 @@ def test_spans_and_their_shares():
     taken("before")
     with span("train"):
         pass
-    [found] = taken("pack")
-    assert (found.name, found.pack) == ("train", "pack")
+    [noted] = taken("pack")
+    assert (noted.name, noted.pack) == ("train", "pack")
     assert taken("pack") == []
     parts = split([Span("train", 10.0, 14.0), Span("test", 14.0, 15.0)], [0.25, 0.25, 0.5, 0.0])
     assert [s.name for s in parts] == [*PARTS, "test"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from typing import Any
 
 import pytest
 import torch
@@ -105,13 +106,13 @@ every = pytest.mark.parametrize("solver", CASES, ids=label)
 learned = pytest.mark.parametrize("solver", [s for s in CASES if s.trains], ids=label)
 
 
-def drawn(jobs: int, dtype: torch.dtype = torch.float64) -> Prompts:
+def drawn(jobs: int, dtype: torch.dtype = torch.float64) -> Any:
     task = LinearRegression(d=D, n=N, spectrum=(1.0, 0.5, 2.0, 1.0), noise=0.1)
     frame = task.frame(Streams(keys([("frame", i) for i in range(jobs)], CPU), torch.float64))
     return task.prompts(Streams(keys([("x", i) for i in range(jobs)], CPU), dtype), frame.to(dtype), PROMPTS)
 
 
-def parameters(solver: Solver, prompts: Prompts, scale: float = 0.3):
+def parameters(solver: Any, prompts: Prompts, scale: float = 0.3):
     """Random ones, or the closed-form fit."""
     params = started(solver, len(prompts.w_star), prompts.w_star.dtype, scale)
     return params | solver.fit(solver.moments(params, prompts.problem, prompts.residual)) if solver.fits else params

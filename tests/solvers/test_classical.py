@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -24,13 +26,13 @@ from lfombench.solvers import (
     coefficients_of,
 )
 from lfombench.solvers.algebra import solve
-from lfombench.tasks import CATALOG, Examples, LinearRegression, LogisticRegression, Prompts, apply
+from lfombench.tasks import CATALOG, LinearRegression, LogisticRegression, Prompts, apply
 
 CPU = torch.device("cpu")
-FIGURE_1 = CATALOG["figure_1"]
+FIGURE_1: Any = CATALOG["figure_1"]
 
 
-def drawn(task, prompts: int, *, full: bool = False) -> Prompts | Examples:
+def drawn(task, prompts: int, *, full: bool = False) -> Any:
     frame = task.frame(Streams(keys([("frame",)], CPU), torch.float64))
     random = Streams(keys([("x",)], CPU), torch.float64)
     return task.examples(random, frame, prompts) if full else task.prompts(random, frame, prompts)

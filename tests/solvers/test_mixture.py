@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -34,7 +36,7 @@ def normal(random: Streams):
     return lambda *shape: 0.3 * random.normal(*shape, 1).squeeze(-1)
 
 
-def mixture(*models, depth=DEPTH, **options) -> Mixture:
+def mixture(*models, depth=DEPTH, **options) -> Any:
     experts = tuple(Expert(solver=model, task=TASK, protocol=PROTOCOLS["rigorous"]) for model in models)
     found = Mixture(experts=experts, depth=depth, **options)
     found.check(TASK.d, TASK.n)
@@ -138,7 +140,7 @@ def test_outputs_are_sums_of_the_experts(drawn, gates):
 
 
 def test_outputs_on_tokens(drawn):
-    models = SoftmaxTransformer(depth=DEPTH), GdPlusPlus(depth=DEPTH, tokens=True)
+    models: Any = SoftmaxTransformer(depth=DEPTH), GdPlusPlus(depth=DEPTH, tokens=True)
     solver = mixture(*models, combine="outputs")
     assert solver.on_tokens
     given = params(solver, [2.0, -0.5])
@@ -209,7 +211,7 @@ def test_one_layer_of_gd_plus_plus_beside_another_kind(order):
 
 @pytest.mark.parametrize("gates", ["expert", "layer"])
 def test_least_squares_is_numpys(drawn, gates):
-    solver = mixture(*MODELS[:3], combine="outputs", gates=gates, by="least_squares")
+    solver: Any = mixture(*MODELS[:3], combine="outputs", gates=gates, by="least_squares")
     given = params(solver)
     found = solver.fit(solver.moments(given, drawn.problem, drawn.residual))["gates"]
     for j in range(JOBS):

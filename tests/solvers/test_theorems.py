@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ FIGURE_1 = LinearRegression(d=5, n=20, spectrum=(1.0, 1.0, 0.5, 0.25, 1.0))
 ISOTROPIC = LinearRegression(d=5, n=20)
 
 
-def drawn(task: LinearRegression, prompts: int, role: str = "x") -> Prompts:
+def drawn(task: LinearRegression, prompts: int, role: str = "x") -> Any:
     frame = task.frame(Streams(keys([("frame",)], CPU), torch.float64))
     return task.prompts(Streams(keys([(role,)], CPU), torch.float64), frame, prompts)
 

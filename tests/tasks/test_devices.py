@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -11,7 +13,7 @@ from lfombench.solvers import BestLfom, ConjugateGradient, GradientDescent, Line
 from lfombench.tasks import LinearRegression
 
 META = torch.device("meta")
-SOLVERS = [
+SOLVERS: list[Any] = [
     ConjugateGradient(depth=2),
     GradientDescent(depth=2, step=0.1),
     LinearTransformer(depth=2, preconditioner="full"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -149,7 +151,7 @@ def test_tokens_hold_examples_query_and_a_hidden_label():
 def test_withheld_examples_are_not_seen():
     task = LinearRegression(d=3, n=4)
     examples = task.examples(streams("x"), task.frame(streams("frame")), 5)
-    fewer = examples.withhold(1).problem()
+    fewer: Any = examples.withhold(1).problem()
     X = examples.X[:, :, :3]
     assert torch.allclose(fewer.G, torch.einsum("sinp,sjnp->sijp", X, X) / 3)
 
@@ -161,10 +163,10 @@ def test_packed_floats_mean_the_same_as_alone():
     tasks = [LinearRegression(d=3, n=5, spectrum=(1.0, 2.0, c), noise=c) for c in (0.5, 3.0)]
     packed = stack(tasks, torch.float64, CPU)
     frame = packed.frame(streams("frame", count=2))
-    together = packed.prompts(streams("x", count=2), frame, 6)
+    together: Any = packed.prompts(streams("x", count=2), frame, 6)
     for i, task in enumerate(tasks):
         random = Streams(keys([("x", i)], CPU), torch.float64)
-        alone = task.prompts(random, frame[i : i + 1], 6)
+        alone: Any = task.prompts(random, frame[i : i + 1], 6)
         assert torch.allclose(together.problem.G[i], alone.problem.G[0])
         assert torch.allclose(together.problem.b[i], alone.problem.b[0])
 

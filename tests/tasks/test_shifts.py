@@ -155,8 +155,8 @@ def test_a_union_that_cannot_be(parts, said):
 def test_a_union_by_bartlett_and_through_x_are_of_one_distribution():
     task = Union(d=4, n=6, components=tuple(replace(TASK, n=6, variance=v, noise=0.2) for v in (1.0, 9.0)))
     frame = task.frame(streams("frame"))
-    one, other = task.prompts(streams("a"), frame, COUNT), task.examples(streams("b"), frame, COUNT)
-    other = other.prompts(sampled_query=False)
+    one, examples = task.prompts(streams("a"), frame, COUNT), task.examples(streams("b"), frame, COUNT)
+    other = examples.prompts(sampled_query=False)
     for function in (
         lambda p: p.problem.G[0].diagonal().sum(-1),
         lambda p: p.problem.b[0, 0],

@@ -6,7 +6,7 @@ import logging
 import subprocess
 import sys
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar, Literal
 
 import pytest
 import torch
@@ -116,6 +116,7 @@ def test_every_shipped_method_is_tested_by_machine_code(solver, rotation, form):
     assert torch.allclose(found, expected, rtol=1e-4, atol=1e-7)
 
 
+TASKS: list[Any] = list(CATALOG.values())
 NEW = [
     Lfom(depth=3, coefficients="diagonal"),
     HeavyBall(depth=3, step="tuned", momentum="per_layer"),
@@ -153,7 +154,7 @@ def test_every_kind_of_memory_is_trained_by_machine_code(solver, form):
                 ConjugateGradient(depth=3, preconditioner="jacobi"),
             )
         ),
-        *((Newton(depth=2), replace(task, d=3, n=6, spectrum=None)) for task in CATALOG.values()),
+        *((Newton(depth=2), replace(task, d=3, n=6, spectrum=None)) for task in TASKS),
     ],
     ids=repr,
 )
@@ -261,7 +262,7 @@ def test_packs_of_one_program_are_traced_once_and_a_class_defined_anew_is_anothe
     def descent(factor):
         @dataclass(frozen=True, kw_only=True)
         class Descent(Method):
-            family: ClassVar[str] = "learned"
+            family: ClassVar[Literal["learned"]] = "learned"
 
             def init(self, d, n, normal):
                 return {"rate": normal(self.depth)}

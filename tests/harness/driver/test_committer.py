@@ -8,10 +8,9 @@ from dataclasses import replace
 import torch
 
 from lfombench.harness import PROTOCOLS, Job
-from lfombench.harness.driver import committer
 from lfombench.harness.driver.committer import Committer
 from lfombench.harness.scheduler.packing import PlannedPack
-from lfombench.harness.store import queries
+from lfombench.harness.store import maintenance, queries
 from lfombench.harness.store.outcome import Outcome
 from lfombench.harness.store.store import Store
 from lfombench.harness.training.execute import execute
@@ -32,7 +31,7 @@ def finish(planned: PlannedPack) -> Outcome:
 
 
 def test_what_comes_fast_is_committed_together_and_nothing_waits_for_the_end(tmp_path, monkeypatch):
-    monkeypatch.setattr(committer.maintenance, "compact", lambda *_: False)
+    monkeypatch.setattr(maintenance, "compact", lambda *_: False)
     store = Store(str(tmp_path / "out"))
     store.create()
     ready = [(one, finish(one)) for one in map(pack, range(4))]

@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from lfombench.harness import PROTOCOLS, Job
-from lfombench.harness.scheduler import schedule
 from lfombench.harness.scheduler.faults import POLICY, Fault, Paused, attempt
 from lfombench.harness.scheduler.packing import PlannedPack
 from lfombench.harness.scheduler.schedule import Limits, outcomes
@@ -91,7 +90,7 @@ class Scripted:
 @pytest.fixture
 def clock(monkeypatch) -> Clock:
     made = Clock()
-    monkeypatch.setattr(schedule.time, "monotonic", made.monotonic)
+    monkeypatch.setattr("lfombench.harness.scheduler.schedule.time.monotonic", made.monotonic)
     return made
 
 

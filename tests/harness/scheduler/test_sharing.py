@@ -37,7 +37,8 @@ def test_shares_are_disjoint_and_whole_and_move_little(tmp_path):
             take(store.place, "two", join=True, pace=QUICK) as third,
         ):
             shares = [Shares(each, store) for each in (first, second, third)]
-            first.listen(), second.listen()
+            first.listen()
+            second.listen()
             for each in shares:
                 each.update()
             wanted = [set(wants[name]) for name in ("one", "one", "two")]

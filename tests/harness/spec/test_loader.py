@@ -432,7 +432,8 @@ def test_a_part_may_be_another_sweep_and_tests_are_united(tmp_path):
     ],
 )
 def test_bad_parts(tmp_path, change, says):
-    text = PARTS.replace(*change, 1)
+    old, new = change
+    text = PARTS.replace(old, new, 1)
     if says:
         with pytest.raises(SpecError, match=says):
             parse(tmp_path, text)

@@ -14,6 +14,7 @@ from lfombench.harness.training import evaluate, train
 from lfombench.harness.training.closed_form import fit
 from lfombench.harness.training.execute import execute
 from lfombench.harness.training.pack import drawing, stack
+from lfombench.harness.training.training_step import initial
 from lfombench.solvers import BestLfom, ConjugateGradient, GradientDescent, LinearTransformer, Memformer
 from lfombench.tasks import LinearRegression
 from tests.builders import order
@@ -52,14 +53,14 @@ def test_training_is_torchs_adam(protocol):
     """The same prompts, start and schedule with torch.optim.Adam give the same parameters."""
     pack = order(jobs(Memformer(depth=2, memory="cgd", preconditioner="full"), protocol, seeds=[4]))
     ours = train.run(pack, CPU)[0]
-    params = {name: p.requires_grad_() for name, p in train.initial(pack, CPU).items()}
+    params = {name: p.requires_grad_() for name, p in initial(pack, CPU).items()}
     optimiser = torch.optim.Adam(params.values(), lr=protocol.learning_rates[0], betas=(protocol.beta1, protocol.beta2))
     cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, protocol.steps)
     draw = prompts_of([TASK], pack.jobs, "train", torch.float32)
     for step in range(protocol.steps):
         batch = draw(protocol.batch, step // protocol.renew if protocol.renew else 0)
         optimiser.zero_grad()
-        loss = batch.squared_error(evaluate.last(pack.first.solver.iterates(params, batch.problem))).mean()
+        loss = batch.squared_error(evaluate.last(evaluate.iterates(pack.first.solver, params, batch))).mean()
         loss.backward()
         for p in params.values():
             for layer in p.grad[0, 0] if protocol.clip else []:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from lfombench.harness.training import adam, evaluate, train
 from lfombench.harness.training.best import trial_table
 from lfombench.harness.training.execute import execute
 from lfombench.harness.training.pack import WorkOrder
+from lfombench.harness.training.training_step import training
 from lfombench.solvers import Chebyshev, GradientDescent, HeavyBall, LinearTransformer
 from lfombench.tasks import LinearRegression
 from tests.builders import order
@@ -123,7 +125,8 @@ def test_momentum_and_betas_are_tuned_together_with_the_learning_rate():
     assert len(given.first.trials) == 8
     assert trained.chosen[0]["learning_rate"] == 0.03
     assert trained.chosen[0]["momentum"] == 0.2
-    assert trained.jobs[0].solver.momentum == 0.2
+    solver: Any = trained.jobs[0].solver
+    assert solver.momentum == 0.2
 
 
 @pytest.mark.parametrize(
@@ -149,7 +152,7 @@ def test_testing_on_the_training_prompts_is_the_training_loss():
     for batch in (10, 3000):
         published = replace(PROTOCOLS["published"], test_on="training", batch=batch, steps=30)
         given = order((Job.of(task=TASK, solver=LT, protocol=published, seed=0),))
-        step, job, state, key = train.training(given, CPU)
+        step, job, state, key = training(given, CPU)
         trained = train.run(given, CPU)[0]
         tested = evaluate.test(given, trained.params, None, CPU)[0, -1]
         assert tested.shape == (batch,)
