@@ -10,11 +10,11 @@ import functools
 import os
 import re
 import sys
-from collections.abc import Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.metadata import PackageNotFoundError, distribution
 from types import ModuleType
+from typing import Any
 
 PACKAGE = "lfombench"
 
@@ -22,9 +22,7 @@ PACKAGE = "lfombench"
 class CurrentFolder(MetaPathFinder):
     """Finds top-level modules in the current folder that neither Python nor lfombench needs."""
 
-    def find_spec(
-        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
+    def find_spec(self, name: str, path: Any = None, target: ModuleType | None = None) -> ModuleSpec | None:
         """The module of this name in the current folder; None where another one must win."""
         if path is not None or name == PACKAGE or name in sys.stdlib_module_names:
             return None
@@ -41,7 +39,8 @@ class CurrentFolder(MetaPathFinder):
 def look_here() -> None:
     """Let imports find the user's modules in the current folder, from now on."""
     if not any(isinstance(finder, CurrentFolder) for finder in sys.meta_path):
-        sys.meta_path.insert(0, CurrentFolder())
+        before = sys.meta_path.index(PathFinder) if PathFinder in sys.meta_path else 0
+        sys.meta_path.insert(before, CurrentFolder())
 
 
 @functools.cache

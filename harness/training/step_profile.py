@@ -29,8 +29,8 @@ def parts(order: WorkOrder, device: torch.device) -> list[float]:
     whole, whole_job, state, key = training(order, device)
     first = order.first
 
-    def nothing(job: Tensors, random: Random, count: int) -> Any:
-        return None  # the optimiser needs no prompts
+    def nothing(job: Tensors, random: Random, count: int) -> Any:  # for the optimiser, which needs no prompts
+        return None
 
     def drawn(job: Tensors, state: Tensors, batch: Prompts, t: Tensor) -> tuple[Tensors, Tensors]:
         fields = [batch.tokens] if batch.tokens is not None else vars(batch.problem).values()
@@ -43,7 +43,7 @@ def parts(order: WorkOrder, device: torch.device) -> list[float]:
         params = {name: p.to(batch.w_star.dtype) for name, p in under("p", state).items()}
         return {}, {"loss": last(errors(solver, params, batch)).sum(-1)}
 
-    def optimiser(job: Tensors, state: Tensors, batch: Prompts, t: Tensor) -> tuple[Tensors, Tensors]:
+    def optimiser(job: Tensors, state: Tensors, batch: Any, t: Tensor) -> tuple[Tensors, Tensors]:
         return adam.update(first.protocol, state, state["rate"], under("p", state), t)
 
     def seconds(step: Step, job: Tensors, state: Tensors) -> float:

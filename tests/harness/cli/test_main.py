@@ -22,7 +22,7 @@ def lfombench(*arguments: str) -> subprocess.CompletedProcess[str]:
     """In this process: a new one takes seconds to import torch."""
     told, errors = io.StringIO(), io.StringIO()
     with (
-        patch.object(sys, "path", [*sys.path]),
+        patch.object(sys, "meta_path", [*sys.meta_path]),
         contextlib.redirect_stdout(told),
         contextlib.redirect_stderr(errors),
     ):
