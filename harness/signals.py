@@ -1,4 +1,4 @@
-"""Signals that stop a command: the first lets it end in order, the second at once."""
+"""Signals that stop a command: the first lets it end in order, the second ends it at once."""
 
 from __future__ import annotations
 
@@ -8,26 +8,28 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-_listening: list[signal.Signals] = []
+_listening: list[signal.Signals] = []  # signals that have our handlers
 
 
 def listen(*signals: signal.Signals) -> None:
-    """Let these signals end the command the way Ctrl-C does."""
+    """Let these signals end the command as Ctrl-C does: by a KeyboardInterrupt."""
     _listening[:] = signals
-    for one in signals:
-        signal.signal(one, _interrupt)
+    for signum in signals:
+        signal.signal(signum, _interrupt)
 
 
-def deaf() -> None:
-    """From now on they do nothing: the command has ended, and Python would die of one on its way out."""
-    for one in _listening:
-        signal.signal(one, signal.SIG_IGN)
+def ignore_signals() -> None:
+    """Ignore them from now on: the command has ended, and a signal would make Python crash while it exits."""
+    for signum in _listening:
+        signal.signal(signum, signal.SIG_IGN)
 
 
 @contextlib.contextmanager
 def guarded() -> Iterator[None]:
-    """Around what sets handlers of its own, as Ray does: they are put back, and what one ends is interrupted."""
-    before = {one: signal.getsignal(one) for one in _listening}
+    """Restore the signal handlers after code that sets its own, as Ray does. A SystemExit that such a handler raises
+    becomes a KeyboardInterrupt.
+    """
+    before = {signum: signal.getsignal(signum) for signum in _listening}
     try:
         yield
     except SystemExit:
@@ -35,32 +37,35 @@ def guarded() -> Iterator[None]:
             raise KeyboardInterrupt from None
         raise
     finally:
-        for one, handler in before.items():
-            signal.signal(one, handler)
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
 
 
 class Draining:
-    """While it listens, a signal is only noted: asked, it says whether to stop. A second one interrupts."""
+    """Turns the first signal into a request to stop, and lets the second one interrupt. Call it to ask for a request.
 
-    def __init__(self, says: str) -> None:
-        self.says, self.asked = says, 0
-        for one in _listening:
-            signal.signal(one, self._note)
+    message: printed at the first signal.
+    """
+
+    def __init__(self, message: str) -> None:
+        self.message, self.count = message, 0
+        for signum in _listening:
+            signal.signal(signum, self._note)
 
     def __call__(self) -> bool:
-        """Whether to stop. An interrupt that Python dropped, raised in a callback of its own, is raised again."""
-        if self.asked > 1:
+        """Whether to stop. Raises a KeyboardInterrupt again that was lost, as Python drops those in its callbacks."""
+        if self.count > 1:
             raise KeyboardInterrupt
-        return self.asked > 0
+        return self.count > 0
 
     def _note(self, signum: int, frame: Any) -> None:
-        self.asked += 1
-        if self.asked > 1:
+        self.count += 1
+        if self.count > 1:
             raise KeyboardInterrupt
-        print(self.says, file=sys.stderr, flush=True)
+        print(self.message, file=sys.stderr, flush=True)
 
     def over(self) -> None:
-        """Signals interrupt again."""
+        """Let the first signal interrupt again."""
         listen(*_listening)
 
 

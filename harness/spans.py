@@ -1,4 +1,4 @@
-"""Where the time of a run goes: spans noted as they happen, a trace for chrome://tracing, and a table of shares."""
+"""Profile a run: spans of work with their begin and end, a trace for chrome://tracing, and seconds by kind of work."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ORDER = ("compile", *PARTS, "train", "validation", "fit", "test", "rows", "probe
 
 @dataclass(frozen=True)
 class Span:
-    """A piece of work, with its begin and end in seconds since the epoch."""
+    """A piece of work on a worker, with its begin and end in seconds since the epoch."""
 
     name: str
     begin: float
@@ -25,12 +25,12 @@ class Span:
     worker: str = ""
 
 
-_noted: list[Span] = []
+_noted: list[Span] = []  # of this process, since the last call of `taken`
 
 
 @contextmanager
 def span(name: str) -> Iterator[None]:
-    """Note how long the block inside takes. Spans do not nest."""
+    """Note a span for the block under `with`. Spans do not nest."""
     begin = time.time()
     try:
         yield
@@ -39,7 +39,7 @@ def span(name: str) -> Iterator[None]:
 
 
 def taken(pack: str, worker: str | None = None) -> list[Span]:
-    """The spans noted since the last call, as those of a pack on a worker: this process unless named."""
+    """Return the spans noted since the last call, and forget them. worker: by default this host and process."""
     worker = f"{socket.gethostname()}:{os.getpid()}" if worker is None else worker
     spans = [Span(s.name, s.begin, s.end, pack, worker) for s in _noted]
     _noted.clear()
@@ -47,7 +47,7 @@ def taken(pack: str, worker: str | None = None) -> list[Span]:
 
 
 def split(spans: Sequence[Span], shares: Sequence[float]) -> list[Span]:
-    """Training spans as their parts, in proportion: a compiled step does all four in one loop."""
+    """Replace each training span by spans of its four parts, of these shares: a compiled step runs all in one loop."""
     pieces = []
     for s in spans:
         if s.name != "train":
@@ -62,7 +62,7 @@ def split(spans: Sequence[Span], shares: Sequence[float]) -> list[Span]:
 
 
 def shares_of_time(spans: Sequence[Span], workers: int, seconds: float) -> dict[str, float]:
-    """Seconds by what they went to, on all workers; what is left of their time is idle. Commits are the driver's."""
+    """Seconds by kind of work, on all workers; the rest of their time is `idle`. Commits are work of the driver."""
     totals: dict[str, float] = {}
     for s in spans:
         totals[s.name] = totals.get(s.name, 0.0) + s.end - s.begin

@@ -2,4 +2,4 @@
 
 from beartype import BeartypeConf, beartype
 
-checked = beartype(conf=BeartypeConf(is_pep484_tower=True))  # to which an int is a float, as it is to Python
+checked = beartype(conf=BeartypeConf(is_pep484_tower=True))  # an int is a float, as it is to Python

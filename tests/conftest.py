@@ -1,4 +1,4 @@
-"""Shapes are checked under pytest: every annotation of tasks, solvers and harness, by beartype."""
+"""Every annotation of tasks, solvers and harness is checked under pytest: types by beartype, shapes by jaxtyping."""
 
 from __future__ import annotations
 
@@ -7,18 +7,29 @@ from pathlib import Path
 
 import pytest
 import torch
+from beartype import BeartypeConf
+from beartype.claw import beartype_packages
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_worker_niceness", "0")  # beside other tests, workers would starve
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-install_import_hook(["lfombench.tasks", "lfombench.solvers", "lfombench.harness"], "tests.checked")
+# Where tensors are, jaxtyping checks shapes; elsewhere beartype alone, which is much faster, but knows no type that is
+# imported for type checkers only, as the commands do, and makes classes that Ray cannot turn into actors.
+ON_RAY = "harness.scheduler.on_ray"
+SHAPED = ("tasks", "solvers", "harness.training", "harness.compiler", "harness.cli", ON_RAY)
+PLAIN = ("spec", "store", "scheduler", "tracking", "driver", "errors", "signals", "spans")
+install_import_hook([f"lfombench.{name}" for name in SHAPED], "tests.checked")
+beartype_packages(
+    [f"lfombench.harness.{name}" for name in PLAIN],
+    conf=BeartypeConf(is_pep484_tower=True, claw_skip_package_names=(f"lfombench.{ON_RAY}",)),
+)
 torch.set_num_threads(1)
 settings.register_profile("here", deadline=None)  # another test may have the cores
 settings.load_profile("here")
 
-from tests.builders import SMALL  # noqa: E402  - after the hook, which checks what is imported later
+from tests.builders import SMALL  # noqa: E402  - after the hooks, which check what is imported later
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

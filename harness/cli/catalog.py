@@ -12,7 +12,7 @@ from .options import JSON
 @click.command()
 @JSON
 def tasks(as_json: bool) -> None:
-    """List the tasks and their fields, and those that have a name."""
+    """List the classes of tasks with their fields, and the named tasks of the catalogue."""
     from lfombench.tasks import CATALOG, TASKS
 
     from .fields import show
@@ -58,7 +58,7 @@ def sweeps(context: click.Context) -> None:
 @click.argument("second")
 @JSON
 def diff(first: str, second: str, as_json: bool) -> None:
-    """Say which jobs of two sweeps are the same, and what the others are."""
+    """Count the jobs that two sweeps share and those that only one has, by solver and protocol."""
     from rich.table import Table
 
     from ..spec.loader import load
@@ -80,5 +80,5 @@ def diff(first: str, second: str, as_json: bool) -> None:
     screen = console()
     if table.rows:
         screen.print(table)
-    alone, both, other = (sum(row[key] for row in rows) for key in ("first", "both", "second"))
-    screen.print(f"{alone} jobs only in {first}, {both} in both, {other} only in {second}", highlight=False)
+    left, both, right = (sum(row[key] for row in rows) for key in ("first", "both", "second"))
+    screen.print(f"{left} jobs only in {first}, {both} in both, {right} only in {second}", highlight=False)

@@ -1,4 +1,4 @@
-"""Commands for a cluster elsewhere: the same `lfombench run`, handed to Ray Jobs."""
+"""Commands for a remote cluster, which runs the same `lfombench run` through Ray Jobs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .options import ADDRESS
     "--out", required=True, metavar="URI", help="The store: a folder that all nodes share, or s3://bucket/prefix."
 )
 @click.option(
-    "--code", type=click.Path(exists=True, file_okay=False), help="A folder with your tasks and solvers, sent along."
+    "--code", type=click.Path(exists=True, file_okay=False), help="A folder with your tasks and solvers, to upload."
 )
 @click.option("--workers", type=click.IntRange(min=1), help="[default: one per core of the cluster, or some per GPU]")
 @click.option("--mlflow", metavar="URI", help="A tracking server, or off.")
@@ -39,15 +39,15 @@ def submit(
         return
     for text in jobs.follow(job, address):
         click.echo(text, nl=False)
-    end = jobs.status(job, address)
-    click.echo(f"{job}: {end.lower()}")
-    sys.exit(jobs.ENDED.get(end, 1))
+    state = jobs.status(job, address)
+    click.echo(f"{job}: {state.lower()}")
+    sys.exit(jobs.ENDED.get(state, 1))
 
 
 @click.command()
 @click.argument("job")
 @ADDRESS
-@click.option("--follow", is_flag=True, help="Go on until the job ends.")
+@click.option("--follow", is_flag=True, help="Follow the log until the job ends.")
 def logs(job: str, address: str, follow: bool) -> None:
     """Show the log of a submitted JOB."""
     from lfombench.cluster import jobs
@@ -63,7 +63,7 @@ def logs(job: str, address: str, follow: bool) -> None:
 @click.argument("job")
 @ADDRESS
 def stop(job: str, address: str) -> None:
-    """End a submitted JOB; what it committed stays."""
+    """Stop a submitted JOB; what it has committed stays in the store."""
     from lfombench.cluster import jobs
 
     jobs.stop(job, address)

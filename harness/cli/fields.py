@@ -1,4 +1,4 @@
-"""Tasks, solvers and protocols with their fields, types and defaults, for people and scripts."""
+"""Print tasks, solvers and protocols with their fields, types and defaults, as text or JSON."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ LIMITS = (("ge", ">="), ("gt", ">"), ("le", "<="), ("lt", "<"))
 
 
 def show(table: Mapping[str, type[Any]], as_json: bool, named: Mapping[str, Any] | None = None) -> None:
-    """Every name with its fields, types and defaults, and what it is; and its instances that have a name."""
-    homes = Counter(cls.__module__ for cls in table.values())
-    entries = {name: _entry(cls, alone=homes[cls.__module__] == 1) for name, cls in table.items()}
+    """Print every class of a table: its docstring, its fields with types and defaults, and its named instances."""
+    modules = Counter(cls.__module__ for cls in table.values())
+    entries = {name: _entry(cls, alone=modules[cls.__module__] == 1) for name, cls in table.items()}
     for name, cls in table.items():
-        mine = {key: label(part) for key, part in (named or {}).items() if type(part) is cls}
-        entries[name] |= {"named": mine} if named else {}
+        instances = {key: label(part) for key, part in (named or {}).items() if type(part) is cls}
+        entries[name] |= {"named": instances} if named else {}
     if as_json:
         click.echo(json.dumps(entries, indent=1))
         return
@@ -42,13 +42,13 @@ def show(table: Mapping[str, type[Any]], as_json: bool, named: Mapping[str, Any]
             default = "" if field["required"] else f"; default {json.dumps(field['default'])}"
             click.echo(f"    {key}: {field['type']}{default}")
         click.echo("    " + entry["doc"].replace("\n", "\n    "))
-        for key, what in entry.get("named", {}).items():
-            click.echo(f"    {click.style(key, bold=True)} = {what}")
+        for key, instance in entry.get("named", {}).items():
+            click.echo(f"    {click.style(key, bold=True)} = {instance}")
         click.echo()
 
 
 def show_protocols(as_json: bool) -> None:
-    """Every named protocol with the values of its fields."""
+    """Print every named protocol with the values of its fields, then what the fields mean."""
     if as_json:
         click.echo(json.dumps({name: plain(protocol) for name, protocol in PROTOCOLS.items()}, indent=1))
         return
@@ -62,7 +62,9 @@ def show_protocols(as_json: bool) -> None:
 
 
 def _entry(cls: type[Any], *, alone: bool) -> dict[str, Any]:
-    """alone: whether what its file says at the top is of this class."""
+    """A class as JSON: a line about it, its docstring, its fields. alone: whether it is the only one of its module,
+    whose docstring then gives the line.
+    """
     about = (inspect.getdoc(inspect.getmodule(cls) if alone else cls) or "").split("\n")[0].rstrip(":.")
     own = [c for c in cls.__mro__ if "__dataclass_params__" in vars(c) and vars(c).get("__annotations__")]
     described_by = dict.fromkeys([cls, *(c for c in own if c not in (Task, Solver))])

@@ -1,4 +1,4 @@
-"""The command line: its commands, and how they end. Heavy imports wait inside the commands: `--help` is quick."""
+"""The command line: its commands and its exit codes. Commands import heavy modules only when they run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import traceback
 import click
 
 from ..errors import UserError, nearest
-from ..signals import deaf
+from ..signals import ignore_signals
 from ..spec.user_modules import look_here
 from .catalog import protocols, solvers, sweeps, tasks
 from .cluster import logs, stop, submit
@@ -19,12 +19,12 @@ from .status import status
 
 
 class Commands(click.Group):
-    """A group that knows what was meant."""
+    """A group of commands that suggests the nearest one for an unknown name."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """A command by its name, or a usage error with the nearest one."""
+        """Find a command by its name; an unknown name is a usage error that suggests the nearest one."""
         if args and args[0] not in self.commands and not args[0].startswith("-"):
             ctx.fail(f"no command {args[0]!r}; {nearest(args[0], self.commands)}")
         return super().resolve_command(ctx, args)
@@ -32,7 +32,7 @@ class Commands(click.Group):
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="lfombench")
-@click.option("--debug", is_flag=True, help="Show tracebacks. Works anywhere on the line.")
+@click.option("--debug", is_flag=True, help="Show tracebacks. It may stand anywhere on the line.")
 def cli(debug: bool) -> None:
     """Benchmark learned linear first-order methods: thousands of training jobs from one file.
 
@@ -51,17 +51,17 @@ for command in ALL:
 
 
 def main() -> None:
-    """The console script."""
+    """Run the command line and exit with its code: the console script."""
     code = invoke(sys.argv[1:])
-    deaf()
+    ignore_signals()
     sys.exit(code)
 
 
 def invoke(words: list[str]) -> int | str | None:
-    """Run a command given as words; show its errors as users shall see them; its exit code."""
+    """Run a command given as words, print its errors for the user, and return its exit code."""
     debug = "--debug" in words
     arguments = [word for word in words if word != "--debug"]
-    look_here()  # tasks and solvers named package.module:Class may lie in the current folder
+    look_here()  # tasks and solvers named package.module:Class may be in the current folder
     try:
         return cli.main(arguments, prog_name="lfombench", standalone_mode=False) or 0
     except SystemExit as end:
@@ -70,9 +70,9 @@ def invoke(words: list[str]) -> int | str | None:
         error.show()
         return 2
     except (click.Abort, KeyboardInterrupt):
-        deaf()
+        ignore_signals()
         click.echo("stopped; what was committed is safe, and the same command goes on from there", err=True)
-        exec("")  # an interrupt that crossed an exec, as torch's tracing does, would make CPython die of it at the end
+        exec("")  # else an interrupt that passed through an exec, as in torch's tracing, crashes CPython at exit
         return 3
     except UserError as error:
         if debug:
@@ -85,8 +85,8 @@ def invoke(words: list[str]) -> int | str | None:
         if type(error).__module__.partition(".")[0] in ("pyarrow", "polars"):
             click.echo(f"Error: a file of the store cannot be read: {error}\nDelete it and run again", err=True)
         else:
-            says = f"Error: {type(error).__name__}: {error}\nThis looks like a fault of lfombench; --debug shows where."
-            click.echo(says, err=True)
+            text = f"Error: {type(error).__name__}: {error}\nThis looks like a fault of lfombench; --debug shows where."
+            click.echo(text, err=True)
         return 1
 
 

@@ -1,4 +1,4 @@
-"""Commands that look after a store: why a job is as it is, what no sweep wants, two stores as one."""
+"""Commands that maintain a store: explain a job, remove what no sweep needs, merge stores."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import click
 from ..errors import UserError
 from .options import JSON, OUT
 
-SHOWN = 5  # contradictions
+SHOWN = 5  # number of contradictions that are shown
 
 if TYPE_CHECKING:
     from ..store.merge import Contradiction
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @OUT
 @JSON
 def why(job: str, out: str, as_json: bool) -> None:
-    """Say what became of JOB, an id or its beginning: done, stale, failed, never ran."""
+    """Explain the state of JOB, an id or its beginning: done, stale, failed, or never run."""
     from ..driver.explain import explain
 
     answer = explain(_opened(out), job)
@@ -44,7 +44,7 @@ def why(job: str, out: str, as_json: bool) -> None:
 
 @click.command()
 @OUT
-@click.option("--yes", is_flag=True, help="Do it. Without, it is only told.")
+@click.option("--yes", is_flag=True, help="Remove them; without this option they are only counted.")
 @JSON
 def prune(out: str, yes: bool, as_json: bool) -> None:
     """Remove jobs that no sweep of the store wants, and what was set aside as stale."""
@@ -61,15 +61,15 @@ def prune(out: str, yes: bool, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"jobs": sorted(jobs), "stale_files": files, "removed": yes}, indent=1))
     else:
-        what = f"{counted(len(jobs), 'job')} that no sweep wants, {counted(len(files), 'file')} of stale results"
-        click.echo(f"{'removed' if yes else 'would remove'}: {what}{'' if yes else '; --yes does it'}")
+        removed = f"{counted(len(jobs), 'job')} that no sweep wants, {counted(len(files), 'file')} of stale results"
+        click.echo(f"{'removed' if yes else 'would remove'}: {removed}{'' if yes else '; --yes does it'}")
 
 
 @click.command()
 @click.argument("stores", nargs=-1, required=True)
 @OUT
 def merge(stores: tuple[str, ...], out: str) -> None:
-    """Add the jobs and sweeps of STORES to the one at --out. Contradictions are shown, and then nothing is added."""
+    """Add the jobs and sweeps of STORES to the store at --out. If stores contradict each other, nothing is added."""
     from ..store.lease import take
     from ..store.merge import add, contradictions
     from ..store.store import Store
@@ -77,25 +77,25 @@ def merge(stores: tuple[str, ...], out: str) -> None:
     from .tables import contradiction_table
     from .terminal import console
 
-    into = Store(out)
-    into.create()
-    others = [_opened(one) for one in stores]
-    pairs = itertools.combinations([into, *others], 2)
-    found: list[Contradiction] = [one for ours, theirs in pairs for one in contradictions(ours, theirs)]
-    if found:
+    target = Store(out)
+    target.create()
+    others = [_opened(path) for path in stores]
+    pairs = itertools.combinations([target, *others], 2)
+    conflicts: list[Contradiction] = [conflict for pair in pairs for conflict in contradictions(*pair)]
+    if conflicts:
         screen = console()
-        for one in found[:SHOWN]:
-            screen.print(contradiction_table(one))
-        click.echo(f"Error: {counted(len(found), 'contradiction')}; nothing was added", err=True)
+        for conflict in conflicts[:SHOWN]:
+            screen.print(contradiction_table(conflict))
+        click.echo(f"Error: {counted(len(conflicts), 'contradiction')}; nothing was added", err=True)
         sys.exit(1)
     for other in others:
-        with take(into.place, "merge"):
-            jobs = add(into, other)
+        with take(target.place, "merge"):
+            jobs = add(target, other)
         click.echo(f"{other.out}: {counted(jobs, 'job')} added to {out}")
 
 
 def _opened(out: str) -> Store:
-    """Open a store; UserError where there is none."""
+    """A store that is open for reading; UserError where there is none."""
     from pyarrow import fs
 
     from ..store.store import Store

@@ -35,8 +35,8 @@ def board(out: str, sweep: str | None, as_json: bool) -> None:
 
     tables, manifests = Tables(out), leaves(out, known_sweeps(out, sweep))
     if as_json:
-        shown = [boards(tables, one).as_json() | {"along": as_json_along(tables, one) or None} for one in manifests]
-        click.echo(json.dumps(shown, indent=1))
+        sweeps = [boards(tables, m).as_json() | {"along": as_json_along(tables, m) or None} for m in manifests]
+        click.echo(json.dumps(sweeps, indent=1))
         return
     screen = console()
     for manifest in manifests:
@@ -48,7 +48,7 @@ def board(out: str, sweep: str | None, as_json: bool) -> None:
 @OUT
 @click.option("--format", "form", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
 def query(sql: str, out: str, form: str) -> None:
-    """Ask a store in SQL. Tables: results, jobs, curves, weights."""
+    """Query a store in SQL. Tables: results, jobs, curves, weights."""
     import polars as pl
 
     from ..store.schema import TABLES
@@ -60,8 +60,8 @@ def query(sql: str, out: str, form: str) -> None:
         answer = _answer(sql, out)
     except pl.exceptions.PolarsError as error:
         tables = "; ".join(f"{name}({', '.join(c.name for c in columns)})" for name, columns in TABLES.items())
-        said = str(error).partition("\n\nResolved plan")[0]
-        raise UserError(f"this SQL cannot be answered: {said}\nTables: {tables}") from error
+        message = str(error).partition("\n\nResolved plan")[0]
+        raise UserError(f"this SQL cannot be answered: {message}\nTables: {tables}") from error
     if form == "csv":
         nested = [name for name, kind in answer.schema.items() if kind.is_nested()]
         click.echo(answer.with_columns(pl.col(nested).map_elements(str, pl.String)).write_csv(), nl=False)
@@ -75,7 +75,7 @@ def query(sql: str, out: str, form: str) -> None:
 
 
 def _answer(sql: str, out: str) -> pl.DataFrame:
-    """The answer to a query; asked again where a run merged files meanwhile."""
+    """The answer to a query, which is asked again where a run has merged files meanwhile."""
     import polars as pl
 
     from lfombench.analysis.results import table
@@ -96,13 +96,13 @@ def _answer(sql: str, out: str) -> pl.DataFrame:
 @OUT
 @SWEEP
 def report(out: str, sweep: str | None) -> None:
-    """Write the store's HTML report."""
+    """Write the HTML report of a store."""
     click.echo(write_report(out, known_sweeps(out, sweep)))
 
 
 @click.command()
 @OUT
-@click.option("--port", type=click.IntRange(1, 65535), help="[default: 5000, or the next that is free]")
+@click.option("--port", type=click.IntRange(1, 65535), help="[default: 5000, or the next free one]")
 @click.option("--mlflow", metavar="URI", help="Show this tracking store. [default: SQLite in the store]")
 def ui(out: str, port: int | None, mlflow: str | None) -> None:
     """Start MLflow's UI on this machine and print its address; Ctrl-C ends it."""
@@ -115,13 +115,13 @@ def ui(out: str, port: int | None, mlflow: str | None) -> None:
 
 
 def known_sweeps(out: str, sweep: str | None) -> list[Manifest]:
-    """The sweeps of a store, or the one of that name; UserError where there is none."""
+    """The manifests of a store's sweeps, or of the sweep of that name; UserError where there is none."""
     from lfombench.analysis.results import NoStore, sweeps
 
     try:
         known = sweeps(out, sweep or "*")
         if sweep and not known:
-            names = [one.name for one in sweeps(out)]
+            names = [manifest.name for manifest in sweeps(out)]
             raise UserError(f"no sweep {sweep!r} in {out}; {nearest(sweep, names)}")
     except NoStore as error:
         raise UserError(str(error)) from error
@@ -129,21 +129,21 @@ def known_sweeps(out: str, sweep: str | None) -> list[Manifest]:
 
 
 def brackets(out: str, sweep: str) -> dict[str, list[tuple[str, str]]]:
-    """By sweep, parts included: neighbouring tasks between which the two solvers of its crossover change places."""
+    """By sweep, parts included: neighbouring tasks between which the ranking of its two crossover solvers changes."""
     from lfombench.analysis.overview import overview
     from lfombench.analysis.results import Tables, leaves
 
     tables = Tables(out)
     manifests = leaves(out, known_sweeps(out, sweep))
     return {
-        one.name: [pair for line in overview(tables, one) for pair in line.brackets]
-        for one in manifests
-        if one.crossover
+        manifest.name: [pair for comparison in overview(tables, manifest) for pair in comparison.brackets]
+        for manifest in manifests
+        if manifest.crossover
     }
 
 
 def write_report(out: str, manifests: list[Manifest]) -> str:
-    """Write the report of these sweeps into their store; the path of the report."""
+    """Write the report of these sweeps into their store; return the path of the report."""
     from lfombench.analysis.report import render
 
     from ..store.filesystem import place, within

@@ -1,11 +1,11 @@
-"""Commands that run a sweep, or say what would run."""
+"""Commands that run a sweep, or show what would run."""
 
 from __future__ import annotations
 
 import json
 import signal
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,12 +13,16 @@ from ..signals import Draining, listen
 from .options import JSON, OUT
 from .read import brackets, known_sweeps, write_report
 
+if TYPE_CHECKING:
+    from ..driver.run import Summary
+    from .terminal import Terminal
+
 STALE = click.option(
     "--stale",
     type=click.Choice(["rerun", "keep"]),
     default="rerun",
     show_default=True,
-    help="What to do with results of code that has changed since.",
+    help="What to do with results whose code has changed since.",
 )
 
 
@@ -31,7 +35,7 @@ STALE = click.option(
 @click.option(
     "--workers",
     type=click.IntRange(min=0),
-    help="How many; 0 runs in this process. [default: one per core, or some per GPU]",
+    help="Number of workers; 0 runs in this process. [default: one per core, or some per GPU]",
 )
 @click.option("--mlflow", metavar="URI", help="A tracking server, or off. [default: SQLite in the store]")
 @click.option(
@@ -41,16 +45,16 @@ STALE = click.option(
     help="Run this share of the jobs again, alone and as written, and compare; 0.01 is one in a hundred.",
 )
 @STALE
-@click.option("--join", is_flag=True, help="Work beside other drivers on the store: each does a share of the jobs.")
+@click.option("--join", is_flag=True, help="Work beside other drivers on the store: each runs a share of the jobs.")
 @click.option("--fail-fast", is_flag=True, help="Stop at the first job that fails.")
 @click.option("--max-failures", type=click.IntRange(min=0), metavar="N", help="Stop when more than N jobs have failed.")
 @click.option(
     "--deadline",
     type=click.FloatRange(0, min_open=True),
     metavar="SECONDS",
-    help="Cancel a pack that shows no sign of life for so long. [default: 10 times what it should take]",
+    help="Cancel a pack that shows no sign of life for so long. [default: 10 times its expected time]",
 )
-@click.option("--profile", is_flag=True, help="Say where the time goes; a trace for chrome://tracing in the store.")
+@click.option("--profile", is_flag=True, help="Show where time goes; keep a trace for chrome://tracing in the store.")
 def run(
     sweep: str,
     out: str,
@@ -65,26 +69,24 @@ def run(
     deadline: float | None,
     profile: bool,
 ) -> None:
-    """Run what SWEEP still lacks, then show its boards."""
+    """Run the jobs of SWEEP that are not done yet, then show its boards."""
     from ..driver.run import run as start
     from ..spec.loader import load
     from ..spec.refine import ROUNDS, refined
-    from ..store.filesystem import within
     from .format import counted, duration
-    from .tables import show_profile
     from .terminal import Terminal, console
 
     if address and workers == 0:
         raise click.UsageError("--workers 0 runs in this process; it cannot be on a cluster at --address")
     listen(signal.SIGINT, signal.SIGTERM)
     terminal = Terminal(console())
-    wanted = load(sweep)
+    current = load(sweep)
     stop = Draining("stopping: what runs stops where it can go on, what is done is committed; once more stops at once")
     tried, seconds = 0, 0.0
     try:
-        for rest in reversed(range(ROUNDS + 1)):
+        for rounds_left in reversed(range(ROUNDS + 1)):
             summary = start(
-                wanted,
+                current,
                 out,
                 address=address,
                 workers=workers,
@@ -99,16 +101,29 @@ def run(
                 observer=terminal,
             )
             tried, seconds = tried + summary.ran + len(summary.failed), seconds + summary.seconds
-            more = refined(wanted, brackets(out, wanted.name)) if rest and not summary.exit_code else None
-            if more is None or stop():
+            finer = refined(current, brackets(out, current.name)) if rounds_left and not summary.exit_code else None
+            if finer is None or stop():
                 break
-            wanted = more
+            current = finer
     finally:
         terminal.stop()
         stop.over()
     if stop():
         raise KeyboardInterrupt
-    found = terminal.show()
+    boards = terminal.show()
+    _show_summary(summary, out, current.name, terminal)
+    path = write_report(out, known_sweeps(out, current.name))
+    took = f"{counted(tried, 'job')} in {duration(seconds)}" if tried else "nothing to run"
+    runs = f"; runs: lfombench ui --out {out}" if mlflow is None and "://" not in out else ""
+    click.echo(f"{took}; report: {path}{runs}")
+    sys.exit(3 if any(board.suspects for board in boards) else summary.exit_code)
+
+
+def _show_summary(summary: Summary, out: str, sweep: str, terminal: Terminal) -> None:
+    """Print what a run leaves beside its boards: failures, the profile and the audit."""
+    from ..store.filesystem import within
+    from .tables import show_profile
+
     for name, reason in summary.failed[:3]:
         click.echo(f"failed: {name}\n{reason}", err=True)
     if summary.failed:
@@ -118,21 +133,16 @@ def run(
         click.echo(f"MLflow could not be written: {summary.mlflow_error}. The same command tries again.", err=True)
     if summary.profile:
         show_profile(terminal.console, summary.profile)
-        click.echo(f"trace: {within(out, f'profile/{wanted.name}.json')}")
+        click.echo(f"trace: {within(out, f'profile/{sweep}.json')}")
     if summary.audit:
         click.echo(str(summary.audit))
-    path = write_report(out, known_sweeps(out, wanted.name))
-    took = f"{counted(tried, 'job')} in {duration(seconds)}" if tried else "nothing to run"
-    runs = f"; runs: lfombench ui --out {out}" if mlflow is None and "://" not in out else ""
-    click.echo(f"{took}; report: {path}{runs}")
-    sys.exit(3 if any(each.suspects for each in found) else summary.exit_code)
 
 
 @click.command()
 @click.argument("sweep")
 @OUT
 @click.option(
-    "--workers", type=click.IntRange(min=1), help="For the estimate. [default: one per core, or some per GPU]"
+    "--workers", type=click.IntRange(min=1), help="Workers to estimate for. [default: one per core, or some per GPU]"
 )
 @STALE
 @JSON
@@ -148,28 +158,28 @@ def plan(sweep: str, out: str, workers: int | None, stale: str, as_json: bool) -
     from .format import counted
     from .terminal import console, estimated, state
 
-    todo = make_plan(load(sweep), Store(out), workers or slots(), stale == "keep")
+    work = make_plan(load(sweep), Store(out), workers or slots(), stale == "keep")
     packs: list[dict[str, Any]] = [
         {
-            "pack": one.pack.id,
-            "solver": " + ".join(dict.fromkeys(label(job.solver) for job in one.pack.jobs)),
-            "depth": one.pack.first.solver.depth,
-            "protocol": label(one.pack.first.protocol),
-            "jobs": len(one.pack.jobs),
-            "models": one.pack.members,
-            "seconds": round(one.cost.seconds, 1),
-            "low": round(one.cost.low, 1),
-            "high": round(one.cost.high, 1),
-            "why": dict(one.why),
-            "megabytes": round(one.cost.memory / 1e6),
+            "pack": planned.pack.id,
+            "solver": " + ".join(dict.fromkeys(label(job.solver) for job in planned.pack.jobs)),
+            "depth": planned.pack.first.solver.depth,
+            "protocol": label(planned.pack.first.protocol),
+            "jobs": len(planned.pack.jobs),
+            "models": planned.pack.members,
+            "seconds": round(planned.cost.seconds, 1),
+            "low": round(planned.cost.low, 1),
+            "high": round(planned.cost.high, 1),
+            "why": dict(planned.why),
+            "megabytes": round(planned.cost.memory / 1e6),
         }
-        for one in todo.packs
-        if one.cost
+        for planned in work.packs
+        if planned.cost
     ]
     if as_json:
-        head = {"sweep": todo.sweep.name, "jobs": todo.jobs, "done": todo.done, "to_run": todo.to_run}
-        head |= {"stale": len(todo.stale), "why": todo.why}
-        times = {name: round(getattr(todo.estimate, name), 1) for name in ("seconds", "low", "high")}
+        head = {"sweep": work.sweep.name, "jobs": work.jobs, "done": work.done, "to_run": work.to_run}
+        head |= {"stale": len(work.stale), "why": work.why}
+        times = {name: round(getattr(work.estimate, name), 1) for name in ("seconds", "low", "high")}
         click.echo(json.dumps(head | times | {"packs": packs}, indent=1))
         return
     screen = console()
@@ -182,5 +192,5 @@ def plan(sweep: str, out: str, workers: int | None, stale: str, as_json: bool) -
             reasons = ", ".join(f"{jobs} {why}" for why, jobs in pack["why"].items())
             table.add_row(*cells, f"{pack['low']:g} to {pack['high']:g}", str(pack["megabytes"]), reasons)
         screen.print(table)
-    rest = f" in {counted(len(packs), 'pack')}, {estimated(todo.estimate)}" if packs else ""
-    screen.print(f"{state(todo)}{rest}", highlight=False)
+    rest = f" in {counted(len(packs), 'pack')}, {estimated(work.estimate)}" if packs else ""
+    screen.print(f"{state(work)}{rest}", highlight=False)

@@ -1,4 +1,4 @@
-"""How far the sweeps of a store are, and who works on it: from its tables and its drivers' beats."""
+"""The command that shows the progress of a store's sweeps and the drivers that work on it."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ EVERY = 2.0  # seconds between two checks of a store that is watched
 @click.command()
 @OUT
 @SWEEP
-@click.option("--watch", is_flag=True, help="Again and again, until nobody works on the store or Ctrl-C.")
+@click.option("--watch", is_flag=True, help="Repeat until no driver works on the store, or Ctrl-C.")
 @JSON
 def status(out: str, sweep: str | None, watch: bool, as_json: bool) -> None:
-    """Say how far the sweeps of a store are, and who works on it."""
+    """Show the progress of a store's sweeps, and the drivers that work on it."""
     while True:
-        now = standing(out, known_sweeps(out, sweep))
+        state = standing(out, known_sweeps(out, sweep))
         if as_json:
-            click.echo(json.dumps(now, indent=None if watch else 1))
+            click.echo(json.dumps(state, indent=None if watch else 1))
         else:
             if watch and sys.stdout.isatty():
                 click.clear()
-            click.echo(text(now))
-        if not watch or not now["drivers"]:
+            click.echo(text(state))
+        if not watch or not state["drivers"]:
             return
         time.sleep(EVERY)
 
 
 def standing(out: str, manifests: list[Manifest]) -> dict[str, Any]:
-    """Sweeps with their numbers of jobs, and drivers that are alive with their progress."""
+    """The state of a store: sweeps with their numbers of jobs, and drivers that are alive with their progress."""
     import polars as pl
 
     from lfombench.analysis.results import leaves, table
@@ -47,7 +47,7 @@ def standing(out: str, manifests: list[Manifest]) -> dict[str, Any]:
     from ..store import lease
     from ..store.filesystem import place
 
-    here = place(out)
+    store_place = place(out)
     results = table(out, "results").filter(pl.col("step") == 0)
     done = results.group_by("job").agg(pl.col("test").unique(), pl.col("task").first()).collect()
     status = table(out, "jobs").select("job", "status").collect()
@@ -70,23 +70,23 @@ def standing(out: str, manifests: list[Manifest]) -> dict[str, Any]:
         )
     drivers = [
         {"host": driver.host, "pid": driver.pid, "since": driver.since} | driver.progress
-        for driver in lease.drivers(here)
-        if lease.alive(here, driver)
+        for driver in lease.drivers(store_place)
+        if lease.alive(store_place, driver)
     ]
     return {"sweeps": sweeps, "drivers": drivers}
 
 
-def text(now: dict[str, Any]) -> str:
-    """The standing in words."""
+def text(state: dict[str, Any]) -> str:
+    """The state of a store in words: a line for each sweep and each driver."""
     from .format import duration
 
     line = "{sweep}: {done} of {jobs} jobs done, {failed} failed, {diverged} diverged"
-    lines = [line.format(**row) for row in now["sweeps"]]
-    for driver in now["drivers"]:
-        doing = "stopping" if driver.get("stopping") else "running"
+    lines = [line.format(**row) for row in state["sweeps"]]
+    for driver in state["drivers"]:
+        activity = "stopping" if driver.get("stopping") else "running"
         ran = driver.get("ran", 0) + driver.get("failed", 0)
         lines.append(
-            f"{doing} {driver.get('sweep')} on {driver['host']}, process {driver['pid']}, since {driver['since']}: "
+            f"{activity} {driver.get('sweep')} on {driver['host']}, process {driver['pid']}, since {driver['since']}: "
             f"{ran} of {driver.get('to_run', 0)} jobs, {driver.get('jobs_per_second', 0):.1f} jobs/s, "
             f"{duration(driver.get('seconds_left', 0.0))} left, {driver.get('in_flight', 0)} packs on workers"
         )

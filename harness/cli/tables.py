@@ -1,4 +1,4 @@
-"""Tables in the terminal: boards, a sweep along its axis, where the time went, contradictions of two stores."""
+"""Tables in the terminal: boards, losses along a sweep's axis, a profile, contradictions of two stores."""
 
 from __future__ import annotations
 
@@ -23,36 +23,37 @@ if TYPE_CHECKING:
 
 
 def show_sweep(console: Console, tables: Tables, manifest: Manifest) -> Boards:
-    """A sweep's boards; or, where it has an axis and names for its solvers, what stands along that, as boards of all
-    values would be too many.
+    """Print and return a sweep's boards. Where the sweep has an axis and names for its solvers, print losses along the
+    axis instead, as a board for each value would be too many.
     """
-    found = boards(tables, manifest)
-    console.print(Text(found.sweep, style="bold"))
+    sweep = boards(tables, manifest)
+    console.print(Text(sweep.sweep, style="bold"))
     line = along(tables, manifest) if manifest.named else None
     if line:
         show_line(console, line, overview(tables, manifest, line))
     else:
-        _show_boards(console, found)
-    for text in found.suspects:
+        _show_boards(console, sweep)
+    for text in sweep.suspects:
         console.print(Text(f"suspect: {text}", style="bold red"))
-    if found.skipped:
-        console.print(f"{counted(len(found.skipped), 'combination')} skipped, as the sweep asks", style="dim")
-    if found.mixed:
-        text = f"mixed: results come from different versions of {', '.join(found.mixed)}"
+    if sweep.skipped:
+        console.print(f"{counted(len(sweep.skipped), 'combination')} skipped, as the sweep asks", style="dim")
+    if sweep.mixed:
+        text = f"mixed: results come from different versions of {', '.join(sweep.mixed)}"
         console.print(Text(text, style="bold red"))
-    if found.partial:
+    if sweep.partial:
         console.print(
-            Text(f"partial: {found.done} of {found.wanted} jobs of {found.sweep} are done", style="bold yellow")
+            Text(f"partial: {sweep.done} of {sweep.wanted} jobs of {sweep.sweep} are done", style="bold yellow")
         )
-    return found
+    return sweep
 
 
-def _show_boards(console: Console, found: Boards) -> None:
-    for board in found.boards:
+def _show_boards(console: Console, sweep: Boards) -> None:
+    """Print the boards of a sweep, and how to read them."""
+    for board in sweep.boards:
         console.print(_board_table(board, narrow=console.width < 56 + 17 * len(board.depths)))
-    if found.boards:
-        paper = "; in parentheses the paper's value" if any(board.published for board in found.boards) else ""
-        loose = "; ~: a bound whose own fit leaves more than 5 % open" if found.loose else ""
+    if sweep.boards:
+        paper = "; in parentheses the paper's value" if any(board.published for board in sweep.boards) else ""
+        loose = "; ~: a bound whose own fit leaves more than 5 % open" if sweep.loose else ""
         console.print(
             "natural log of the mean squared error at the query, by depth; lower is better; mean over seeds ± half of\n"
             f"the 95 % interval{paper}; bold: the best of a depth and all whose interval reaches it{loose}",
@@ -62,12 +63,12 @@ def _show_boards(console: Console, found: Boards) -> None:
 
 
 def _board_table(board: Board, narrow: bool) -> Table:
-    where = board.task if board.test == board.task else f"{board.task}, tested on {board.test}"
-    title = Text.assemble((board.protocol, "bold"), "  ", (where, "dim"))
-    made = Table(title=title, title_justify="left", title_style="", box=SIMPLE_HEAD)
-    made.add_column("solver", overflow="fold")
+    tasks = board.task if board.test == board.task else f"{board.task}, tested on {board.test}"
+    title = Text.assemble((board.protocol, "bold"), "  ", (tasks, "dim"))
+    table = Table(title=title, title_justify="left", title_style="", box=SIMPLE_HEAD)
+    table.add_column("solver", overflow="fold")
     for depth in board.depths:
-        made.add_column(str(depth), justify="right", no_wrap=True)
+        table.add_column(str(depth), justify="right", no_wrap=True)
     for row in board.rows:
         name = Text(row.title.replace("(", "\n  (") if narrow else row.title)
         if not row.competes:
@@ -75,8 +76,8 @@ def _board_table(board: Board, narrow: bool) -> Table:
         if row.diverged:
             name.append(f"  {row.diverged} diverged", style="bold red")
         cells = [_cell(row.cells.get(depth), row.solver in board.leaders(depth), narrow) for depth in board.depths]
-        made.add_row(name, *cells, style="" if row.competes else "italic")
-    return made
+        table.add_row(name, *cells, style="" if row.competes else "italic")
+    return table
 
 
 def _cell(cell: Cell | None, best: bool, narrow: bool) -> Text:
@@ -97,7 +98,7 @@ def _cell(cell: Cell | None, best: bool, narrow: bool) -> Text:
 
 
 def show_line(console: Console, line: Along, overviews: list[Overview]) -> None:
-    """Every chart as a table."""
+    """Print every chart of losses along a sweep's axis as a table, then its comparisons of two solvers."""
     for chart in line.charts:
         console.print(_axis_table(line, chart))
     console.print(
@@ -106,36 +107,39 @@ def show_line(console: Console, line: Along, overviews: list[Overview]) -> None:
         style="dim",
         highlight=False,
     )
-    for one in overviews:
-        console.print(Text(said(one)))
+    for comparison in overviews:
+        console.print(Text(in_words(comparison)))
 
 
-def said(one: Overview) -> str:
-    """`three experts against best expert with a scale: better at 2, 4; worse at 0.5; even at 1; they cross at 0.8`."""
+def in_words(comparison: Overview) -> str:
+    """A comparison of two solvers along an axis in words.
+
+    `three experts against best expert with a scale: better at 2, 4; worse at 0.5; even at 1; they cross at 0.8`
+    """
     parts = [
-        f"{verdict} at {', '.join(map(_short, one.at(verdict)))}"
+        f"{verdict} at {', '.join(map(_short, comparison.at(verdict)))}"
         for verdict in ("better", "worse", "even")
-        if one.at(verdict)
+        if comparison.at(verdict)
     ]
-    crossed = [f"{_short(cross.at)}{'' if cross.sure else ' (within chance)'}" for cross in one.crossings]
-    parts += [f"they cross at {', '.join(crossed)}"] if crossed else []
-    chart = f", {one.chart}" if one.chart else ""
-    return f"{one.names[0]} against {one.names[1]}{chart}: {'; '.join(parts)}"
+    crossings = [f"{_short(cross.at)}{'' if cross.sure else ' (within chance)'}" for cross in comparison.crossings]
+    parts += [f"they cross at {', '.join(crossings)}"] if crossings else []
+    chart = f", {comparison.chart}" if comparison.chart else ""
+    return f"{comparison.names[0]} against {comparison.names[1]}{chart}: {'; '.join(parts)}"
 
 
 def _axis_table(line: Along, chart: str) -> Table:
-    made = Table(title=chart or None, title_justify="left", box=SIMPLE_HEAD)
-    made.add_column("solver", overflow="fold")
+    table = Table(title=chart or None, title_justify="left", box=SIMPLE_HEAD)
+    table.add_column("solver", overflow="fold")
     values = evenly(line.values)
     for x in values:
         style = "underline" if x in line.trained else ""
-        made.add_column(Text(_short(x), style=style), justify="right", no_wrap=True)
-    made.add_column("worst", justify="right")
-    worst = {one.solver: "diverged" if one.diverged else f"{one.worst:.2f}" for one in standings(line, chart)}
+        table.add_column(Text(_short(x), style=style), justify="right", no_wrap=True)
+    table.add_column("worst", justify="right")
+    worst = {row.solver: "diverged" if row.diverged else f"{row.worst:.2f}" for row in standings(line, chart)}
     for row in line.rows(chart):
         cells = [f"{row['means'][x]:.2f}" if x in row["means"] else "" for x in values]
-        made.add_row(row["solver"], *cells, worst.get(row["solver"], ""), style="" if row["competes"] else "italic")
-    return made
+        table.add_row(row["solver"], *cells, worst.get(row["solver"], ""), style="" if row["competes"] else "italic")
+    return table
 
 
 def _short(x: object) -> str:
@@ -143,23 +147,23 @@ def _short(x: object) -> str:
 
 
 def show_profile(console: Console, seconds: dict[str, float]) -> None:
-    """Where the workers' time went."""
-    whole = sum(value for name, value in seconds.items() if name != "commit")
+    """Print the seconds of all workers by what they went to."""
+    total = sum(value for name, value in seconds.items() if name != "commit")
     table = Table(
         "", "seconds", "share", "", box=SIMPLE_HEAD, title="where the workers' time went", title_justify="left"
     )
     for column in table.columns[1:3]:
         column.justify = "right"
     for name, value in seconds.items():
-        share = value / whole if whole else 0.0
+        share = value / total if total else 0.0
         label = f"{name} (driver)" if name == "commit" else name
         table.add_row(label, f"{value:.1f}", f"{share:.1%}", "█" * round(40 * share))
     console.print(table)
 
 
-def contradiction_table(found: Contradiction) -> Table:
-    """Two contradictory rows, side by side."""
-    table = Table("", *found.stores, title=f"job {found.ours['job']}", title_justify="left")
+def contradiction_table(conflict: Contradiction) -> Table:
+    """A table of two contradictory rows, side by side."""
+    table = Table("", *conflict.stores, title=f"job {conflict.ours['job']}", title_justify="left")
     for name in ("solver", "depth", "seed", "protocol", "task", "test", "step", "status", "mse", "log_mse", "code"):
-        table.add_row(name, str(found.ours[name]), str(found.theirs[name]))
+        table.add_row(name, str(conflict.ours[name]), str(conflict.theirs[name]))
     return table

@@ -1,4 +1,4 @@
-"""A run in the terminal: its plan in words, its progress, and the boards as they fill."""
+"""Show a run in the terminal: its plan in words, its progress, and its boards while they fill."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..store.store import Store
     from ..tracking.tracker import Tracker
 
-FIRST_BOARD = 30.0  # seconds into a run; then after four times as long, and so on
+FIRST_BOARD = 30.0  # seconds from a run's begin to its first boards; the next come after four times as long, and so on
 LINE_EVERY = 5.0  # seconds between plain progress lines
 
 
@@ -34,21 +34,21 @@ def estimated(estimate: Estimate) -> str:
 
 
 def state(plan: Plan) -> str:
-    """`fig1: 320 jobs, 300 done, 20 to run (15 new, 5 stale: solvers/memformer.py changed)`."""
-    why = ", ".join(f"{jobs} {reason}" for reason, jobs in plan.why.items() if reason != "new" or len(plan.why) > 1)
+    """A plan in words: `fig1: 320 jobs, 300 done, 20 to run (15 new, 5 stale: solvers/memformer.py changed)`."""
+    reasons = ", ".join(f"{jobs} {why}" for why, jobs in plan.why.items() if why != "new" or len(plan.why) > 1)
     others = f", {plan.elsewhere} the share of other drivers" if plan.elsewhere else ""
-    why = f" ({why})" if why else ""
-    return f"{plan.sweep.name}: {plan.jobs} jobs, {plan.done} done{others}, {plan.to_run} to run{why}"
+    reasons = f" ({reasons})" if reasons else ""
+    return f"{plan.sweep.name}: {plan.jobs} jobs, {plan.done} done{others}, {plan.to_run} to run{reasons}"
 
 
 def pace(progress: Progress) -> str:
-    """`3.2 jobs/s, 40 s left, 1 failed`."""
+    """The pace of a run in words: `3.2 jobs/s, 40 s left, 1 failed`."""
     failed = f", {len(progress.failed)} failed" if progress.failed else ""
     return f"{progress.rate:.1f} jobs/s, {duration(progress.left)} left{failed}"
 
 
 class Terminal:
-    """Tells a terminal how a run goes: a bar where it can, plain lines where it cannot."""
+    """Observes a run and shows it: with a progress bar in a terminal, else in plain lines."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -57,7 +57,7 @@ class Terminal:
         self.last_line = 0.0
 
     def planned(self, store: Store, plan: Plan, progress: Progress) -> None:
-        """Say what is done and what is left."""
+        """Print what is done and what is left, and start the progress bar."""
         self.store, self.plan = store, plan
         tail = f" in {counted(len(plan.packs), 'pack')}, {estimated(plan.estimate)}" if plan.packs else ""
         self.console.print(state(plan) + tail, highlight=False)
@@ -68,7 +68,7 @@ class Terminal:
             self.bar.start()
 
     def committed(self, progress: Progress) -> None:
-        """Show that another pack is safe in the store."""
+        """Show the progress after another pack is committed, and the boards from time to time."""
         done, rest, elapsed = f"{progress.tried}/{progress.to_run} jobs", pace(progress), progress.elapsed
         if self.bar:
             self.bar.update(self.task, completed=progress.worked, description=done, rest=rest)
@@ -81,7 +81,7 @@ class Terminal:
             self.show()
 
     def tracking(self, tracker: Tracker) -> None:
-        """Say what the wait for MLflow is for."""
+        """Remove the progress bar, and say so where the run has to wait for MLflow."""
         self.stop()
         if tracker.behind or tracker.waiting.qsize() > 2:
             self.console.print("writing the last runs to MLflow", highlight=False)
@@ -93,12 +93,12 @@ class Terminal:
             self.bar = None
 
     def show(self) -> list[Boards]:
-        """The boards of the sweep and its parts as they are now."""
+        """Print and return the boards of the sweep and its parts, from what is committed so far."""
         out, tables = self.store.out, Tables(self.store.out)
-        return [show_sweep(self.console, tables, one) for one in leaves(out, sweeps(out, self.plan.sweep.name))]
+        return [show_sweep(self.console, tables, leaf) for leaf in leaves(out, sweeps(out, self.plan.sweep.name))]
 
 
 def console() -> Console:
-    """The terminal; where there is none, a console that is wide enough for a board."""
+    """A console on the terminal; where there is none, a console that is wide enough for a board."""
     terminal = Console(soft_wrap=True, markup=False)
     return terminal if terminal.is_terminal else Console(soft_wrap=True, markup=False, width=150)

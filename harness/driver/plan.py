@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from ..scheduler.devices import device_name, memory
@@ -98,7 +98,7 @@ def _with_waits(lacking: list[Pending], done: Done) -> list[Pending]:
     """The jobs that lack results, with those marked whose experts lack them too."""
     undone = {one.job.id for one in lacking if not one.trained}
     return [
-        one._replace(waits=True)
+        replace(one, waits=True)
         if one.job.case.experts and not one.trained and any(e.id in undone or e.id not in done for e in one.job.experts)
         else one
         for one in lacking

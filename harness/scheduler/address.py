@@ -1,4 +1,4 @@
-"""Where a Ray cluster is."""
+"""Check the address of a Ray cluster."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ..errors import UserError
 
 
 def reachable(address: str, seconds: float = 10.0) -> None:
-    """UserError where nothing listens at `host:port`, in little time: Ray itself would try for minutes."""
+    """Raise UserError where nothing listens at `host:port` within some seconds: Ray itself would try for minutes."""
     host, _, port = address.rpartition("://")[2].partition("/")[0].rpartition(":")
     if address == "auto":
         return

@@ -1,8 +1,8 @@
 """The failure policy: what can go wrong with a pack on a worker, and what is done about it.
 
-Nothing is done about NaN: it is an outcome, and comes again. An exception comes again too, so its pack is split at once
-until the job that raises it stands alone. What kills a worker may be the pack's doing or not: it is tried again, then
-split. A node that dies is never the pack's fault.
+Nothing is done about NaN: it is an outcome, and would come again. An exception would come again too, so its pack is
+split at once until the job that raises it is alone. When a worker dies, its pack may be the cause or not: it is tried
+again, then split. The death of a node is never the pack's fault.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ EVERY = 15.0  # seconds between checkpoints of a pack
 
 @dataclass(frozen=True)
 class Policy:
-    """How often a pack is tried before it is split, or given up if it is one job; seconds before the second try, twice
-    as many before each further one.
+    """How often a pack is tried: `together` times before it is split, or, if it is one job, `alone` times before it is
+    given up. backoff: seconds before the second try, doubled before each further one.
     """
 
     together: int
@@ -39,7 +39,7 @@ class Policy:
 
 POLICY: dict[Kind, Policy] = {
     "exception": Policy(1, 1, 0.0),
-    "memory": Policy(1, 2, 5.0),  # alone it may be others' memory
+    "memory": Policy(1, 2, 5.0),  # a job alone may lack memory that other processes use
     "deadline": Policy(1, 2, 1.0),
     "worker": Policy(2, 3, 1.0),
     "node": Policy(8, 8, 2.0),
@@ -48,24 +48,24 @@ POLICY: dict[Kind, Policy] = {
 
 @dataclass(frozen=True)
 class Fault:
-    """Why a pack has no outcome."""
+    """What went wrong with a pack, which has no outcome."""
 
     kind: Kind
-    reason: str  # a traceback, or in words
+    reason: str  # a traceback or a message
 
 
 @dataclass(frozen=True)
 class Paused:
-    """A pack that stopped where it can go on, as it was asked to."""
+    """A pack has stopped, as it was asked to, at a checkpoint from which it can be resumed."""
 
 
 Event = Checkpoint | Outcome | Fault | Paused
 
 
 def attempt(order: WorkOrder, paused: Callable[[], bool] = lambda: False, every: float = EVERY) -> Iterator[Event]:
-    """Run a pack in this process: checkpoints on its way, at least so many seconds apart, and how it ends."""
+    """Run a pack in this process; yield checkpoints, at least `every` seconds apart, then the event that ends it."""
     torch.set_num_threads(1)
-    torch.backends.cuda.matmul.allow_tf32 = False  # ten bits of mantissa are a protocol's business, not a default
+    torch.backends.cuda.matmul.allow_tf32 = False  # only a protocol may choose a mantissa of ten bits
     stages, last = execute.stages(order, device()), time.monotonic()
     while True:
         try:
@@ -86,7 +86,7 @@ def attempt(order: WorkOrder, paused: Callable[[], bool] = lambda: False, every:
 
 
 def fault(error: BaseException) -> Fault:
-    """The fault that an exception of a pack amounts to."""
+    """The fault that an exception in a pack amounts to: of kind memory or exception."""
     text = str(error) if isinstance(error, UserError) else "".join(traceback.format_exception(error))
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error):
         if torch.cuda.is_available():

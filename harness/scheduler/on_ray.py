@@ -20,87 +20,89 @@ from .address import reachable
 from .devices import cores, packs_per_gpu
 from .faults import Event, Fault, attempt
 
-START = 300.0  # seconds in which a worker must be up
+START = 300.0  # seconds within which a worker must have started
 
 
 class OnRay:
-    """Long-lived actors, one per core or some per GPU, each with at most one pack."""
+    """Runs packs on long-lived Ray actors, one per core or some per GPU, each with at most one pack."""
 
     def __init__(self, address: str | None = None, workers: int | None = None) -> None:
         """Start Ray on this machine, or join the cluster at `address`."""
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # or every worker without a GPU warns
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # otherwise every worker without a GPU warns
         import ray
 
         self.ray = ray
-        # Ray puts the driver's folder in front of its workers' path, where a torch.py would be found before torch.
-        self.folder, self.empty = os.getcwd(), tempfile.TemporaryDirectory(prefix="lfombench-")
         options: dict[str, Any] = {"address": "local", "include_dashboard": False, "object_store_memory": 256 << 20}
         options["num_cpus"] = workers or cores()
         failure = "Ray cannot start on this machine"
         if address is not None:
             reachable(address)
             options, failure = {"address": address}, f"--address {address}: cannot join the Ray cluster there"
+        # Ray puts the driver's folder first on its workers' path, where a user's torch.py would shadow torch: start Ray
+        # from an empty folder.
+        self.folder, self.empty = os.getcwd(), tempfile.TemporaryDirectory(prefix="lfombench-")
         try:
             with guarded(), contextlib.chdir(self.empty.name):
                 ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
         except (ConnectionError, RuntimeError, TimeoutError, ValueError) as error:
+            self.empty.cleanup()
             raise UserError(f"{failure}: {error}") from error
         resources = ray.cluster_resources()
         self.gpus, self.cpus = int(resources.get("GPU", 0)), max(1, int(resources.get("CPU", 1)))
-        self.asked = workers
+        self.requested = workers
         self.workers = workers or self.gpus or self.cpus
         self.free: list[Any] = []
-        self.coming: dict[Any, Any] = {}  # the first call of an actor that starts, and the actor
-        self.running: dict[int, tuple[Any, Any]] = {}  # the actor, and the stream of what it yields
-        self.nodes: dict[Any, str] = {}
-        self.failures = 0  # workers that did not come up
-        self.since = time.monotonic()  # when a worker was last seen
+        self.starting: dict[Any, Any] = {}  # actors that start, by the result of their first call
+        self.running: dict[int, tuple[Any, Any]] = {}  # by pack: its actor, and the stream of events
+        self.nodes: dict[Any, str] = {}  # id of the node that an actor is on
+        self.failures = 0  # workers that did not start
+        self.heard = time.monotonic()  # when a worker last gave a sign of life
 
     def fit(self, packs: Collection[Pack]) -> None:
-        """Start as many workers as there is room for and packs to run."""
-        if self.gpus and not self.asked:
+        """Start a worker for each pack, as many as the machines have room for."""
+        if self.gpus and not self.requested:
             self.workers = max(self.gpus, min(self.gpus * packs_per_gpu(packs), self.cpus))
-        self.use = min(self.workers, len(packs))
+        self.target = min(self.workers, len(packs))
         share = min(1.0, self.gpus / self.workers)
         options: dict[str, Any] = {"max_restarts": 0, "max_concurrency": 2, "num_cpus": 1, "num_gpus": share}
         self.worker = self.ray.remote(**options)(_Worker)
-        self._hire()
+        self._start_workers()
 
     def idle(self) -> int:
-        """Number of workers that are up and have nothing to do."""
+        """Number of workers that have started and run no pack."""
         return len(self.free)
 
     def start(self, key: int, order: WorkOrder) -> None:
-        """Send a pack to a worker."""
+        """Send a pack to an idle worker. key: names the pack in `poll` and `kill`."""
         actor = self.free.pop()
         self.running[key] = actor, actor.run.remote(order)
 
     def poll(self, seconds: float) -> list[tuple[int, Event]]:
-        """The next event of every worker that has one."""
+        """Wait until a worker has an event; the next event of every pack that has one, by its key."""
         ray = self.ray
         events: list[tuple[int, Event]] = []
         keys = {stream: key for key, (_, stream) in self.running.items()}
-        awaited = [*keys, *self.coming]
+        awaited = [*keys, *self.starting]
         if not awaited:
             time.sleep(seconds)
             return []
         ready, _ = ray.wait(awaited, num_returns=1, timeout=seconds)
         if ready:
             ready, _ = ray.wait(awaited, num_returns=len(awaited), timeout=0)
-            self.since = time.monotonic()
-        for one in ready:
-            if one in self.coming:
-                self._arrived(one)
+            self.heard = time.monotonic()
+        for ref in ready:
+            if ref in self.starting:
+                self._started(ref)
             else:
-                events.append((keys[one], self._next(keys[one], one)))
-        if not self.running and not self.free and time.monotonic() - self.since > START:
+                events.append((keys[ref], self._next(keys[ref], ref)))
+        if not self.running and not self.free and time.monotonic() - self.heard > START:
             raise UserError(f"no worker could start on the cluster within {START:g} seconds: is there room for one?")
         return events
 
-    def _arrived(self, first: Any) -> None:
-        """Take a worker that has come up, or start another in its place."""
-        actor = self.coming.pop(first)
+    def _started(self, first: Any) -> None:
+        """Add a worker that has started, or start another in place of one that could not. first: its first call."""
+        actor = self.starting.pop(first)
         try:
             self.nodes[actor] = self.ray.get(first)
             self.free.append(actor)
@@ -108,45 +110,46 @@ class OnRay:
             self.failures += 1
             if self.failures > 3 * self.workers:
                 raise UserError(f"no worker can start on the cluster: {error}") from error
-            self._hire()
+            self._start_workers()
 
     def _next(self, key: int, stream: Any) -> Event:
-        """The next event of a worker's pack. After the last one the worker is free again."""
+        """The next event of a pack. After its last event the worker is free again."""
         actor, _ = self.running[key]
         try:
             event: Event = self.ray.get(next(stream))
-        except self.ray.exceptions.RayTaskError as error:  # before it ran: a module that is not there, say
+        except self.ray.exceptions.RayTaskError as error:  # before the pack ran, as where a module is missing
             event = Fault("exception", str(error))
         except self.ray.exceptions.RayError as error:
             del self.running[key]
-            self._hire()
+            self._start_workers()
             return self._died(actor, error)
-        if not isinstance(event, Checkpoint):  # the last
+        if not isinstance(event, Checkpoint):  # the pack's last event
             del self.running[key]
             self.free.append(actor)
         return event
 
     def _died(self, actor: Any, error: Exception) -> Fault:
-        """The fault of a worker that died: its own, or its node's."""
+        """The fault that a worker's death amounts to: of kind node where its node died, else of kind worker."""
         living = {node["NodeID"] for node in self.ray.nodes() if node["Alive"]}
         if self.nodes.get(actor) not in living or "node has died" in str(error):
             return Fault("node", f"its node died: {error}")
         return Fault("worker", f"its worker died: {error}")
 
-    def _hire(self) -> None:
-        while len(self.free) + len(self.coming) + len(self.running) < self.use:
+    def _start_workers(self) -> None:
+        """Start workers until there are as many as are needed."""
+        while len(self.free) + len(self.starting) + len(self.running) < self.target:
             actor: Any = self.worker.remote(self.folder)
-            self.coming[actor.up.remote()] = actor
+            self.starting[actor.up.remote()] = actor
 
     def kill(self, key: int) -> None:
-        """Kill the worker, and start another in its place."""
+        """Kill the worker of a pack, and start another in its place."""
         if key in self.running:
             actor, _ = self.running.pop(key)
             self.ray.kill(actor)
-            self._hire()
+            self._start_workers()
 
     def pause(self) -> None:
-        """Ask every worker, beside what it does, to stop its pack where it can go on."""
+        """Ask every worker to stop its pack at the next moment from which it can be resumed."""
         for actor, _ in self.running.values():
             actor.pause.remote()
 
@@ -160,7 +163,7 @@ class _Worker:
     """A process that has torch imported and runs packs."""
 
     def __init__(self, folder: str) -> None:
-        """folder: the driver's, where this machine has it: the user's modules and files may be there."""
+        """Change to the driver's folder, where this machine has it: the user's modules and files may be there."""
         if os.path.isdir(folder):
             os.chdir(folder)
         look_here()
@@ -173,7 +176,9 @@ class _Worker:
         return str(ray.get_runtime_context().get_node_id())
 
     def run(self, order: WorkOrder) -> Iterator[Event]:
+        """Run a pack; yield its checkpoints, then how it ends."""
         yield from attempt(order, self.paused.is_set)
 
     def pause(self) -> None:
+        """Stop the pack that runs at the next moment from which it can be resumed."""
         self.paused.set()

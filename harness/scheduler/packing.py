@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 from lfombench.tasks import Task
 
@@ -52,7 +51,8 @@ class PlannedPack:
         return [self.of(self.pack.jobs[:half]), self.of(self.pack.jobs[half:])]
 
 
-class _Group(NamedTuple):
+@dataclass(frozen=True)
+class _Group:
     """What the jobs of a pack have in common."""
 
     structure: str

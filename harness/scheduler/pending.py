@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from lfombench.tasks import Task
 
@@ -16,7 +16,8 @@ Entry = tuple[Job, tuple[Task, ...]]  # a job, and the further tasks it is teste
 Parts = Mapping[str, str]  # of a fingerprint: a digest by part of the code
 
 
-class Pending(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Pending:
     """A job that lacks results."""
 
     job: Job
@@ -27,7 +28,8 @@ class Pending(NamedTuple):
     waits: bool = False  # for experts that are not trained yet
 
 
-class _Wanted(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Wanted:
     """What a job should have of one test: the code behind it now, and the task, if it is a further one."""
 
     code: str
@@ -63,7 +65,7 @@ def pending(
             last = job.case, tests
             wanted = {label(test): _Wanted(fingerprint.code(job.case, test), test) for test in tests}
             wanted[label(job.task)] = _Wanted(fingerprint.code(job.case), None)
-            complete = frozenset((test, code) for test, (code, _) in wanted.items())
+            complete = frozenset((test, one.code) for test, one in wanted.items())
         record = done.get(job.id)
         if record is None:
             yield Pending(job, tests, "failed before" if job.id in failed else "new")
@@ -73,8 +75,8 @@ def pending(
         codes = dict(record)
         lacking = {
             test: codes.get(test)
-            for test, (code, _) in wanted.items()
-            if test not in codes or (codes[test] != code and not keep)
+            for test, one in wanted.items()
+            if test not in codes or (codes[test] != one.code and not keep)
         }
         own = label(job.task)
         if own in lacking:
@@ -84,7 +86,7 @@ def pending(
         elif lacking:
             old = tuple(test for test, code in lacking.items() if code is not None)
             why = stale(codes[old[0]], job.case, wanted[old[0]].task) if old else "further test"
-            left = tuple(task for test, (_, task) in wanted.items() if test in lacking and task is not None)
+            left = tuple(one.task for test, one in wanted.items() if test in lacking and one.task is not None)
             yield Pending(job, left, why, trained=True, stale=old)
 
 

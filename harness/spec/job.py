@@ -1,4 +1,4 @@
-"""A job: one (task, solver, protocol, seed), its canonical form, its identity; what it is without its seed, a case."""
+"""Jobs and cases: a job is one (task, solver, protocol, seed) with a canonical form and an id; a case has no seed."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from .validation import build
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Case:
-    """What a job is without its seed: a task, a solver and a protocol that fit together. Fields are validated and
-    coerced here, so that equal meanings are equal jobs; a million seeds of a case cost no second look.
+    """A job without its seed: a task, a solver and a protocol that fit together. Fields are validated and coerced here,
+    so that specs of equal meaning give equal jobs; a million seeds of one case cost a single validation.
     """
 
     task: Task
     solver: Solver
     protocol: Protocol
-    validated: bool = False  # whether the parts are known to be: a sweep has each of them in many cases
+    validated: bool = False  # whether the parts are known to be valid: a sweep has each in many cases
 
     def __post_init__(self) -> None:
         if not self.validated:
@@ -49,7 +49,7 @@ class Case:
             )
 
     def _check_experts(self) -> None:
-        """They are of this dimension, and can be trained."""
+        """Raise SpecError unless each expert fits the task's dimensions and trains without tuning its own floats."""
         for k, expert in enumerate(self.experts, start=1):
             own = expert.task
             if own.d != self.task.d:
@@ -67,17 +67,18 @@ class Case:
 
     @functools.cached_property
     def experts(self) -> tuple[Case, ...]:
-        """What a mixture's experts are trained as: with its own data seed, where they have none."""
-        found = []
-        for one in getattr(self.solver, "experts", ()):
-            own, mine = one.protocol, self.protocol.data_seed
-            protocol = replace(own, data_seed=mine) if own.data_seed is None and mine is not None else own
-            found.append(Case(task=one.task or self.task, solver=one.solver, protocol=protocol, validated=True))
-        return tuple(found)
+        """The cases that train a mixture's experts. An expert without a data seed takes the mixture's."""
+        cases = []
+        for expert in getattr(self.solver, "experts", ()):
+            own, seed = expert.protocol, self.protocol.data_seed
+            protocol = replace(own, data_seed=seed) if own.data_seed is None and seed is not None else own
+            task = expert.task or self.task
+            cases.append(Case(task=task, solver=expert.solver, protocol=protocol, validated=True))
+        return tuple(cases)
 
     @functools.cached_property
     def parts(self) -> dict[str, Any]:
-        """Task, solver and protocol as JSON."""
+        """The task, solver and protocol as plain values, for JSON."""
         return {
             "task": spec_of(self.task),
             "solver": spec_of(self.solver),
@@ -86,17 +87,17 @@ class Case:
 
     @functools.cached_property
     def names(self) -> dict[str, Any]:
-        """The same in words, as rows have them."""
+        """The labels of task, solver and protocol, and the depth, as the store's rows hold them."""
         depth = {"depth": self.solver.depth}
         return {"task": label(self.task), "solver": label(self.solver), "protocol": label(self.protocol)} | depth
 
     def spec(self, seed: int) -> str:
-        """The canonical form of a job as JSON: everything that decides the numbers."""
+        """The canonical form of the job with this seed, JSON: everything that decides its numbers."""
         before, after, _ = self._around
         return f"{before}{seed}{after}"
 
     def id(self, seed: int) -> str:
-        """`digest` of that form, of which only the seed is hashed anew."""
+        """The id of the job with this seed: a hash of its canonical form, of which only the seed is hashed anew."""
         _, after, hasher = self._around
         hasher = hasher.copy()
         hasher.update(f"{seed}{after}".encode())
@@ -104,9 +105,9 @@ class Case:
 
     @functools.cached_property
     def _around(self) -> tuple[str, str, Any]:
-        """What stands before the seed and behind it, and a hash of the first."""
-        mark = -1234567890123456789
-        before, after = json.dumps(self.parts | {"seed": mark}, sort_keys=True).split(str(mark))
+        """The canonical form before and after the seed, and a hash object that has consumed the part before it."""
+        placeholder = -1234567890123456789
+        before, after = json.dumps(self.parts | {"seed": placeholder}, sort_keys=True).split(str(placeholder))
         return before, after, hashlib.blake2b(before.encode(), digest_size=DIGEST)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -116,40 +117,40 @@ class Case:
     def floors(self) -> list[str]:
         """Labels of bounds that a solver of this kind cannot beat in the mean, on prompts of the job's own task.
 
-        None where it is tested on what it was trained on.
+        Empty for bounds and controls, and where the test prompts are the training prompts.
         """
         if self.protocol.test_on == "training" or self.solver.family in ("bound", "control"):
             return []
-        found, span = ["bayes"] if "bayes" in self.task.facts else [], self.solver.span
+        bounds, span = ["bayes"] if "bayes" in self.task.facts else [], self.solver.span
         if span and "quadratic" in self.task.facts:
-            found += [f"best_lfom(preconditioner={span.known})"] if span.fixed else []
-            found += [f"best_krylov(preconditioner={span.known})"] if "linear" in self.task.facts else []
-        return found
+            bounds += [f"best_lfom(preconditioner={span.known})"] if span.fixed else []
+            bounds += [f"best_krylov(preconditioner={span.known})"] if "linear" in self.task.facts else []
+        return bounds
 
     @functools.cached_property
     def trials(self) -> tuple[dict[str, float], ...]:
-        """What the protocol tries for a job: a value for each float that it tunes, by name."""
+        """The trials of the protocol: each a value for every float that it tunes, by name."""
         learned = self.solver.trains
         axes = [[("learning_rate", rate) for rate in self.protocol.learning_rates]] if learned else []
-        mine = set(tunable(self.solver)) | (set(TUNABLE) if learned else set())
-        axes += [[(name, value) for value in values] for name, values in self.protocol.tune if name in mine]
+        known = set(tunable(self.solver)) | (set(TUNABLE) if learned else set())
+        axes += [[(name, value) for value in values] for name, values in self.protocol.tune if name in known]
         return tuple(dict(point) for point in product(*axes))
 
     @functools.cached_property
     def structure(self) -> str:
-        """What shapes the program. Jobs of one structure run as one pack: their floats and seeds are data."""
+        """JSON of what shapes the program. Jobs of one structure run as one pack: their floats and seeds are data."""
         return json.dumps([shape_of(self.task), shape_of(self.solver), shape_of(self.protocol)], sort_keys=True)
 
     def tried(self, trial: int) -> Case:
-        """The case with the solver's floats of a trial."""
+        """The case with the values that a trial has for the solver's floats."""
         return self.having(self.trials[trial])
 
     def having(self, floats: Mapping[str, float]) -> Case:
-        """The case with those of these floats that its solver has."""
-        mine: dict[str, Any] = {name: x for name, x in floats.items() if name in tunable(self.solver)}
-        key = tuple(sorted(mine.items()))
+        """The case with these values for the solver's floats; names that the solver does not have are ignored."""
+        changes: dict[str, Any] = {name: x for name, x in floats.items() if name in tunable(self.solver)}
+        key = tuple(sorted(changes.items()))
         if key not in self._having:
-            self._having[key] = replace(self, solver=replace(self.solver, **mine)) if mine else self
+            self._having[key] = replace(self, solver=replace(self.solver, **changes)) if changes else self
         return self._having[key]
 
     @functools.cached_property
@@ -159,7 +160,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A case with a seed: trained once, tested on its own task and any others."""
+    """A case with a seed: trained once, then tested on its own task and on any further tasks."""
 
     case: Case = field(compare=False)
     seed: int = field(compare=False)
@@ -170,51 +171,51 @@ class Job:
 
     @staticmethod
     def of(*, task: Task, solver: Solver, protocol: Protocol, seed: int) -> Job:
-        """A job from its parts."""
+        """A job from its task, solver, protocol and seed, which are validated."""
         return Job(Case(task=task, solver=solver, protocol=protocol), seed)
 
     def having(self, **changes: Any) -> Job:
-        """With another task, solver or protocol."""
+        """The job with another task, solver or protocol and the same seed."""
         return Job(replace(self.case, **changes, validated=False), self.seed)
 
     @property
     def task(self) -> Task:
-        """Trained on."""
+        """The task that the solver is trained on."""
         return self.case.task
 
     @property
     def solver(self) -> Solver:
-        """What solves it."""
+        """The solver that is trained and tested."""
         return self.case.solver
 
     @property
     def protocol(self) -> Protocol:
-        """How."""
+        """The protocol by which the solver is trained, tuned and tested."""
         return self.case.protocol
 
     @property
     def experts(self) -> tuple[Job, ...]:
-        """Jobs that must be done before: the same seed's."""
-        given = getattr(self.solver, "experts", ())
-        return tuple(Job(case, self.seed + one.apart) for case, one in zip(self.case.experts, given, strict=True))
+        """The jobs that train a mixture's experts and are done before it: their seed is this one plus `apart`."""
+        experts = getattr(self.solver, "experts", ())
+        return tuple(Job(case, self.seed + e.apart) for case, e in zip(self.case.experts, experts, strict=True))
 
     @property
     def spec(self) -> str:
-        """The canonical form, JSON."""
+        """The canonical form of the job, JSON: what its id is the hash of."""
         return self.case.spec(self.seed)
 
     @property
     def trials(self) -> tuple[dict[str, float], ...]:
-        """Of the case."""
+        """The trials of the job's case: each a value for every float that the protocol tunes, by name."""
         return self.case.trials
 
     @property
     def structure(self) -> str:
-        """Of the case."""
+        """The structure of the job's case; jobs of one structure run as one pack."""
         return self.case.structure
 
     def tried(self, trial: int) -> Job:
-        """The job with the solver's floats of a trial."""
+        """The job with the values that a trial has for the solver's floats."""
         return Job(self.case.tried(trial), self.seed)
 
 
@@ -228,7 +229,7 @@ NEEDS = {
 
 
 def lacking(solver: Solver, task: Task, protocol: Protocol) -> None:
-    """SpecError where a task has not what a solver or protocol must count on."""
+    """Raise SpecError where the task lacks what the solver or the protocol needs."""
     for fact in sorted(solver.needs - task.facts):
         raise SpecError(f"{label(solver)} {NEEDS.get(fact, f'needs {fact}')}, which {label(task)} does not have")
     if protocol.batch == 0 and (solver.trains or (solver.fits and solver.family != "bound")):
@@ -250,5 +251,5 @@ def lacking(solver: Solver, task: Task, protocol: Protocol) -> None:
 
 
 def tunable(solver: Solver) -> list[str]:
-    """Its float fields."""
+    """The names of a solver's float fields, which a protocol can tune."""
     return [f.name for f in fields(solver) if isinstance(getattr(solver, f.name), float)]

@@ -1,4 +1,4 @@
-"""What tasks, solvers and protocols are called, and their fields as plain values."""
+"""Names, labels and plain values of tasks, solvers and protocols."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ DIGEST = 10  # bytes
 
 
 def find(kind: str, name: str) -> type[Any]:
-    """The class of a task or solver: its name in the table, or `package.module:Class`."""
+    """The class of a task or solver, from its name in the table or from `package.module:Class`.
+
+    SpecError where there is no such class, or where it is not fit to be a task or solver.
+    """
     table: Mapping[str, type[Any]] = TASKS if kind == "task" else SOLVERS
     if name in table:
         return table[name]
@@ -30,35 +33,35 @@ def find(kind: str, name: str) -> type[Any]:
         raise SpecError(f"unknown {kind} {name!r}; {nearest(name, table)}; your own: package.module:Class")
     module, _, attribute = name.partition(":")
     try:
-        found = getattr(importlib.import_module(module), attribute)
+        cls = getattr(importlib.import_module(module), attribute)
     except (Exception, SystemExit) as error:
         raise SpecError(f"{kind} {name!r} cannot be imported: {type(error).__name__}: {error}") from error
     base: Any = Task if kind == "task" else Solver
-    if not (isinstance(found, type) and issubclass(found, base)):
+    if not (isinstance(cls, type) and issubclass(cls, base)):
         bases = (Task,) if kind == "task" else (Method, TokenModel)
-        wanted = " or ".join(f"lfombench.{kind}s.{b.__name__}" for b in bases)
-        raise SpecError(f"{name!r} is not a {kind}: it must be a subclass of {wanted}")
-    if "__dataclass_params__" not in vars(found):
+        allowed = " or ".join(f"lfombench.{kind}s.{b.__name__}" for b in bases)
+        raise SpecError(f"{name!r} is not a {kind}: it must be a subclass of {allowed}")
+    if "__dataclass_params__" not in vars(cls):
         raise SpecError(f"{kind} {name!r} needs @dataclass(frozen=True, kw_only=True) above its class")
-    if inspect.isabstract(found):
-        raise SpecError(f"{kind} {name!r} lacks {', '.join(sorted(vars(found)['__abstractmethods__']))}")
-    if base is Solver and not hasattr(found, "family"):
+    if inspect.isabstract(cls):
+        raise SpecError(f"{kind} {name!r} lacks {', '.join(sorted(vars(cls)['__abstractmethods__']))}")
+    if base is Solver and not hasattr(cls, "family"):
         raise SpecError(f"solver {name!r} lacks family, one of {', '.join(FAMILIES)}")
-    return found
+    return cls
 
 
 def known(kind: str, name: str) -> tuple[type[Any], dict[str, Any]]:
-    """The class of a task or solver, and fields that the name stands for: those of a task of the catalogue."""
+    """The class of a task or solver by name, and the fields that the name sets: those of a task of the catalogue."""
     if kind == "task" and name in CATALOG:
         return type(CATALOG[name]), plain(CATALOG[name])
     return find(kind, name), {}
 
 
 def name_of(part: Any) -> str:
-    """The inverse of `find`."""
+    """The name of a task, solver or protocol in a spec: the inverse of `find`."""
     for table in (TASKS, SOLVERS):
-        for name, known in table.items():
-            if type(part) is known:
+        for name, cls in table.items():
+            if type(part) is cls:
                 return name
     if isinstance(part, Protocol):
         return "protocol"
@@ -66,7 +69,7 @@ def name_of(part: Any) -> str:
 
 
 def symbol_of(cls: type[Any]) -> str:
-    """The name that a class goes by in its module; empty where it is bound to none, as inside a function."""
+    """The name of a class in its module; empty where no name there refers to it, as for a class inside a function."""
     if "<locals>" not in cls.__qualname__:
         return cls.__qualname__
     names = vars(sys.modules.get(cls.__module__, object)).items()
@@ -74,7 +77,7 @@ def symbol_of(cls: type[Any]) -> str:
 
 
 def label(part: Any) -> str:
-    """Name and non-default fields, depth apart: `memformer(memory=cgd, preconditioner=full)`."""
+    """The name and the non-default fields, without the depth: `memformer(memory=cgd, preconditioner=full)`."""
     if isinstance(part, Protocol):
         base = plain(PROTOCOLS[part.use])
         name, shown = part.use, {k: v for k, v in plain(part).items() if v != base[k]}
@@ -91,7 +94,7 @@ def label(part: Any) -> str:
 
 def _show(value: Any) -> str:
     if isinstance(value, tuple) and value and isinstance(value[0], Task | Expert):
-        return _told_apart(value)
+        return _show_parts(value)
     if isinstance(value, tuple | list):
         return "[" + ", ".join(map(_show, value)) + "]"
     if isinstance(value, Solver):
@@ -99,51 +102,51 @@ def _show(value: Any) -> str:
     return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
 
-def _told_apart(parts: tuple[Any, ...]) -> str:
-    """Parts within a part: what they differ in, and a mark of all that they are."""
-    flat = [_flat(part) for part in parts]
+def _show_parts(parts: tuple[Any, ...]) -> str:
+    """A list of tasks or experts in a label: the fields in which they differ, and a short digest of all fields."""
+    rows = [_flat(part) for part in parts]
     keys = [
         key
-        for key in dict.fromkeys(key for one in flat for key in one)
-        if len({_show(one.get(key)) for one in flat}) > 1
+        for key in dict.fromkeys(key for row in rows for key in row)
+        if len({_show(row.get(key)) for row in rows}) > 1
     ]
     if keys:
-        shown = [" ".join(f"{key.rpartition('.')[2]}={_show(one[key])}" for key in keys if key in one) for one in flat]
+        shown = [" ".join(f"{key.rpartition('.')[2]}={_show(row[key])}" for key in keys if key in row) for row in rows]
     else:
         shown = [_title(part) for part in parts]
-    return f"[{', '.join(shown)}] #{digest([{key: _plain(x) for key, x in one.items()} for one in flat])[:4]}"
+    return f"[{', '.join(shown)}] #{digest([{key: _plain(x) for key, x in row.items()} for row in rows])[:4]}"
 
 
 def _title(part: Any) -> str:
-    """A part's task, by the name of the catalogue's that is nearest."""
+    """The task of a task or expert: the task of the catalogue that is nearest, with the fields that differ from it."""
     task = part.task if isinstance(part, Expert) else part
     if task is None:
         return "its own task"
-    near = [
+    candidates = [
         (name, {f.name: x for f in fields(task) if (x := getattr(task, f.name)) != getattr(base, f.name)})
         for name, base in CATALOG.items()
         if type(base) is type(task)
     ]
-    if not near:
+    if not candidates:
         return label(task)
-    name, differs = min(near, key=lambda one: len(one[1]))
-    return f"{name}({', '.join(f'{k}={_show(v)}' for k, v in differs.items())})" if differs else name
+    name, differences = min(candidates, key=lambda candidate: len(candidate[1]))
+    return f"{name}({', '.join(f'{k}={_show(v)}' for k, v in differences.items())})" if differences else name
 
 
 def _flat(part: Any) -> dict[str, Any]:
-    """All fields but a solver's depth, those of a part's parts by a path."""
-    found: dict[str, Any] = {} if isinstance(part, Expert) else {"kind": name_of(part)}
+    """All fields of a part except a solver's depth; those of nested parts under dotted keys."""
+    values: dict[str, Any] = {} if isinstance(part, Expert) else {"kind": name_of(part)}
     for f in fields(part):
         value = getattr(part, f.name)
         if isinstance(value, Task | Solver | Protocol):
-            found |= {f"{f.name}.{key}": x for key, x in _flat(value).items()}
+            values |= {f"{f.name}.{key}": x for key, x in _flat(value).items()}
         elif value is not None and f.name != "depth":
-            found[f.name] = value
-    return found
+            values[f.name] = value
+    return values
 
 
 def digest(spec: Any) -> str:
-    """A short hash of anything that is JSON."""
+    """A short hash of a value that JSON can hold, in hexadecimal."""
     return hashlib.blake2b(json.dumps(spec, sort_keys=True).encode(), digest_size=DIGEST).hexdigest()
 
 
@@ -166,14 +169,14 @@ def _plain(value: Any) -> Any:
 
 
 def within(part: Any) -> Iterator[Any]:
-    """A part and all tasks and solvers that are parts of it."""
+    """Iterate over a task or solver and all tasks and solvers nested in it; of an expert, only those nested in it."""
     if isinstance(part, Task | Solver):
         yield part
     for f in fields(part):
         value = getattr(part, f.name)
-        for one in value if isinstance(value, tuple) else (value,):
-            if isinstance(one, Task | Solver | Expert):
-                yield from within(one)
+        for child in value if isinstance(value, tuple) else (value,):
+            if isinstance(child, Task | Solver | Expert):
+                yield from within(child)
 
 
 def shape_of(part: Any) -> Any:
@@ -185,7 +188,7 @@ def shape_of(part: Any) -> Any:
         if isinstance(value, tuple) and value and all(isinstance(v, float) for v in value):
             return f"{len(value)} floats"
         if isinstance(value, tuple):
-            return [spec_of(one.solver) if isinstance(one, Expert) else _plain(one) for one in value]
+            return [spec_of(item.solver) if isinstance(item, Expert) else _plain(item) for item in value]
         if isinstance(value, Solver):
             return spec_of(value)
         return value

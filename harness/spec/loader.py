@@ -1,4 +1,4 @@
-"""Sweeps from files: YAML, or Python that defines `sweep`.
+"""Load sweeps from files: YAML, or Python that defines `sweep`.
 
     name: fig1
     protocol: {use: rigorous, steps: 5000}          # or a list of protocols
@@ -13,7 +13,8 @@
 
 Keys are fields of dataclasses. `{each: [...]}` is a grid; a bare list is a value. Solvers may have names of their own,
 `solvers: {NAME: {memformer: {...}}, ...}`, which boards use. Instead of tasks and solvers a sweep may have `parts`:
-names of other sweeps, or mappings with the keys above, which take what they lack from around them, a name too.
+names of other sweeps, or mappings with the keys above. A mapping takes the keys that it lacks, `name` too, from the
+sweep around it.
 """
 
 from __future__ import annotations
@@ -40,25 +41,25 @@ def shipped() -> dict[str, Path]:
 
 
 def load(source: str) -> Sweep:
-    """A sweep from a .yaml file, a .py file that defines `sweep`, or the name of a shipped one."""
+    """A sweep from a .yaml file, from a .py file that defines `sweep`, or from the name of a shipped sweep."""
     path = shipped().get(source, Path(source))
     if not path.is_file():
         raise SpecError(f"no sweep {source!r}: neither a file nor a shipped sweep; {nearest(source, shipped())}")
     if path.suffix == ".py":
         try:
-            found = runpy.run_path(str(path)).get("sweep")
+            sweep = runpy.run_path(str(path)).get("sweep")
         except SpecError:
             raise
         except (Exception, SystemExit) as error:
             raise SpecError(f"{path} cannot be run: {type(error).__name__}: {error}") from error
-        if not isinstance(found, Sweep):
+        if not isinstance(sweep, Sweep):
             raise SpecError(f"{path}: defines no `sweep` of type lfombench.harness.Sweep")
-        return found
+        return sweep
     return parse(read(path))
 
 
 def parse(document: Document) -> Sweep:
-    """A sweep from YAML; every fault names file, line and key."""
+    """A sweep from a YAML document; every error names file, line and key."""
     data = document.data
     if not isinstance(data, dict):
         raise document.error((), f"a sweep is a mapping with the keys {', '.join(REQUIRED)}")
@@ -74,65 +75,66 @@ def parse(document: Document) -> Sweep:
     return _grid(document, {key: (key,) for key in data})
 
 
-def _check(document: Document, data: dict[str, Any], at: Keys) -> None:
-    """What a sweep or a part says of itself is text, or a list of texts, or true or false."""
+def _check(document: Document, data: dict[str, Any], path: Keys) -> None:
+    """Raise SpecError where a key that describes a sweep or a part, such as name or split, has an invalid value."""
     for key in ("name", "about", "axis"):
         if not isinstance(data.get(key, ""), str):
-            raise document.error((*at, key), f"got {json.dumps(data[key])}, must be text")
-    for key, wanted in (("split", "a field or a list of fields"), ("crossover", "a list of two names")):
-        given = data.get(key, [])
-        listed = isinstance(given, list) and all(isinstance(one, str) for one in given)
-        if not listed and not (key == "split" and isinstance(given, str)):
-            raise document.error((*at, key), f"got {json.dumps(given)}, must be {wanted}")
+            raise document.error((*path, key), f"got {json.dumps(data[key])}, must be text")
+    for key, allowed in (("split", "a field or a list of fields"), ("crossover", "a list of two names")):
+        value = data.get(key, [])
+        is_list = isinstance(value, list) and all(isinstance(item, str) for item in value)
+        if not is_list and not (key == "split" and isinstance(value, str)):
+            raise document.error((*path, key), f"got {json.dumps(value)}, must be {allowed}")
     if not isinstance(data.get("skip", False), bool):
-        raise document.error((*at, "skip"), f"got {json.dumps(data['skip'])}, must be true or false")
+        raise document.error((*path, "skip"), f"got {json.dumps(data['skip'])}, must be true or false")
     try:
         check_name(data.get("name", "unnamed"))
     except SpecError as error:
-        raise document.error((*at, "name"), str(error)) from None
+        raise document.error((*path, "name"), str(error)) from None
 
 
 def _of_parts(document: Document) -> Sweep:
+    """A sweep of parts: each is the name of another sweep, or a mapping that is one grid."""
     data, parts = document.data, document.data["parts"]
     if not isinstance(parts, list) or not parts:
         raise document.error(("parts",), "must be a list of sweeps' names, or of mappings, that is not empty")
-    made = []
+    sweeps = []
     for i, part in enumerate(parts):
-        at: Keys = ("parts", i)
+        path: Keys = ("parts", i)
         if isinstance(part, str):
             try:
-                made.append(load(part))
+                sweeps.append(load(part))
             except SpecError as error:
-                raise document.error(at, str(error)) from None
+                raise document.error(path, str(error)) from None
             continue
         if not isinstance(part, dict):
-            raise document.error(at, f"got {json.dumps(part)}, must be a sweep's name or a mapping")
+            raise document.error(path, f"got {json.dumps(part)}, must be a sweep's name or a mapping")
         for key in part:
             if key not in IN_PART:
-                raise document.error((*at, key), f"unknown key {key!r}; {nearest(key, IN_PART)}")
-        _check(document, part, at)
-        places = {key: (key,) for key in data if key != "parts"} | {key: (*at, key) for key in part}
+                raise document.error((*path, key), f"unknown key {key!r}; {nearest(key, IN_PART)}")
+        _check(document, part, path)
+        paths = {key: (key,) for key in data if key != "parts"} | {key: (*path, key) for key in part}
         for key in REQUIRED:
-            if key not in places:
-                raise document.error(at, f"{key!r} is missing, here and above")
-        made.append(_grid(document, places))
-    return Sweep(name=data["name"], about=data.get("about", ""), parts=_gathered(made, data["name"]))
+            if key not in paths:
+                raise document.error(path, f"{key!r} is missing, here and above")
+        sweeps.append(_grid(document, paths))
+    return Sweep(name=data["name"], about=data.get("about", ""), parts=_grouped_by_name(sweeps, data["name"]))
 
 
-def _gathered(parts: list[Sweep], name: str) -> list[Sweep]:
-    """Those of one name as one sweep; those that have the whole's name stay as they are."""
-    alike: dict[str | int, list[Sweep]] = {}
+def _grouped_by_name(parts: list[Sweep], name: str) -> list[Sweep]:
+    """Parts that share a name as one sweep of these parts; parts with the name of the whole sweep stay separate."""
+    groups: dict[str | int, list[Sweep]] = {}
     for i, part in enumerate(parts):
-        alike.setdefault(i if part.name == name else part.name, []).append(part)
+        groups.setdefault(i if part.name == name else part.name, []).append(part)
     return [
-        Sweep(name=several[0].name, about=several[0].about, parts=several) if len(several) > 1 else several[0]
-        for several in alike.values()
+        Sweep(name=group[0].name, about=group[0].about, parts=group) if len(group) > 1 else group[0]
+        for group in groups.values()
     ]
 
 
-def _grid(document: Document, places: dict[str, Keys]) -> Sweep:
-    """A sweep that is one grid; `places` says where each of its keys stands."""
-    entries = Entries(document, places)
+def _grid(document: Document, paths: dict[str, Keys]) -> Sweep:
+    """A sweep that is one grid. paths: the path in the document of each of its keys."""
+    entries = Entries(document, paths)
     tasks, (solvers, named) = entries.listed("task", "tasks"), entries.solvers()
     tests = entries.listed("task", "tests") if entries.get("tests") is not None else []
     protocols, skip, split = entries.protocols(), bool(entries.get("skip", False)), entries.get("split") or []
@@ -154,8 +156,8 @@ def _grid(document: Document, places: dict[str, Keys]) -> Sweep:
     except ImpossibleError as error:
         if error.skip:
             raise document.error((), str(error)) from None
-        [at] = [at for solver, at in solvers if solver == error.skipped[0].solver]
-        raise document.error(at, f"{error}; or say skip: true") from None
+        [path] = [path for solver, path in solvers if solver == error.skipped[0].solver]
+        raise document.error(path, f"{error}; or say skip: true") from None
     except SpecError as error:
         key = str(error).partition(":")[0].partition(" ")[0]
-        raise document.error(places.get(key, ()), str(error)) from None
+        raise document.error(paths.get(key, ()), str(error)) from None

@@ -1,4 +1,4 @@
-"""How a solver is trained, tuned and tested; and experts: solvers that a job of their own has trained."""
+"""Protocols: how a solver is trained, tuned and tested. Experts: solvers that jobs of their own have trained."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ TUNABLE = ("beta1", "beta2", "init_scale", "clip")  # fields of a protocol that 
 MOST_APART = 1_000_000_000
 
 
-def _pairs(given: Any) -> Any:
-    """A mapping as what can be hashed: pairs, by name."""
-    pairs = list(given.items()) if isinstance(given, Mapping) else given
+def _pairs(value: Any) -> Any:
+    """A mapping as pairs of name and values, sorted by name, which can be hashed; else the value unchanged."""
+    pairs = list(value.items()) if isinstance(value, Mapping) else value
     try:
         return tuple(sorted((name, tuple(values)) for name, values in pairs))
     except (TypeError, ValueError):
-        return given  # to be refused
+        return value  # which validation refuses
 
 
 Values = Annotated[tuple[float, ...], MinLen(1)]
@@ -36,28 +36,33 @@ Tune = Annotated[tuple[tuple[str, Values], ...], BeforeValidator(_pairs)]
 class Protocol:
     """Adam on the mean squared error of the last iterate, then a test that no training prompt is part of.
 
-    use: the named protocol this one starts from.
-    steps, batch: training steps at most, and prompts in each; 0 where nothing is trained.
-    labels: what is learned from: the label of each prompt's query; or those of its context alone, every example in turn
-        left out as a query.
-    cycle: steps of the first cycle of the schedule, each further one taking as many as all before; left out, one cycle
-        of all steps. A cycle ends on a look at the validation prompts; the best parameters of all looks are kept.
-    plateau: a job is done when a cycle has bettered its log validation loss by less; left out, after all steps.
-    halving: after a cycle the best trials go on, one in so many; left out, all do, and the last look chooses.
-    renew: new prompts every so many steps; left out, one batch for all steps.
-    draw: prompts through X; (G, b) directly, without X; or the shortest of the two that a task knows.
-    query: one sampled query a prompt, or the exact mean over queries; in training and in the test.
-    learning_rates: all are tried; the validation prompts choose one.
+    use: the name of the protocol that this one starts from.
+    steps, batch: maximum number of training steps, and prompts in each; batch is 0 where nothing is trained.
+    labels: the labels to learn from. query: the label of each prompt's query. context: only the labels of its examples,
+        each example in turn left out as the query.
+    cycle: steps of the first cycle of the schedule; each further cycle takes as many steps as all cycles before it.
+        Left out, one cycle of all steps. A cycle ends with a validation round, and the best parameters of all rounds
+        are the result.
+    plateau: a job is done when a cycle has improved its log validation loss by less than this; left out, after all
+        steps.
+    halving: successive halving: after a cycle the best trials go on, one in `halving`; left out, all trials go on, and
+        the last validation round chooses.
+    renew: new prompts every `renew` steps; left out, one batch for all steps.
+    draw: how prompts are drawn. examples: through X. statistics: (G, b) directly, without X. shortest: the shorter of
+        these two ways that the task supports.
+    query: one sampled query per prompt, or the exact mean over queries; in training and in the test.
+    learning_rates: learning rates to try; the validation prompts choose one.
     tune: other floats to try, of the protocol or of a solver, by name, each with its values: {step: [0.1, 0.3]}. A
-        trial is a learning rate with a value of each; a name that a solver does not have does not concern it.
-    schedule: the learning rate over the steps. beta1, beta2: Adam's.
-    clip: the largest Euclidean norm of the gradient of a layer's matrix, or of another parameter; left out, any.
-    init_scale: standard deviation of the parameters at the start.
+        trial is a learning rate with a value of each. A solver ignores the names that it does not have.
+    schedule: how the learning rate changes over the steps.
+    beta1, beta2: decay rates of Adam's two moment estimates.
+    clip: the largest Euclidean norm of the gradient of a layer's matrix, or of another parameter; left out, no limit.
+    init_scale: standard deviation of the parameters at initialisation.
     data_seed: draw the same prompts for every seed, which then sets only rotation and initialisation.
-    withheld: examples hidden from methods that have nothing to fit.
-    test_on: prompts of their own, or the fixed batch that was trained on, as some of the paper's figures are.
-    dtype: of prompts, layers and gradients in training; bfloat16 keeps parameters and Adam in float32. Tests are in
-        float64 whatever it is.
+    withheld: number of examples of each prompt that are hidden from classical solvers.
+    test_on: fresh prompts, or the fixed training batch, as in some of the paper's figures.
+    dtype: number type of prompts, layers and gradients in training; bfloat16 keeps parameters and Adam in float32.
+        Tests are always in float64.
     """
 
     use: str
@@ -85,7 +90,7 @@ class Protocol:
     dtype: Literal["float32", "float64", "bfloat16"] = "float32"
 
     def check(self) -> None:
-        """Fields fit each other."""
+        """Raise ValueError where fields contradict each other."""
         if self.test_on == "training" and self.renew:
             raise ValueError("test_on: training prompts to test on need a fixed batch, renew: null")
         if self.plateau is not None and self.cycle is None:
@@ -104,7 +109,7 @@ class Protocol:
 
     @property
     def rounds(self) -> tuple[int, ...]:
-        """Training steps after which a cycle ends, with a validation round."""
+        """The numbers of training steps after which a cycle ends with a validation round, in ascending order."""
         ends = [min(self.cycle or self.steps, self.steps)]
         while ends[-1] < self.steps:
             ends.append(min(2 * ends[-1], self.steps))
@@ -130,8 +135,8 @@ PROTOCOLS = {
         withheld=1,
         test_prompts=1000,
     ),
-    # Fresh prompts every step, queries integrated out, a tuned learning rate, steps until more of them do not help, a
-    # test that resolves 0.01 nat.
+    # Fresh prompts every step, queries integrated out, a tuned learning rate, training until further steps do not help,
+    # a test that resolves 0.01 nat.
     "rigorous": Protocol(
         use="rigorous",
         steps=16_000,
@@ -148,7 +153,7 @@ PROTOCOLS = {
         beta2=0.95,
         init_scale=0.01,
     ),
-    # What is trained already meets another task: so many labelled prompts of it, the same for all, and none to tune on.
+    # Adapts a trained solver to another task: a fixed batch of labelled prompts of that task, and none for tuning.
     "adapted": Protocol(
         use="adapted",
         steps=500,
@@ -167,10 +172,10 @@ PROTOCOLS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Expert:
-    """A solver as a job of its own has trained it, as a part of a mixture; its seed is the mixture's plus `apart`.
+    """A part of a mixture: a solver that a job of its own has trained, with the mixture's seed plus `apart`.
 
-    task: None is the mixture's own. protocol: without a data seed, the mixture's, if it has one. apart: what is added
-    to the mixture's seed; 0 shares its rotation.
+    task: the task it is trained on; None for the mixture's own. protocol: how it is trained; where it has no data seed,
+    it takes the mixture's. apart: the number that is added to the mixture's seed; 0 shares its rotation.
     """
 
     solver: Solver

@@ -1,4 +1,4 @@
-"""Further tasks for a sweep, where two of its solvers change places along its axis."""
+"""Refine a sweep: add tasks along its axis where the ranking of two of its solvers changes (a crossover)."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from lfombench.tasks import Task
 from .labels import label
 from .sweep import Sweep
 
-ROUNDS = 3  # each halves the stretch that a crossing lies in
-DIGITS = 4
+ROUNDS = 3  # of refinement; each halves the interval that contains a crossing
+DIGITS = 4  # significant digits of a float half-way between two
 
-Brackets = Mapping[str, Sequence[tuple[str, str]]]  # of each sweep, labels of neighbours with a crossing between
+Brackets = Mapping[str, Sequence[tuple[str, str]]]  # by sweep: labels of neighbouring tasks with a crossing between
 
 
 def refined(sweep: Sweep, brackets: Brackets) -> Sweep | None:
-    """The sweep with a task in the middle of each bracket, its parts likewise; None where nothing is new."""
+    """The sweep with a task added in the middle of each bracket, also in its parts; None where no task is new."""
     if sweep.parts:
         parts = [refined(part, brackets) for part in sweep.parts]
         if not any(parts):
             return None
         return replace(sweep, parts=[new or old for new, old in zip(parts, sweep.parts, strict=True)])
-    known = {label(task): task for task in sweep.tasks}
-    found = [
-        middle(known[low], known[high])
+    tasks = {label(task): task for task in sweep.tasks}
+    middles = [
+        middle(tasks[low], tasks[high])
         for low, high in brackets.get(sweep.name, ())
-        if low in known and high in known  # both are of this grid
+        if low in tasks and high in tasks  # both are of this grid
     ]
-    new = {task: None for task in found if task is not None and task not in known.values()}
+    new = {task: None for task in middles if task is not None and task not in tasks.values()}
     return replace(sweep, tasks=[*sweep.tasks, *new]) if new else None
 
 
 def middle(low: Task, high: Task) -> Task | None:
-    """The task half-way between two that differ in numbers alone; None where there is none, as between n = 5 and 6."""
+    """The task half-way between two that differ only in numbers; None where there is none, as between n = 5 and 6."""
     if type(low) is not type(high):
         return None
     changed: dict[str, Any] = {}
@@ -49,19 +49,19 @@ def middle(low: Task, high: Task) -> Task | None:
             changed[f.name] = mean
     if not changed:
         return None
-    made = replace(low, **changed)
+    task = replace(low, **changed)
     try:
-        made.check()
+        task.check()
     except ValueError:  # a teacher of 1.5 entries, say
         return None
-    return made
+    return task
 
 
 def _middle(a: Any, b: Any) -> Any:
-    """The geometric mean of numbers that are more than a factor of 2 apart, else the arithmetic one."""
+    """The geometric mean of numbers more than a factor of 2 apart, else the arithmetic mean; None where undefined."""
     if isinstance(a, tuple) and isinstance(b, tuple) and len(a) == len(b):
-        each = tuple(x if x == y else _middle(x, y) for x, y in zip(a, b, strict=True))
-        return None if None in each else each
+        means = tuple(x if x == y else _middle(x, y) for x, y in zip(a, b, strict=True))
+        return None if None in means else means
     if type(a) is not type(b) or not isinstance(a, int | float) or isinstance(a, bool):
         return None
     mean = math.sqrt(a * b) if min(a, b) > 0 and max(a, b) > 2 * min(a, b) else (a + b) / 2

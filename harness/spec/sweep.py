@@ -1,4 +1,4 @@
-"""A sweep: a named set of jobs. What it says and what it refuses; `parse.py` reads it from a file."""
+"""A sweep is a named set of jobs: its fields, their validation, its jobs. `loader.py` reads it from a file."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ AXES = ("task", "solver", "protocol")
 
 
 class ImpossibleError(SpecError):
-    """A sweep that has combinations which are impossible, or nothing else; `skipped` has them."""
+    """A sweep has impossible combinations and does not skip them, or has no possible ones; `skipped` lists them."""
 
     def __init__(self, skipped: Sequence[Skipped], skip: bool) -> None:
         reason = skipped[0].reason
@@ -34,7 +34,7 @@ class ImpossibleError(SpecError):
 
 @dataclass(frozen=True)
 class Skipped:
-    """A combination that is impossible, and why."""
+    """An impossible combination, with the reason."""
 
     task: Task
     solver: Solver
@@ -42,17 +42,18 @@ class Skipped:
     reason: str
 
 
-@no_type_check  # by the tests' checker: `__post_init__` checks, and tells users what is allowed
+@no_type_check  # by the tests' run-time checker: `__post_init__` checks types, and tells users what is allowed
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
     """Every solver on every task under every protocol with every seed, each also tested on the `tests`; or, instead of
-    all that, `parts`: sweeps whose jobs together are this one's.
+    all that, `parts`: sweeps whose jobs together are the jobs of this one.
 
-    skip: leave out combinations that make no sense, and record why, instead of refusing the sweep.
+    skip: leave out impossible combinations, and record why, instead of refusing the sweep.
     axis: the field that the sweep varies, such as task.noise: the report draws losses against it, in one chart for
         each value of the fields that are named in `split`.
-    named: what boards call solvers: a name for the label of one, or for those of several, the best of which counts.
-    crossover: two of these names: where along the axis the one overtakes the other is looked for more finely.
+    named: names of solvers for boards: each stands for the label of one solver, or for several labels, of which the
+        best solver counts.
+    crossover: two of these names. The place along the axis where their ranking changes is refined with further tasks.
     """
 
     name: str
@@ -83,17 +84,17 @@ class Sweep:
         for kind, base in KINDS.items():
             for part in getattr(self, kind):
                 if not isinstance(part, base):
-                    such = f", such as PROTOCOLS[{part!r}]" if part in tuple(PROTOCOLS) else ""
-                    raise SpecError(f"{kind}: got {part!r}, must be a {base.__name__}{such}")
+                    hint = f", such as PROTOCOLS[{part!r}]" if part in tuple(PROTOCOLS) else ""
+                    raise SpecError(f"{kind}: got {part!r}, must be a {base.__name__}{hint}")
         for kind in KINDS:
             try:
-                made = [build(type(part), plain(part)) for part in getattr(self, kind)]
-                for part in made:
+                parts = [build(type(part), plain(part)) for part in getattr(self, kind)]
+                for part in parts:
                     if isinstance(part, Task | Protocol):
                         part.check()
             except ValueError as error:
                 raise SpecError(f"{kind}: {error}") from None
-            object.__setattr__(self, kind, made)
+            object.__setattr__(self, kind, parts)
         for kind in (*KINDS, "seeds"):
             seen: set[Any] = set()
             for part in getattr(self, kind):
@@ -111,7 +112,9 @@ class Sweep:
             raise ImpossibleError(self.skipped, skip=self.skip)
 
     def _check_classes(self) -> None:
-        """No two classes of one name, as a function may make them: to a store their jobs would be the same."""
+        """Raise SpecError where two classes share a name, as those that a function defines may: a store could not tell
+        their jobs apart.
+        """
         classes: dict[str, type[Any]] = {}
         for part in (*self.tasks, *self.tests, *self.solvers):
             for inner in within(part):
@@ -120,27 +123,27 @@ class Sweep:
                     raise SpecError(f"two classes are named {name!r}: give each a name of its own in its module")
 
     def _check_names(self) -> None:
-        """Fields that are named exist: what a protocol tunes, and the axis."""
-        known = {name for solver in self.solvers for name in tunable(solver)} | set(TUNABLE)
+        """Raise SpecError where `tune`, `axis`, `split`, `named` or `crossover` refers to what the sweep lacks."""
+        floats = {name for solver in self.solvers for name in tunable(solver)} | set(TUNABLE)
         for protocol in self.protocols:
             for name, _ in protocol.tune:
-                if name not in known:
-                    raise SpecError(f"protocol tune: no solver here has a float {name!r}; {nearest(name, known)}")
+                if name not in floats:
+                    raise SpecError(f"protocol tune: no solver here has a float {name!r}; {nearest(name, floats)}")
         if isinstance(self.split, str):
             raise SpecError(f"split: got {self.split!r}, must be a list of fields")
-        for key, named in (*((("axis", self.axis),) if self.axis else ()), *(("split", one) for one in self.split)):
-            kind, _, name = named.partition(".")
+        for key, path in (*((("axis", self.axis),) if self.axis else ()), *(("split", path) for path in self.split)):
+            kind, _, name = path.partition(".")
             if kind not in AXES:
-                raise SpecError(f"{key}: got {named!r}; allowed: {', '.join(f'{a}.FIELD' for a in AXES)}")
+                raise SpecError(f"{key}: got {path!r}; allowed: {', '.join(f'{a}.FIELD' for a in AXES)}")
             parts: Sequence[Any] = getattr(self, f"{kind}s")
-            here = sorted({f.name for part in parts for f in fields(part)})
-            if name not in here:
-                raise SpecError(f"{key}: no {kind} here has a field {name!r}; {nearest(name, here)}")
+            known = sorted({f.name for part in parts for f in fields(part)})
+            if name not in known:
+                raise SpecError(f"{key}: no {kind} here has a field {name!r}; {nearest(name, known)}")
         labels = {label(solver) for solver in self.solvers}
-        for name, meant in self.named.items():
-            for one in meant:
-                if one not in labels:
-                    raise SpecError(f"named: {name!r} stands for {one!r}, which is no solver here")
+        for name, solver_labels in self.named.items():
+            for solver_label in solver_labels:
+                if solver_label not in labels:
+                    raise SpecError(f"named: {name!r} stands for {solver_label!r}, which is no solver here")
         if self.crossover and (len(self.crossover) != 2 or not self.axis):
             raise SpecError("crossover: it is of two named solvers along an axis")
         for name in self.crossover:
@@ -149,7 +152,7 @@ class Sweep:
 
     @functools.cached_property
     def _combinations(self) -> tuple[list[Case], list[Skipped]]:
-        """The possible combinations, protocols outermost, solvers innermost; and the impossible ones."""
+        """The cases of possible combinations, protocols outermost and solvers innermost; and the impossible ones."""
         cases, skipped = [], []
         for protocol, task, solver in product(self.protocols, self.tasks, self.solvers):
             try:
@@ -160,46 +163,46 @@ class Sweep:
 
     @functools.cached_property
     def _experts(self) -> list[Job]:
-        """What mixtures need and is not among the sweep's own combinations; an expert's experts before it."""
-        mixed = [case for case in self._combinations[0] if case.experts]
-        own = {case.id(0) for case in self._combinations[0]} if mixed else set()
-        found: dict[str, Job] = {}
+        """The experts' jobs that are not among the sweep's own combinations; an expert's experts come before it."""
+        mixtures = [case for case in self._combinations[0] if case.experts]
+        own = {case.id(0) for case in self._combinations[0]} if mixtures else set()
+        experts: dict[str, Job] = {}
 
         def add(job: Job) -> None:
             for expert in job.experts:
-                if expert.id not in found:
+                if expert.id not in experts:
                     add(expert)
                     if expert.seed not in self.seeds or expert.case.id(0) not in own:
-                        found[expert.id] = expert
+                        experts[expert.id] = expert
 
-        for case in mixed:
+        for case in mixtures:
             for seed in self.seeds:
                 add(Job(case, seed))
-        return list(found.values())
+        return list(experts.values())
 
     @functools.cached_property
     def _transferred(self) -> dict[Case, tuple[Task, ...]]:
         return {}
 
     def _transfers(self, expert: Case) -> tuple[Task, ...]:
-        """Tasks of a sweep along a field of them that an expert can be tested on: its own may be among them, so that
-        experts of all tasks are tested alike, and in one pack.
+        """The sweep's tasks that an expert can be tested on, where the axis is a field of the task; else none. The
+        expert's own task may be among them, so that experts of all tasks are tested alike, and in one pack.
         """
         if not (self.axis or "").startswith("task."):
             return ()
         if expert not in self._transferred:
-            others = []
+            tasks = []
             for task in self.tasks:
                 with contextlib.suppress(SpecError):
                     possible(expert.task, expert.solver, expert.protocol, [task])
-                    others.append(task)
-            self._transferred[expert] = tuple(others)
+                    tasks.append(task)
+            self._transferred[expert] = tuple(tasks)
         return self._transferred[expert]
 
     @property
     def skipped(self) -> list[Skipped]:
-        """Combinations that make no sense."""
-        return [one for part in self.parts for one in part.skipped] if self.parts else self._combinations[1]
+        """The impossible combinations of the sweep and of its parts."""
+        return [skip for part in self.parts for skip in part.skipped] if self.parts else self._combinations[1]
 
     def __len__(self) -> int:
         return (
@@ -209,11 +212,11 @@ class Sweep:
         )
 
     def jobs(self) -> Iterator[Job]:
-        """Every job once, protocols outermost, seeds innermost."""
+        """Iterate over every job once, protocols outermost, seeds innermost."""
         return (job for job, _ in self.entries())
 
     def entries(self) -> Iterator[tuple[Job, tuple[Task, ...]]]:
-        """Every job once, with the further tasks that it is tested on. A grid is never in memory as a whole."""
+        """Iterate over every job once, with the further tasks it is tested on; a grid is never in memory as a whole."""
         if not self.parts:
             tests = tuple(self.tests)
             for job in self._experts:
@@ -222,22 +225,22 @@ class Sweep:
                 for seed in self.seeds:
                     yield Job(case, seed), tests
             return
-        found: dict[str, tuple[Job, dict[Task, None]]] = {}
+        by_id: dict[str, tuple[Job, dict[Task, None]]] = {}
         for part in self.parts:
             for job, tests in part.entries():
-                found.setdefault(job.id, (job, {}))[1].update(dict.fromkeys(tests))
-        for job, union in found.values():
+                by_id.setdefault(job.id, (job, {}))[1].update(dict.fromkeys(tests))
+        for job, union in by_id.values():
             yield job, tuple(union)
 
 
 def check_name(name: str) -> None:
-    """SpecError where a name cannot be a file's."""
+    """Raise SpecError where a sweep's name cannot be the name of a file."""
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}", name):
         raise SpecError(f"name: got {name!r}; allowed: up to 100 letters, digits, '.', '_' and '-', no '.' in front")
 
 
 def possible(task: Task, solver: Solver, protocol: Protocol, tests: Sequence[Task] = ()) -> Case:
-    """The case of these; SpecError where they cannot make one, or not be tested so."""
+    """The case of a task, solver and protocol; SpecError where they do not fit together, or do not fit a test task."""
     try:
         case = Case(task=task, solver=solver, protocol=protocol, validated=True)
         for k in range(len(case.trials)):
@@ -258,22 +261,24 @@ def possible(task: Task, solver: Solver, protocol: Protocol, tests: Sequence[Tas
 
 
 def title(part: Any) -> str:
-    """A label that tells depths apart."""
+    """The label of a task, solver or protocol; a solver's with its depth."""
     return f"{label(part)} of depth {part.depth}" if isinstance(part, Solver) else label(part)
 
 
 def compared(first: Sweep, second: Sweep) -> list[dict[str, Any]]:
-    """For each task, solver and protocol, all depths together: how many jobs are in one sweep alone, and in both."""
-    found: dict[tuple[str, str, str], tuple[set[str], set[str], set[int]]] = {}
+    """A row for each task, solver and protocol, all depths together: the number of jobs that are only in the first
+    sweep, in both, and only in the second.
+    """
+    groups: dict[tuple[str, str, str], tuple[set[str], set[str], set[int]]] = {}
     for i, sweep in enumerate((first, second)):
         for job in sweep.jobs():
             key = label(job.task), label(job.solver), label(job.protocol)
-            one, two, depths = found.setdefault(key, (set(), set(), set()))
-            (two if i else one).add(job.id)
+            first_ids, second_ids, depths = groups.setdefault(key, (set(), set(), set()))
+            (second_ids if i else first_ids).add(job.id)
             depths.add(job.solver.depth)
     names = ("task", "solver", "protocol")
     return [
         dict(zip(names, key, strict=True))
         | {"depths": sorted(depths), "first": len(a - b), "both": len(a & b), "second": len(b - a)}
-        for key, (a, b, depths) in sorted(found.items())
+        for key, (a, b, depths) in sorted(groups.items())
     ]

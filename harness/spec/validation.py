@@ -1,4 +1,4 @@
-"""Tasks, solvers and protocols from plain values: strict types, no unknown keys, errors that say what is allowed."""
+"""Build tasks, solvers and protocols from plain values: strict types, no unknown keys, helpful errors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class FieldError(SpecError):
-    """A field that does not fit; `path` leads to it from the part's top."""
+    """A field value that is not allowed; `path` holds the keys and indices that lead to it from the outermost part."""
 
     def __init__(self, message: str, path: tuple[str | int, ...] = ()) -> None:
         super().__init__(message)
@@ -32,7 +32,7 @@ def build(cls: type[T], values: Mapping[str, Any]) -> T:
     A field whose metadata names a `part` holds a solver, or several tasks, or experts.
     """
     kinds = {f.name: f.metadata.get("part") for f in fields(cls)}  # type: ignore[arg-type]
-    _keys(values, kinds)
+    _check_keys(values, kinds)
     nested = {key: _nested(kind, key, values) for key, kind in kinds.items() if kind and key in values}
     values = {**values, **dict.fromkeys(nested, ())}
     for key, value in values.items():
@@ -50,19 +50,19 @@ def build(cls: type[T], values: Mapping[str, Any]) -> T:
         raise FieldError(_explain(error), tuple(error["loc"])) from None
 
 
-def _keys(values: Mapping[str, Any], known: Collection[str]) -> None:
+def _check_keys(values: Mapping[str, Any], allowed: Collection[str]) -> None:
     for key in values:
-        if key not in known:
-            raise FieldError(f"unknown key {key!r}; {nearest(str(key), known)}", (key,))
+        if key not in allowed:
+            raise FieldError(f"unknown key {key!r}; {nearest(str(key), allowed)}", (key,))
 
 
 def _nested(kind: str, key: str, whole: Mapping[str, Any]) -> Any:
-    """A part, or parts, within a part of so many steps or layers."""
-    entries, found = whole[key], []
-    usual = {"depth": whole["depth"]} if "depth" in whole else {}
+    """The solver, tasks or experts in field `key` of `whole`; a nested solver has the depth of `whole` by default."""
+    entries, parts = whole[key], []
+    defaults = {"depth": whole["depth"]} if "depth" in whole else {}
     if kind == "solver":
         try:
-            return named(kind, entries, **usual)
+            return named(kind, entries, **defaults)
         except FieldError as error:
             raise FieldError(f"{key}: {error}", (key, *error.path)) from None
         except SpecError as error:
@@ -71,16 +71,16 @@ def _nested(kind: str, key: str, whole: Mapping[str, Any]) -> Any:
         raise FieldError(f"{key}: got {json.dumps(entries)}, must be a list of {kind}s", (key,))
     for i, entry in enumerate(entries):
         try:
-            found.append(expert(entry, usual) if kind == "expert" else named(kind, entry))
+            parts.append(expert(entry, defaults) if kind == "expert" else named(kind, entry))
         except FieldError as error:
             raise FieldError(f"{key}: {error}", (key, i, *error.path)) from None
         except (SpecError, ValueError) as error:
             raise FieldError(f"{key}: {error}", (key, i)) from None
-    return tuple(found)
+    return tuple(parts)
 
 
-def named(kind: str, entry: Any, **usual: Any) -> Any:
-    """A task or solver from `name: {field: value}`, or a name alone. usual: fields that it has where none are given."""
+def named(kind: str, entry: Any, **defaults: Any) -> Any:
+    """A task or solver from `name: {field: value}` or a name alone. defaults: values of fields that are not given."""
     entry = {entry: {}} if isinstance(entry, str) else entry
     if not isinstance(entry, Mapping) or len(entry) != 1:
         raise FieldError(f"got {json.dumps(entry)}, must be one {kind}: `name: {{field: value}}`")
@@ -89,7 +89,7 @@ def named(kind: str, entry: Any, **usual: Any) -> Any:
     if not isinstance(values or {}, Mapping):
         raise FieldError(f"got {json.dumps(values)}, must be a mapping of fields", (name,))
     try:
-        part = build(cls, {**usual, **base, **(values or {})})
+        part = build(cls, {**defaults, **base, **(values or {})})
     except FieldError as error:
         raise FieldError(f"{name}, {error}", (name, *error.path)) from None
     if kind == "task":
@@ -97,20 +97,20 @@ def named(kind: str, entry: Any, **usual: Any) -> Any:
     return part
 
 
-def expert(entry: Any, usual: Mapping[str, Any]) -> Expert:
-    """An expert, from a mapping of its solver, task and protocol. usual: fields of a solver where none are given."""
+def expert(entry: Any, defaults: Mapping[str, Any]) -> Expert:
+    """An expert from a mapping of its solver, task and protocol. defaults: values of solver fields not given."""
     if not isinstance(entry, Mapping):
         raise FieldError(f"got {json.dumps(entry)}, must be an expert: {{solver: ..., task: ..., protocol: ...}}")
-    _keys(entry, [f.name for f in fields(Expert)])
+    _check_keys(entry, [f.name for f in fields(Expert)])
     for name in ("solver", "task", "protocol"):
         if name not in entry:
             raise FieldError(f"{name} is missing")
-    given = {"use": entry["protocol"]} if isinstance(entry["protocol"], str) else entry["protocol"]
-    if not isinstance(given, Mapping) or given.get("use") not in PROTOCOLS:
-        raise FieldError(f"protocol: got {json.dumps(given)}; {nearest(str(given), PROTOCOLS)}", ("protocol",))
-    protocol = build(Protocol, {**plain(PROTOCOLS[given["use"]]), **given})
+    values = {"use": entry["protocol"]} if isinstance(entry["protocol"], str) else entry["protocol"]
+    if not isinstance(values, Mapping) or values.get("use") not in PROTOCOLS:
+        raise FieldError(f"protocol: got {json.dumps(values)}; {nearest(str(values), PROTOCOLS)}", ("protocol",))
+    protocol = build(Protocol, {**plain(PROTOCOLS[values["use"]]), **values})
     protocol.check()
-    solver = named("solver", entry["solver"], **usual)
+    solver = named("solver", entry["solver"], **defaults)
     task = None if entry["task"] is None else named("task", entry["task"])
     apart = entry.get("apart", 0)
     if type(apart) is not int or not 0 <= apart <= MOST_APART:
@@ -124,26 +124,27 @@ def _adapter(cls: Any) -> Any:
 
 
 def _explain_choice(errors: list[Any]) -> str:
-    """A value that fits none of the types a field may have."""
-    given, [field, *_] = errors[0]["input"], errors[0]["loc"]
-    wanted, words = [], []
+    """The error message for a value that fits none of the types a field may have."""
+    value, [field, *_] = errors[0]["input"], errors[0]["loc"]
+    types, words = [], []
     for error in errors:
         if error["type"] == "literal_error":
             words += error["ctx"]["expected"].replace(" or ", ", ").replace("'", "").split(", ")
         elif len(error["loc"]) == 2:
-            wanted.append(error["msg"].removeprefix("Input should be ").replace("a valid array", "a list"))
-    must = " or ".join(dict.fromkeys(wanted))
-    return f"{field}: got {json.dumps(given)}, must be {must}; or {nearest(str(given), words)}"
+            types.append(error["msg"].removeprefix("Input should be ").replace("a valid array", "a list"))
+    allowed = " or ".join(dict.fromkeys(types))
+    return f"{field}: got {json.dumps(value)}, must be {allowed}; or {nearest(str(value), words)}"
 
 
 def _explain(error: Any) -> str:
+    """The error message for a pydantic error: the field, its value, and what is allowed."""
     field = ".".join(map(str, error["loc"]))
     if error["type"] in ("missing", "missing_keyword_only_argument"):
         return f"{field} is missing"
-    given, wanted = json.dumps(error["input"]), error["msg"].removeprefix("Input ").replace("should be", "must be")
-    wanted = wanted.replace("a valid array", "a list, such as [0.1]")
+    value, rule = json.dumps(error["input"]), error["msg"].removeprefix("Input ").replace("should be", "must be")
+    rule = rule.replace("a valid array", "a list, such as [0.1]")
     if error["type"] == "literal_error":
         allowed = error["ctx"]["expected"].replace(" or ", ", ").replace("'", "").split(", ")
-        return f"{field}: got {given}; {nearest(str(error['input']), allowed)}"
-    grid = "; for a grid write {each: [...]}" if isinstance(error["input"], list) else ""
-    return f"{field}: got {given}, {wanted}{grid}"
+        return f"{field}: got {value}; {nearest(str(error['input']), allowed)}"
+    hint = "; for a grid write {each: [...]}" if isinstance(error["input"], list) else ""
+    return f"{field}: got {value}, {rule}{hint}"

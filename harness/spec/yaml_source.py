@@ -1,4 +1,4 @@
-"""YAML with the line of every value, for errors that say where."""
+"""Read YAML together with the line of every value, for errors that name the line."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import yaml
 
 from ..errors import SpecError
 
-Keys = tuple[str | int, ...]
+Keys = tuple[str | int, ...]  # the path to a value: mapping keys and list indices, from the top of the document
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML in which 1e-3 is a number, as everyone expects, and 2024-01-01 is text."""
+    """A loader of safe YAML that reads 1e-3 as a number, as everyone expects, and 2024-01-01 as text."""
 
     yaml_implicit_resolvers = {
         first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
@@ -30,23 +30,23 @@ _Loader.add_implicit_resolver(
 
 @dataclass(frozen=True)
 class Document:
-    """A parsed file: its data, and the line each value starts on."""
+    """A parsed file: its data, and the line on which each value starts."""
 
     source: str
     data: Any
     lines: dict[Keys, int]
 
     def error(self, keys: Keys, message: str) -> SpecError:
-        """An error at the deepest of these keys that the file has."""
-        at = keys
-        while at not in self.lines and at:
-            at = at[:-1]
-        where = "".join(f"[{k}]" if isinstance(k, int) else f".{k}" for k in at).lstrip(".")
-        return SpecError(f"{self.source}, line {self.lines.get(at, 1)}{f', {where}' if where else ''}: {message}")
+        """An error that names file, line and path: of the longest beginning of `keys` that the file has."""
+        path = keys
+        while path not in self.lines and path:
+            path = path[:-1]
+        dotted = "".join(f"[{k}]" if isinstance(k, int) else f".{k}" for k in path).lstrip(".")
+        return SpecError(f"{self.source}, line {self.lines.get(path, 1)}{f', {dotted}' if dotted else ''}: {message}")
 
 
 def read(path: Path) -> Document:
-    """Parse a file; every fault is a SpecError with file and line."""
+    """Parse a file; every error is a SpecError that names the file and, where it is known, the line."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -67,31 +67,32 @@ def read(path: Path) -> Document:
     return Document(str(path), data, lines)
 
 
-def _convert(loader: _Loader, node: yaml.Node, at: Keys, lines: dict[Keys, int], source: str) -> Any:
-    lines[at] = node.start_mark.line + 1
+def _convert(loader: _Loader, node: yaml.Node, path: Keys, lines: dict[Keys, int], source: str) -> Any:
+    """The data of a node. Enters the line of every value in it, by path, in `lines`."""
+    lines[path] = node.start_mark.line + 1
     if isinstance(node, yaml.MappingNode):
-        found: dict[str, Any] = {}
+        mapping: dict[str, Any] = {}
         for key_node, value_node in node.value:
             key = str(key_node.value)
             if key == "<<" or not isinstance(key_node, yaml.ScalarNode):
                 line = key_node.start_mark.line + 1
                 raise SpecError(f"{source}, line {line}: a key must be a word; merge keys (<<) are not supported")
-            if key in found:
-                first = lines[(*at, key)]
+            if key in mapping:
+                first = lines[(*path, key)]
                 raise SpecError(
                     f"{source}, line {key_node.start_mark.line + 1}: {key!r} stands twice, first on line {first}"
                 )
-            found[key] = _convert(loader, value_node, (*at, key), lines, source)
-            lines[(*at, key)] = key_node.start_mark.line + 1
-        return found
+            mapping[key] = _convert(loader, value_node, (*path, key), lines, source)
+            lines[(*path, key)] = key_node.start_mark.line + 1
+        return mapping
     if isinstance(node, yaml.SequenceNode):
-        return [_convert(loader, child, (*at, i), lines, source) for i, child in enumerate(node.value)]
+        return [_convert(loader, child, (*path, i), lines, source) for i, child in enumerate(node.value)]
     try:
         value = loader.construct_object(node)
         if isinstance(value, str):
-            value.encode()  # no halves of characters
+            value.encode()  # fails on lone surrogates, which no file or hash can hold
         elif not isinstance(value, int | float | None):
             raise TypeError(f"a {type(value).__name__} has no place in a sweep")
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise SpecError(f"{source}, line {lines[at]}: {node.value!r} is no plain value: {error}") from None
+        raise SpecError(f"{source}, line {lines[path]}: {node.value!r} is no plain value: {error}") from None
     return value

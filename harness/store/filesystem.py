@@ -1,7 +1,7 @@
-"""Where a store lies: a folder, or a prefix in S3; and the few things that a store asks of it.
+"""Where a store's files are: in a folder, or under a prefix in S3; and the few file operations that a store needs.
 
-Two of them carry everything else: a file appears whole or not at all, and of several that make the same new file at
-once exactly one succeeds. A folder does the first by renaming and the second by a hard link, S3 both in a single PUT.
+It relies on two guarantees: a file appears whole or not at all, and of several writers that create the same new file at
+once exactly one succeeds. A folder gives the first by renaming and the second by a hard link, S3 both by a single PUT.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import posixpath
 import secrets
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import pyarrow as pa
@@ -21,35 +21,34 @@ from pyarrow import fs
 
 from ..errors import UserError
 
-TEMPORARY = ".writing-"  # begins the name of a file that is not whole yet
-Content: TypeAlias = bytes | pa.Buffer
+TEMPORARY = ".writing-"  # begins the name of a file that is not complete yet
 
 
 class Place(ABC):
-    """Files by name, relative to a root. What cannot be done raises OSError."""
+    """Files by name, relative to a root folder or prefix. An operation that fails raises OSError."""
 
     def __init__(self, files: fs.FileSystem, root: str) -> None:
         self.files, self.root = files, root
 
     def path(self, name: str) -> str:
-        """For `files`."""
+        """The path of a file for `files`: the root and the name."""
         return f"{self.root}/{name}".rstrip("/")
 
     def kind(self, name: str = "") -> fs.FileType:
-        """Whether it is a file, a folder, or not there."""
+        """Whether a name, or by default the root, is that of a file, of a folder, or of nothing."""
         return self.files.get_file_info(self.path(name)).type
 
     def names(self, folder: str) -> list[str]:
-        """Whole files right in a folder, sorted; none where it is missing."""
+        """The names of the complete files directly in a folder, sorted; empty where the folder is missing."""
         return [posixpath.basename(info.path) for info in self.infos(folder)]
 
     def infos(self, folder: str) -> list[fs.FileInfo]:
-        """The same with sizes."""
-        found = self.files.get_file_info(fs.FileSelector(self.path(folder), allow_not_found=True))
-        return sorted((i for i in found if i.is_file and i.base_name[0] != "."), key=lambda i: str(i.path))
+        """The complete files directly in a folder, with their sizes, sorted; empty where the folder is missing."""
+        entries = self.files.get_file_info(fs.FileSelector(self.path(folder), allow_not_found=True))
+        return sorted((i for i in entries if i.is_file and i.base_name[0] != "."), key=lambda i: str(i.path))
 
     def read(self, name: str) -> bytes | None:
-        """A file's content; None where it is not there."""
+        """The content of a file; None where there is no such file."""
         try:
             with self.files.open_input_stream(self.path(name)) as stream:
                 return bytes(stream.read())
@@ -57,45 +56,45 @@ class Place(ABC):
             return None
 
     def delete(self, name: str) -> None:
-        """Remove a file that may be gone already."""
+        """Delete a file, if it is still there."""
         with contextlib.suppress(FileNotFoundError):
             self.files.delete_file(self.path(name))
 
     @abstractmethod
-    def put(self, name: str, content: Content) -> None:
+    def put(self, name: str, content: bytes | pa.Buffer) -> None:
         """Write a file, or replace it, in one step."""
 
     @abstractmethod
-    def create(self, name: str, content: Content) -> bool:
-        """Write a file in one step if there is none of that name yet; False where there is."""
+    def create(self, name: str, content: bytes | pa.Buffer) -> bool:
+        """Write a file in one step if there is none of that name yet; False where there is one."""
 
     @abstractmethod
     def sweep(self) -> None:
-        """Remove what a killed writer left half-written."""
+        """Delete the incomplete files that killed writers have left."""
 
 
 class Folder(Place):
-    """On this machine, or on a disk that machines share."""
+    """A folder on this machine, or on a disk that several machines share."""
 
-    def put(self, name: str, content: Content) -> None:
-        """Through a temporary name."""
+    def put(self, name: str, content: bytes | pa.Buffer) -> None:
+        """Write a file under a temporary name, then rename it."""
         with self._written(name, content) as temporary:
             os.replace(temporary, self.path(name))
-            _settle(posixpath.dirname(temporary))
+            _flush_folder(posixpath.dirname(temporary))
 
-    def create(self, name: str, content: Content) -> bool:
-        """Through a hard link; where the disk knows none, through exclusive creation, which may be cut short."""
+    def create(self, name: str, content: bytes | pa.Buffer) -> bool:
+        """Create a file by a hard link; on a disk without hard links by exclusive creation, which may be cut short."""
         with self._written(name, content) as temporary:
             try:
                 os.link(temporary, self.path(name))
             except FileExistsError:
                 return False
             except OSError:
-                return self._create_plainly(name, content)
-            _settle(posixpath.dirname(temporary))
+                return self._create_exclusively(name, content)
+            _flush_folder(posixpath.dirname(temporary))
         return True
 
-    def _create_plainly(self, name: str, content: Content) -> bool:
+    def _create_exclusively(self, name: str, content: bytes | pa.Buffer) -> bool:
         try:
             with open(self.path(name), "xb") as stream:
                 stream.write(content)
@@ -104,8 +103,8 @@ class Folder(Place):
         return True
 
     @contextlib.contextmanager
-    def _written(self, name: str, content: Content) -> Any:
-        """A temporary file with the content, on disk before it has its name, whatever the power does."""
+    def _written(self, name: str, content: bytes | pa.Buffer) -> Any:
+        """A temporary file with the content, flushed to disk, so that no power failure can leave a partial file."""
         folder, base = posixpath.split(self.path(name))
         temporary = f"{folder}/{TEMPORARY}{secrets.token_hex(6)}-{base}"  # process numbers repeat on other machines
         os.makedirs(folder, exist_ok=True)
@@ -120,14 +119,14 @@ class Folder(Place):
                 os.unlink(temporary)
 
     def sweep(self) -> None:
-        """Files under a temporary name."""
+        """Delete the files that have a temporary name."""
         for path in Path(self.root).rglob(f"{TEMPORARY}*"):
             path.unlink(missing_ok=True)
 
 
-def _settle(folder: str) -> None:
-    """A folder's own entries on disk."""
-    with contextlib.suppress(OSError):  # not every system opens folders
+def _flush_folder(folder: str) -> None:
+    """Flush the entries of a folder to disk."""
+    with contextlib.suppress(OSError):  # not every system can open folders
         handle = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(handle)
@@ -136,7 +135,7 @@ def _settle(folder: str) -> None:
 
 
 class Bucket(Place):
-    """A prefix in S3, or in what speaks like it. Credentials come from the URI, or from where AWS's tools look."""
+    """A prefix in S3 or in a compatible service. Credentials come from the URI, or from where AWS's tools look."""
 
     def __init__(self, files: fs.FileSystem, root: str, uri: str) -> None:
         super().__init__(files, root)
@@ -145,31 +144,31 @@ class Bucket(Place):
 
     @functools.cached_property
     def client(self) -> Any:
-        """Arrow reads S3 but cannot create exclusively."""
+        """The boto3 client that writes: Arrow reads S3 but cannot create a file exclusively."""
         import boto3
 
-        given = urlsplit(self.uri)
-        asked = {key: values[-1] for key, values in parse_qs(given.query).items()}
-        endpoint = asked.get("endpoint_override")
+        parts = urlsplit(self.uri)
+        options = {key: values[-1] for key, values in parse_qs(parts.query).items()}
+        endpoint = options.get("endpoint_override")
         if endpoint and "://" not in endpoint:
-            endpoint = f"{asked.get('scheme', 'https')}://{endpoint}"
+            endpoint = f"{options.get('scheme', 'https')}://{endpoint}"
         return boto3.client(
             "s3",
             endpoint_url=endpoint,
-            region_name=asked.get("region"),
-            aws_access_key_id=given.username and unquote(given.username),
-            aws_secret_access_key=given.password and unquote(given.password),
+            region_name=options.get("region"),
+            aws_access_key_id=parts.username and unquote(parts.username),
+            aws_secret_access_key=parts.password and unquote(parts.password),
         )
 
-    def put(self, name: str, content: Content) -> None:
-        """A PUT."""
+    def put(self, name: str, content: bytes | pa.Buffer) -> None:
+        """Write an object, or replace it, by a PUT."""
         self._put(name, content)
 
-    def create(self, name: str, content: Content) -> bool:
-        """A conditional PUT."""
+    def create(self, name: str, content: bytes | pa.Buffer) -> bool:
+        """Create an object by a conditional PUT; False where there is one of that name."""
         return self._put(name, content, IfNoneMatch="*")
 
-    def _put(self, name: str, content: Content, **condition: str) -> bool:
+    def _put(self, name: str, content: bytes | pa.Buffer, **condition: str) -> bool:
         from botocore.exceptions import BotoCoreError, ClientError
 
         try:
@@ -184,11 +183,11 @@ class Bucket(Place):
         return True
 
     def sweep(self) -> None:
-        """Nothing is ever half-written."""
+        """Do nothing: S3 has no incomplete objects to delete."""
 
 
 def place(out: str) -> Place:
-    """The place that an `--out` names."""
+    """The place that a value of `--out` names; UserError where it cannot be one."""
     if not out:
         raise UserError("--out is empty; give a folder")
     if "://" not in out:
@@ -205,7 +204,7 @@ def place(out: str) -> Place:
 
 
 def within(out: str, name: str) -> str:
-    """A file of the store as people write it, without the credentials or options of a URI."""
+    """The path of a file in a store as it is shown to people: without the credentials and options of a URI."""
     if "://" not in out:
         return f"{out.rstrip('/')}/{name}"
     parts = urlsplit(out)

@@ -1,9 +1,10 @@
-"""Who works on a store: each driver keeps a file there that beats.
+"""Leases: which drivers work on a store. Each driver keeps a file there and rewrites it regularly, as a heartbeat.
 
     drivers/00000007.json   {"host": "node1", "pid": 4711, "sweep": "fig1", "beat": 12, "progress": {...}, ...}
 
-A driver on this machine is alive if its process is; one elsewhere if its beat changes while we watch. No clock is
-compared with another. A lease only spares work and says who is there: that no job is committed twice is the ledger's.
+A driver on this machine is alive if its process is; one on another machine if its beat changes while it is watched.
+Clocks of different machines are never compared. A lease only saves work and makes drivers known to each other: that no
+job is committed twice is ensured by the ledger.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ Report = dict[str, Any]  # how far a run is, as `lfombench status` shows it
 
 @dataclass(frozen=True)
 class Pace:
-    """How often drivers beat, and for how many seconds without a beat one on another machine counts as alive."""
+    """Seconds between two beats, and seconds for which a driver on another machine counts as alive without a beat."""
 
     beat: float = 2.0
     patience: float = 15.0
@@ -42,40 +43,40 @@ PACE = Pace()
 
 @dataclass(frozen=True)
 class Driver:
-    """A driver that works on a store, or did."""
+    """A driver that works on a store, or has worked on it."""
 
     number: int
     host: str
-    machine: str  # this boot of it, and the processes it sees
+    machine: str  # identifies its boot of the host and the processes it sees
     pid: int
-    started: str  # of the process: its number may be given away again
+    started: str  # when its process began, as process numbers are reused
     sweep: str
     since: str
     beat: int
     progress: Report
-    knows: list[int] = field(default_factory=list)  # the numbers of others that it leaves their share
-    running: list[str] = field(default_factory=list)  # jobs, where there are others
-    failed: list[str] = field(default_factory=list)  # likewise: nobody need try these again
+    knows: list[int] = field(default_factory=list)  # other drivers that it leaves their share of the jobs
+    running: list[str] = field(default_factory=list)  # jobs that it runs, where there are other drivers
+    failed: list[str] = field(default_factory=list)  # jobs that other drivers need not try again
 
     @property
     def name(self) -> str:
-        """The driver in words, for messages."""
+        """The driver's sweep, host, process and start in words, for messages."""
         return f"sweep {self.sweep} on {self.host}, process {self.pid}, since {self.since}"
 
 
 class Held(UserError):
-    """Another driver works on the store."""
+    """Another driver works on the store already."""
 
 
 class Lease:
-    """A driver's place on a store; beats, and listens to others, in a thread of its own."""
+    """A driver's lease on a store. A thread of its own writes its beats and reads those of other drivers."""
 
     def __init__(self, place: Place, driver: Driver, progress: Callable[[], Report], pace: Pace = PACE) -> None:
         self.place, self.driver, self.progress, self.pace = place, driver, progress, pace
         self.lost = False
-        self.others: dict[int, Driver] = {}  # that are alive
-        self.heard: dict[int, tuple[int, float]] = {}  # the last beat of each, and when it was new
-        self.announced: dict[str, Any] = {}  # fields of the driver that its next beat changes
+        self.others: dict[int, Driver] = {}  # other drivers that are alive, by number
+        self.heard: dict[int, tuple[int, float]] = {}  # last beat of each other driver, and when it was first seen
+        self.announced: dict[str, Any] = {}  # fields of the driver that its next beat publishes
         self.over = threading.Event()
         self.thread = threading.Thread(target=self._beat, name="lease", daemon=True)
 
@@ -84,32 +85,33 @@ class Lease:
         self.thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.over.set()
         self.thread.join()
         with contextlib.suppress(OSError):
             self.place.delete(_name(self.driver.number))
 
     def announce(self, **fields: list[Any]) -> None:
-        """Tell the other drivers with the next beat: which of them this one `knows`, jobs that are `running` here, jobs
-        that `failed`.
+        """Tell the other drivers with the next beat: which of them this one `knows`, which jobs are `running` here, and
+        which `failed`.
         """
         self.announced = self.announced | fields
 
     def _beat(self) -> None:
+        """Write a beat and read those of others, again and again until the lease ends or its file is gone."""
         beat = self.driver.beat
         while not self.over.wait(self.pace.beat):
             beat += 1
-            with contextlib.suppress(OSError):  # a full disk stops commits, not this
+            with contextlib.suppress(OSError):  # a full disk stops commits, but must not stop the beats
                 if self.place.read(_name(self.driver.number)) is None:
-                    self.lost = True  # another took us for dead
+                    self.lost = True  # another driver took this one for dead
                     return
                 self.driver = replace(self.driver, beat=beat, progress=self.progress(), **self.announced)
                 self.place.put(_name(self.driver.number), _content(self.driver))
                 self.listen()
 
     def listen(self) -> None:
-        """Note which other drivers are alive, and remove the files of those that are not."""
+        """Note which other drivers are alive, and delete the files of those that are not."""
         alive, now = {}, time.monotonic()
         for other in drivers(self.place):
             if other.number == self.driver.number:
@@ -118,8 +120,8 @@ class Lease:
             if other.beat != beat:
                 since = now
                 self.heard[other.number] = other.beat, now
-            here = other.machine == self.driver.machine
-            if _started(other.pid) == other.started if here else now - since < self.pace.patience:
+            is_local = other.machine == self.driver.machine
+            if _started(other.pid) == other.started if is_local else now - since < self.pace.patience:
                 alive[other.number] = other
             else:
                 self.place.delete(_name(other.number))
@@ -135,9 +137,9 @@ def take(
     join: bool = False,
     pace: Pace = PACE,
 ) -> Lease:
-    """A lease on a store that no living driver holds, else `Held`; or beside those that do.
+    """Take a lease on a store; `Held` where a living driver has one, unless this one is to `join` it.
 
-    tell: what takes time, for the user.
+    tell: shows the user a message about what takes time.
     """
     while True:
         others = drivers(place)
@@ -156,7 +158,7 @@ def take(
 
 
 def drivers(place: Place) -> list[Driver]:
-    """The drivers that have a file, alive or not."""
+    """All drivers that have a file on the store, alive or not."""
     drivers = []
     for name in place.names(FOLDER):
         with contextlib.suppress(ValueError, TypeError, KeyError):
@@ -166,19 +168,19 @@ def drivers(place: Place) -> list[Driver]:
 
 
 def alive(place: Place, driver: Driver, tell: Callable[[str], None] = lambda text: None, pace: Pace = PACE) -> bool:
-    """Whether a driver still works; takes its patience where it is on another machine and dead."""
+    """Whether a driver still works. It takes `pace.patience` seconds to find one on another machine dead."""
     if driver.machine == _machine():
         return _started(driver.pid) == driver.started
-    begin, told = time.monotonic(), False
+    begin, has_told = time.monotonic(), False
     while time.monotonic() - begin < pace.patience:
-        now = {other.number: other for other in drivers(place)}.get(driver.number)
-        if now is None:
+        latest = {other.number: other for other in drivers(place)}.get(driver.number)
+        if latest is None:
             return False
-        if now.beat != driver.beat:
+        if latest.beat != driver.beat:
             return True
-        if not told and time.monotonic() - begin > 2 * pace.beat:
+        if not has_told and time.monotonic() - begin > 2 * pace.beat:
             tell(f"watching whether another driver is alive: {driver.name}")
-            told = True
+            has_told = True
         time.sleep(pace.beat / 4)
     return False
 
@@ -192,7 +194,7 @@ def _content(driver: Driver) -> bytes:
 
 
 def _machine() -> str:
-    """This boot of this machine, and which processes can be seen from here: where process numbers mean something."""
+    """Identifies this boot of this machine and the processes seen from here: where process numbers are comparable."""
     parts = [socket.gethostname()]
     with contextlib.suppress(OSError):
         parts += [Path("/proc/sys/kernel/random/boot_id").read_text().strip(), os.readlink("/proc/self/ns/pid")]
@@ -200,7 +202,10 @@ def _machine() -> str:
 
 
 def _started(pid: int) -> str:
-    """When a process began, in ticks since the machine did; empty where it has ended, a zombie too."""
+    """When a process began, in clock ticks since the machine's boot; empty where it has ended or is a zombie.
+
+    Without /proc: "running" for any process that exists.
+    """
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         return "" if fields[0] == "Z" else fields[19]

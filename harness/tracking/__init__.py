@@ -1,4 +1,4 @@
-"""The MLflow view of a store. Parquet is the record; the view can be made again from it.
+"""The MLflow view of a store. The Parquet files are the record; the view can be rebuilt from them.
 
 Public: `Tracker`, `default_uri` (tracker); `serve` (server).
 """

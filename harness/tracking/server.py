@@ -1,4 +1,4 @@
-"""MLflow's own UI over a store, on loopback."""
+"""Serve MLflow's own UI for a store, on the loopback address."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from ..errors import UserError
 from .tracker import default_uri, prepare
 
 HOST = "127.0.0.1"
-VIEW = "?workflowType=machine_learning"  # without the menus for agents and their traces
+VIEW = "?workflowType=machine_learning"  # hides the menus for agents and their traces
 
 
 def serve(out: str, port: int | None, mlflow: str | None) -> int:
-    """Run the server until it ends or Ctrl-C; its exit code."""
+    """Run MLflow's server until it ends or the user presses Ctrl-C; return its exit code."""
     if mlflow is None and "://" in out:
         raise UserError(
             f"the runs of {out} are on the tracking server that --mlflow named; open that, or give --mlflow here"
@@ -59,7 +59,7 @@ def serve(out: str, port: int | None, mlflow: str | None) -> int:
             for name, address in _pages(uri, port):
                 click.echo(f"{name}: {address}")
             click.echo("Ctrl-C ends it")
-            while server.poll() is None:  # not wait(): with MLflow's threads about, a signal does not always end it
+            while server.poll() is None:  # not wait(): beside MLflow's threads, a signal does not always end it
                 time.sleep(0.2)
             return server.returncode
         except KeyboardInterrupt:
@@ -69,20 +69,22 @@ def serve(out: str, port: int | None, mlflow: str | None) -> int:
 
 
 def _stop(server: subprocess.Popen[bytes]) -> None:
-    """End the server and the processes it started, gently at first."""
-    for how in (signal.SIGTERM, signal.SIGKILL):
+    """End the server and the processes that it started: by SIGTERM, then by SIGKILL."""
+    for signum in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(server.pid, how)
+            os.killpg(server.pid, signum)
         with contextlib.suppress(subprocess.TimeoutExpired):
             server.wait(5)
 
 
 def _free(port: int) -> bool:
+    """Whether no process listens on a port."""
     with socket.socket() as probe:
         return probe.connect_ex((HOST, port)) != 0
 
 
 def _wait(server: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    """Wait until the server answers; UserError where it ends, or does not answer within about a minute."""
     for _ in range(240):
         if server.poll() is not None:
             raise UserError(f"MLflow's server ended at once: see {log}")
@@ -95,12 +97,12 @@ def _wait(server: subprocess.Popen[bytes], port: int, log: Path) -> None:
 
 
 def _pages(uri: str, port: int) -> list[tuple[str, str]]:
-    """The runs table of every sweep."""
+    """The name of every sweep and the address of its table of runs."""
     from mlflow import MlflowClient
 
-    found = MlflowClient(tracking_uri=uri).search_experiments()
+    experiments = MlflowClient(tracking_uri=uri).search_experiments()
     return [
-        (each.name, f"http://{HOST}:{port}/#/experiments/{each.experiment_id}/runs{VIEW}")
-        for each in found
-        if each.name != "Default"
+        (experiment.name, f"http://{HOST}:{port}/#/experiments/{experiment.experiment_id}/runs{VIEW}")
+        for experiment in experiments
+        if experiment.name != "Default"
     ] or [("no runs yet", f"http://{HOST}:{port}")]

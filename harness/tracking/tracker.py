@@ -1,4 +1,4 @@
-"""The MLflow view of a store: an experiment per sweep, a run per job. One writer, in a thread of its own.
+"""Write the MLflow view of a store: an experiment per sweep, a run per job; in a single thread of its own.
 
 MLflow is never asked what is done: the store is the record, and the view can be rebuilt from it. A tracker begins by
 asking which jobs the experiment already shows, and writes only the others.
@@ -23,22 +23,22 @@ from typing import Any
 import pyarrow as pa
 
 FINAL = ("mse", "log_mse", "median", "q90", "q99", "failure_rate")
-WAITING = 256  # packs at most
-AT_ONCE = 1000  # jobs that are read from the store
-POINTS = 20  # of a training curve, about: the store has five times as many, which would take MLflow as long as all else
+WAITING = 256  # largest number of packs that wait to be written
+AT_ONCE = 1000  # jobs that are read from the store at a time
+POINTS = 20  # of a training curve, about: all those of the store, five times as many, would double MLflow's time
 Row = dict[str, Any]
 Tables = dict[str, pa.Table]
 
 
 def default_uri(out: str) -> str:
-    """The database of a local store; a store elsewhere needs a server of its own."""
+    """The tracking URI of a local store: a SQLite database in its folder. A store on S3 needs a tracking server."""
     return f"sqlite:///{Path(out).expanduser().absolute() / 'mlflow.db'}"
 
 
 class Tracker:
-    """Writes jobs to MLflow, off the critical path. Its failures are kept in `error`; they never stop a sweep.
+    """Writes jobs to MLflow in a thread of its own. A failure is noted in `error` and never stops a sweep.
 
-    It holds few packs at a time: what finishes faster than MLflow takes it is read from the store at the end.
+    Few packs wait in memory: those that finish faster than MLflow takes them are read from the store at the end.
     """
 
     def __init__(self, uri: str, sweep: str, artifacts: str | None) -> None:
@@ -50,14 +50,14 @@ class Tracker:
         self.thread.start()
 
     def add(self, tables: Tables) -> None:
-        """Show what is new in these tables, soon."""
+        """Queue these tables: their new jobs will be written soon."""
         try:
             self.waiting.put_nowait(tables)
         except queue.Full:
             self.behind = True
 
     def close(self, read: Callable[[str, set[str]], pa.Table], ids: Iterable[str]) -> None:
-        """Wait until all these jobs are shown. read: (table, jobs) -> rows, for those that are not yet."""
+        """Wait until all these jobs are written. read: (table, jobs) -> rows, for the jobs that are not yet."""
         self.rest = (read, ids)
         while self.thread.is_alive():
             with contextlib.suppress(queue.Full):
@@ -66,12 +66,13 @@ class Tracker:
         self.thread.join()
 
     def abandon(self) -> None:
-        """Leave the rest to the next run."""
+        """Stop without writing the jobs that are left; the next run writes them."""
         self.over = True
         self.add({})
         self.thread.join()
 
     def _work(self) -> None:
+        """Write the queued tables until `close` or `abandon`; after `close` also the jobs that are left."""
         try:
             view = View(self.uri, self.sweep, self.artifacts)
             while (tables := self.waiting.get()) is not None and not self.over:
@@ -80,37 +81,37 @@ class Tracker:
                 return
             read, ids = self.rest
             left = (job for job in ids if job not in view.shown)
-            while some := set(itertools.islice(left, AT_ONCE)):
-                view.show({name: read(name, some) for name in ("jobs", "results", "curves")})
+            while batch := set(itertools.islice(left, AT_ONCE)):
+                view.show({name: read(name, batch) for name in ("jobs", "results", "curves")})
         except Exception as error:
             self.error = f"{type(error).__name__}: {error}"
 
 
 class View:
-    """An experiment, and which jobs it shows."""
+    """An experiment in MLflow, and the jobs that it shows."""
 
     def __init__(self, uri: str, sweep: str, artifacts: str | None) -> None:
         self.sweep = sweep
         self.client, self.experiment = _open(uri, sweep, artifacts)
-        self.shown = _shown(self.client, self.experiment)  # the run of each job
+        self.shown = _shown(self.client, self.experiment)  # id of the run of each job
 
     def show(self, tables: Tables) -> None:
-        """Jobs as runs; of those that have one, what came of further tests."""
+        """Write jobs as runs; to a job that has a run, add the losses of further tests."""
         losses, curves = _by_job(tables["results"]), _by_job(tables["curves"])
         jobs = tables["jobs"].to_pylist()
         for job in jobs:
             if job["job"] not in self.shown and job["status"] != "skipped":
-                mine = losses.get(job["job"], []), curves.get(job["job"], [])
-                run = _log(self.client, self.experiment, self.sweep, job, *mine)
+                rows = losses.get(job["job"], []), curves.get(job["job"], [])
+                run = _log(self.client, self.experiment, self.sweep, job, *rows)
                 if job["status"] != "failed":
                     self.shown[job["job"]] = run
-        for name in losses.keys() - {job["job"] for job in jobs}:
-            if name in self.shown:
-                _batch(self.client, self.shown[name], _metrics(losses[name], int(1000 * time.time())), [])
+        for job_id in losses.keys() - {job["job"] for job in jobs}:
+            if job_id in self.shown:
+                _batch(self.client, self.shown[job_id], _metrics(losses[job_id], int(1000 * time.time())), [])
 
 
 def prepare(uri: str) -> None:
-    """Keep MLflow from waiting for ever, and let a SQLite database be read while it is written."""
+    """Limit how long MLflow waits for a server, and let a SQLite database be read while it is written."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
@@ -122,20 +123,21 @@ def prepare(uri: str) -> None:
 
 
 def _open(uri: str, sweep: str, artifacts: str | None) -> tuple[Any, str]:
+    """A client of MLflow and the id of a sweep's experiment, which is created if it is new."""
     prepare(uri)
     from mlflow import MlflowClient
 
     for name in ("mlflow", "alembic", "urllib3"):  # after the import, which sets levels of its own
         logging.getLogger(name).setLevel(logging.ERROR)
     client = MlflowClient(tracking_uri=uri)
-    found = client.get_experiment_by_name(sweep)
-    if found is not None:
-        return client, str(found.experiment_id)
+    experiment = client.get_experiment_by_name(sweep)
+    if experiment is not None:
+        return client, str(experiment.experiment_id)
     return client, str(client.create_experiment(sweep, artifact_location=artifacts))
 
 
 def _shown(client: Any, experiment: str) -> dict[str, str]:
-    """Jobs whose run is complete, and that run. One that failed is shown again when it is tried again."""
+    """The id of each job's run, if it is complete. A job that failed gets a new run when it is tried again."""
     shown: dict[str, str] = {}
     token = None
     while True:
@@ -148,6 +150,7 @@ def _shown(client: Any, experiment: str) -> dict[str, str]:
 
 
 def _by_job(table: pa.Table) -> dict[str, list[Row]]:
+    """The rows of a table by job id."""
     rows: dict[str, list[Row]] = {}
     for row in table.to_pylist():
         rows.setdefault(row["job"], []).append(row)
@@ -155,7 +158,7 @@ def _by_job(table: pa.Table) -> dict[str, list[Row]]:
 
 
 def _log(client: Any, experiment: str, sweep: str, job: Row, losses: list[Row], curve: list[Row]) -> str:
-    """One run: three calls, whatever the number of points. Its id."""
+    """Write a job as a run, in three calls whatever the number of points; return the id of the run."""
     from mlflow.entities import Metric, Param
 
     end = int(job["finished"].timestamp() * 1000)
@@ -181,12 +184,12 @@ def _log(client: Any, experiment: str, sweep: str, job: Row, losses: list[Row], 
 
 
 def thinned(curve: list[Row]) -> list[Row]:
-    """Every so many-th row, and the last."""
+    """A training curve with about POINTS of its rows, equally far apart, and the last row."""
     return curve[: -1 : -(-len(curve) // POINTS)] + curve[-1:] if curve else []
 
 
 def _metrics(losses: list[Row], end: int) -> list[Any]:
-    """Losses by step, and those of the last one."""
+    """The losses of every step as one series per test, and all numbers of the last step."""
     from mlflow.entities import Metric
 
     metrics = []
@@ -200,12 +203,13 @@ def _metrics(losses: list[Row], end: int) -> list[Any]:
 
 
 def _batch(client: Any, run: str, metrics: list[Any], params: list[Any]) -> None:
-    for at in range(0, max(len(metrics), 1), 800):
-        client.log_batch(run, metrics=metrics[at : at + 800], params=params if at == 0 else [])
+    """Log metrics and parameters, 800 metrics a call: MLflow takes 1000 entries at most."""
+    for start in range(0, max(len(metrics), 1), 800):
+        client.log_batch(run, metrics=metrics[start : start + 800], params=params if start == 0 else [])
 
 
 def _flat(spec: Row) -> Row:
-    """`{"solver": {"memformer": {"depth": 4}}}` as `solver = memformer`, `solver.depth = 4`."""
+    """A spec with flat keys: `{"solver": {"memformer": {"depth": 4}}}` as `solver = memformer`, `solver.depth = 4`."""
     flat: Row = {}
     for part in ("task", "solver"):
         [(name, values)] = spec[part].items()

@@ -18,7 +18,6 @@ from lfombench.analysis.report import render
 from lfombench.analysis.results import NoStore, Tables, sweeps, table
 from lfombench.analysis.statistics import mean_interval
 from lfombench.harness import load
-from lfombench.harness.spec.labels import label
 from lfombench.harness.store import schema
 from lfombench.harness.store.store import Store
 
@@ -146,7 +145,8 @@ def test_a_folder_without_results(tmp_path):
 def test_every_published_value_is_of_a_job_that_ships():
     """Task, solver and protocol of each row, as `paper` runs them."""
     paper = load("paper")
-    known = {(label(job.task), label(job.solver), undrawn(label(job.protocol))) for job in paper.jobs()}
+    names = [job.case.names for job in paper.jobs()]
+    known = {(one["task"], one["solver"], undrawn(one["protocol"])) for one in names}
     named = {name: labels for part in paper.parts for one in part.parts for name, labels in one.named.items()}
     for row in PUBLISHED:
         others = [one for one in (row.rigorous, *(row.controls or ())) if one]

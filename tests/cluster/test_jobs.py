@@ -55,12 +55,8 @@ def head(tmp_path_factory) -> Iterator[tuple[str, str, dict[str, str]]]:
                 time.sleep(0.5)
         yield address, f"127.0.0.1:{gcs}", environment
     finally:
-        os.killpg(process.pid, signal.SIGTERM)  # never `ray stop`: it ends every Ray of the user
-        try:
-            process.wait(8)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        os.killpg(process.pid, signal.SIGKILL)  # never `ray stop`: it ends every Ray of the user
+        process.wait()
         shutil.rmtree(sockets, ignore_errors=True)
 
 

@@ -53,7 +53,7 @@ def test_the_first_is_noted_and_the_second_interrupts(second, says):
 
 GUARDED = """
 import os, signal, sys
-from lfombench.harness.signals import deaf, guarded, listen
+from lfombench.harness.signals import guarded, ignore_signals, listen
 
 listen(signal.SIGTERM)
 try:
@@ -64,7 +64,7 @@ try:
     os.kill(os.getpid(), signal.SIGTERM)
 except KeyboardInterrupt:
     print("interrupted")
-deaf()
+ignore_signals()
 os.kill(os.getpid(), signal.SIGTERM)
 print("deaf")
 """

@@ -43,10 +43,10 @@ SWEEP = Sweep(
 def test_compiled_packs_and_jobs_alone_as_written_agree(tmp_path):
     """All jobs of a sweep, by machine code at full width, within the tolerance that the README states."""
     full = replace(QUICK, batch=300, validation_prompts=16_384, test_prompts=16_384)  # enough for compilation to pay
-    summary = run(replace(SWEEP, protocols=[full]), str(tmp_path), workers=0, mlflow="off", audit=1.0)
+    summary = run(replace(SWEEP, protocols=[full], seeds=range(1)), str(tmp_path), workers=0, mlflow="off", audit=1.0)
     assert summary.exit_code == 0
-    assert summary.audit.jobs == 12
-    assert summary.audit.rows == 3 * (4 + 3 + 3 + 2)
+    assert summary.audit.jobs == 4
+    assert summary.audit.rows == 4 + 3 + 3 + 2
     assert 0 < summary.audit.largest <= TOLERANCE
     assert not summary.audit.unstable
     assert json.loads((tmp_path / "audits/audited.json").read_text())["largest"] == summary.audit.largest
@@ -59,7 +59,7 @@ def test_full_training_agrees_with_itself_alone_and_as_written(name, tmp_path):
     solver = LinearTransformer(depth=2, preconditioner="full")
     protocol = replace(PROTOCOLS[name], learning_rates=(0.01,), test_prompts=16_384)
     if name == "rigorous":
-        protocol = replace(protocol, steps=2000)
+        protocol = replace(protocol, cycle=500, steps=1000)
     sweep = replace(SWEEP, solvers=[solver], protocols=[protocol], seeds=range(2))
     found = run(sweep, str(tmp_path), workers=0, mlflow="off", audit=0.5).audit
     assert found.passed

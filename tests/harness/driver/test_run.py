@@ -218,7 +218,7 @@ def test_stopping_keeps_what_is_committed(tmp_path, small):
 @pytest.mark.parametrize(("how", "workers"), [(signal.SIGINT, 0), (signal.SIGTERM, 2), (signal.SIGKILL, 0)])
 def test_a_stopped_command_is_continued_by_the_same_command(tmp_path, small, how, workers):
     """A real process, with and without Ray, stopped at a random instant after its first results."""
-    small.write_text(small.read_text().replace("steps: 20, batch: 50", "steps: 400, batch: 500"))
+    small.write_text(small.read_text().replace("steps: 20, batch: 50", "steps: 250, batch: 400"))
     out = tmp_path / "out"
     command = [
         sys.executable,
