@@ -56,66 +56,82 @@ class Compared:
 
 def compare(tables: Tables, sweeps: list[Manifest]) -> list[Compared]:
     """Every published number that these sweeps have results for."""
-    ids = list({job for sweep in sweeps for job in sweep.jobs})
-    frame = (
-        tables.results.filter(
-            pl.col("job").is_in(ids) & (pl.col("task") == pl.col("test")) & pl.col("log_mse").is_not_null()
+    stored, result = _Stored.of(tables, sweeps), list[Compared]()
+    for row in PUBLISHED:
+        of_row = [stored.compared(row, depth, value) for depth, value in enumerate(row.values, start=1)]
+        if any(compared.ours for compared in of_row):
+            result += [compared for compared in of_row if compared.ours or compared.rigorous is not None]
+    return result
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """What a store has beside published numbers."""
+
+    losses: dict[tuple[str, str, int, str], dict[int | None, float]]  # task, solver, depth, protocol; by data seed
+    names: dict[str, list[str]]  # the labels that a name of a solver stands for
+    floors: dict[tuple[str, str], list[str]]  # labels of the bounds of a solver on a task
+
+    @staticmethod
+    def of(tables: Tables, sweeps: list[Manifest]) -> _Stored:
+        """What there is of these sweeps."""
+        ids = list({job for sweep in sweeps for job in sweep.jobs})
+        frame = (
+            tables.results.filter(
+                pl.col("job").is_in(ids) & (pl.col("task") == pl.col("test")) & pl.col("log_mse").is_not_null()
+            )
+            .select("task", "test", "protocol", "solver", "family", "params", "depth", "step", "seed", "log_mse")
+            .collect()
         )
-        .select("task", "test", "protocol", "solver", "family", "params", "depth", "step", "seed", "log_mse")
-        .collect()
-    )
-    rows = without_draws(at_their_depth(frame))
-    means = rows.group_by("task", "solver", "step", "undrawn", "protocol").agg(pl.col("log_mse").mean())
-    losses: dict[tuple[str, str, int, str], dict[int | None, float]] = {}
-    for task, solver, step, name, protocol, loss in means.sort("protocol").iter_rows():
-        losses.setdefault((task, solver, step, name), {})[drawn(protocol)] = loss
-    jobs = tables.jobs.filter(pl.col("job").is_in(ids) & (pl.col("protocol") == "rigorous"))
-    known = jobs.select("task", "solver", "floors").unique(["task", "solver"]).collect()
-    floors = {(task, solver): labels or [] for task, solver, labels in known.iter_rows()}
+        rows = without_draws(at_their_depth(frame))
+        means = rows.group_by("task", "solver", "step", "undrawn", "protocol").agg(pl.col("log_mse").mean())
+        losses: dict[tuple[str, str, int, str], dict[int | None, float]] = {}
+        for task, solver, step, name, protocol, loss in means.sort("protocol").iter_rows():
+            losses.setdefault((task, solver, step, name), {})[drawn(protocol)] = loss
+        jobs = tables.jobs.filter(pl.col("job").is_in(ids) & (pl.col("protocol") == "rigorous"))
+        known = jobs.select("task", "solver", "floors").unique(["task", "solver"]).collect()
+        names = {name: labels for sweep in sweeps for name, labels in sweep.named.items()}
+        return _Stored(losses, names, {(task, solver): labels or [] for task, solver, labels in known.iter_rows()})
 
-    names = {name: labels for sweep in sweeps for name, labels in sweep.named.items()}
+    def compared(self, row: Published, depth: int, value: float) -> Compared:
+        """A published number beside what the store has."""
+        quirk = next((quirk for quirk in row.quirks if depth in quirk.depths), None)
+        controls = row.controls and (
+            self.mean(row.task, depth, row.controls[0]),
+            self.mean(row.task, depth, row.controls[1]),
+        )
+        return Compared(
+            row,
+            depth,
+            value,
+            self.redrawn(row.task, row.solver, depth, row.protocol),
+            self.mean(row.task, depth, row.rigorous or Ours(row.solver, "rigorous")),
+            self.bound(row, depth),
+            quirk,
+            self.redrawn(row.task, quirk.solver, depth, quirk.protocol, quirk.every_draw) if quirk else None,
+            controls,
+        )
 
-    def redrawn(task: str, solver: str, depth: int, protocol: str, all_draws: bool = False) -> Redrawn | None:
+    def redrawn(self, task: str, solver: str, depth: int, protocol: str, all_draws: bool = False) -> Redrawn | None:
+        """The losses of a solver over redraws of its prompts; of several labels of one name the best."""
         candidates = []
-        for label in names.get(solver, [solver]):
-            by_draw = losses.get((task, label, depth, protocol), {})
+        for label in self.names.get(solver, [solver]):
+            by_draw = self.losses.get((task, label, depth, protocol), {})
             redraws = [loss for seed, loss in by_draw.items() if all_draws or seed in REDRAWS] or list(by_draw.values())
             candidates += [Redrawn(fmean(redraws), min(redraws), max(redraws), len(redraws))] if redraws else []
         return min(candidates, key=lambda candidate: candidate.mean, default=None)
 
-    def mean(task: str, depth: int, ours: Ours) -> float | None:
-        loss = redrawn(task, ours.solver, depth, ours.protocol)
+    def mean(self, task: str, depth: int, ours: Ours) -> float | None:
+        """The mean loss of one of our own rows."""
+        loss = self.redrawn(task, ours.solver, depth, ours.protocol)
         return loss.mean if loss else None
 
-    def bound(row: Published, depth: int) -> tuple[str, float] | None:
-        own = [label for label in floors.get((row.task, row.solver), []) if label.startswith("best_")]
+    def bound(self, row: Published, depth: int) -> tuple[str, float] | None:
+        """The bound that a published row stands beside, and its loss."""
+        own = [label for label in self.floors.get((row.task, row.solver), []) if label.startswith("best_")]
         reference = ["best_lfom(preconditioner=covariance)"] if "preconditioner=full" in row.solver else []
         for name in (*own, *reference):
-            loss = redrawn(row.task, name, depth, "rigorous")
+            loss = self.redrawn(row.task, name, depth, "rigorous")
             if loss:
                 return name, loss.mean
         return None
-
-    result: list[Compared] = []
-    for row in PUBLISHED:
-        of_row = []
-        for depth, value in enumerate(row.values, start=1):
-            quirk = next((quirk for quirk in row.quirks if depth in quirk.depths), None)
-            compared = Compared(
-                row,
-                depth,
-                value,
-                redrawn(row.task, row.solver, depth, row.protocol),
-                mean(row.task, depth, row.rigorous or Ours(row.solver, "rigorous")),
-                bound(row, depth),
-                quirk,
-                redrawn(row.task, quirk.solver, depth, quirk.protocol, quirk.every_draw) if quirk else None,
-                (mean(row.task, depth, row.controls[0]), mean(row.task, depth, row.controls[1]))
-                if row.controls
-                else None,
-            )
-            if compared.ours or compared.rigorous is not None:
-                of_row.append(compared)
-        if any(compared.ours for compared in of_row):
-            result += of_row
-    return result

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from lfombench.harness import PROTOCOLS, Job
+from lfombench.harness import PROTOCOLS, Job, Sweep, load
 from lfombench.harness.scheduler.packing import PlannedPack
 from lfombench.harness.training.checkpoint import Checkpoint
 from lfombench.harness.training.pack import Pack, WorkOrder
@@ -56,3 +57,10 @@ class NoRecord:
 
     def ran_out_of_memory(self, pack: Pack) -> None:
         """Remember nothing."""
+
+
+def parsed(folder: Path, text: str) -> Sweep:
+    """The sweep of a text in YAML."""
+    path = folder / "sweep.yaml"
+    path.write_text(text)
+    return load(str(path))
