@@ -34,7 +34,7 @@ def estimated(estimate: Estimate) -> str:
 
 
 def state(plan: Plan) -> str:
-    """A plan in words: `fig1: 320 jobs, 300 done, 20 to run (15 new, 5 stale: solvers/memformer.py changed)`."""
+    """A plan in words: `fig1: 320 jobs, 315 done, 5 to run (5 stale: solvers/memformer.py:Memformer changed)`."""
     reasons = ", ".join(f"{jobs} {why}" for why, jobs in plan.why.items() if why != "new" or len(plan.why) > 1)
     others = f", {plan.elsewhere} the share of other drivers" if plan.elsewhere else ""
     reasons = f" ({reasons})" if reasons else ""

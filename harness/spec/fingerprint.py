@@ -31,7 +31,7 @@ ENGINE = tuple(f"{HARNESS}.training.{name}" for name in ("train", "summary", "di
 ENGINE_ROOMS = (f"{HARNESS}.training.", f"{HARNESS}.compiler.")  # the modules of these that those import count whole
 ASIDE = {
     f"{HARNESS}.{name}" for name in ("spec.job", "spec.labels", "spec.validation", "errors", "spans")
-}  # no numbers
+}  # these decide no result
 PRELUDE = "compiler/prelude.h"  # what compiled steps stand on
 
 
