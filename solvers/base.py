@@ -110,7 +110,7 @@ class Solver(ABC):
         """Whether its parameters have a closed form in the training prompts."""
         return False
 
-    def moving(self, name: str) -> bool:
+    def trainable(self, name: str) -> bool:
         """Whether this parameter is trainable; if not, it is frozen."""
         return True
 

@@ -72,7 +72,7 @@ class Mixture(Mixed, Fitted):
         """Whether an expert's parameters belong to positions in the prompt."""
         return any(model.context for model in self.models)
 
-    def moving(self, name: str) -> bool:
+    def trainable(self, name: str) -> bool:
         """Whether this parameter is trainable; if not, it is frozen."""
         own = name in ("gates", "scale")
         match self.moves:

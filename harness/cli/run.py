@@ -42,7 +42,7 @@ STALE = click.option(
     "--audit",
     type=click.FloatRange(0, 1, min_open=True),
     metavar="SHARE",
-    help="Run this share of the jobs again, alone and as written, and compare; 0.01 is one in a hundred.",
+    help="Run this share of the jobs again, alone and eagerly, and compare; 0.01 is one in a hundred.",
 )
 @STALE
 @click.option("--join", is_flag=True, help="Work beside other drivers on the store: each runs a share of the jobs.")

@@ -62,5 +62,5 @@ def program(
         except Uncompilable as error:
             reason = f"{reason}; {str(error).splitlines()[0]}"
     if reason:
-        log.warning("runs as written, not compiled: %s", reason)
+        log.warning("runs eagerly, not compiled: %s", reason)
     return Eager(step, job, state, key)

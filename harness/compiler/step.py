@@ -37,7 +37,7 @@ class Step:
 class Eager:
     """A step that PyTorch runs eagerly, one tensor operation at a time."""
 
-    name = "as written"
+    name = "eager"
 
     def __init__(self, step: Step, job: Tensors, state: Tensors, key: Tensor) -> None:
         self.step, self.job, self.state, self.key = step, job, state, key

@@ -44,7 +44,7 @@ class Audit:
     def __str__(self) -> str:
         verdict = "within" if self.passed else "BEYOND"
         text = (
-            f"audit: {self.jobs} of the jobs run again alone and as written, {self.rows} rows compared; "
+            f"audit: {self.jobs} of the jobs run again alone and eagerly, {self.rows} rows compared; "
             f"{f'of the {self.jobs - len(self.unstable)} that are stable ' if self.unstable else ''}"
             f"largest deviation {self.largest:.1e} in log mse ({self.where}), {verdict} the tolerance of {TOLERANCE:g}"
         )
@@ -98,7 +98,7 @@ def run_again(
     stable = (one for job, one in deviations.items() if job not in unstable)
     most, row = max(stable, key=lambda one: one[0], default=(0.0, None))
     texts = [
-        f"{_name(deviations[job][1])}: {deviations[job][0]:.1e} as written, {moved[job]:.1e} by its start"
+        f"{_name(deviations[job][1])}: {deviations[job][0]:.1e} eagerly, {moved[job]:.1e} by its start"
         for job in sorted(unstable)
     ]
     return Audit(len(deviations), len(new), most, _name(row) if row else "", texts)

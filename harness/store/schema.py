@@ -80,7 +80,11 @@ JOBS = (
     Column("pack", pa.string(), "id of the pack that the job ran in"),
     Column("pack_jobs", pa.int32(), "number of jobs in that pack"),
     Column("structure", pa.string(), "short name of what the jobs of one pack share: classes, depth, dimensions"),
-    Column("engine", pa.string(), "how training ran: compiled, or as written; null where nothing was trained"),
+    Column(
+        "engine",
+        pa.string(),
+        "how training ran: compiled, torch.compile, eager (once: as written); null if untrained",
+    ),
     Column("prior_seconds", pa.float64(), "seconds of the pack by the cost model, before any history"),
     Column("predicted_seconds", pa.float64(), "seconds of the pack as planned, from the prior and the store's history"),
     Column("predicted_low", pa.float64(), "lower bound of the 80 % interval of predicted_seconds"),

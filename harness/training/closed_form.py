@@ -55,7 +55,7 @@ def fit(order: WorkOrder, device: torch.device, prompts: int = PROMPTS) -> Fit:
     on_queries = is_bound or pack.first.protocol.labels == "query"  # else with every example left out in turn
     source = drawing(pack, [job.task for job in pack.jobs], "fit" if is_bound else "train", dtype, device)
     job = source.job | named("solver", floats([job.solver for job in pack.jobs], dtype, device))
-    job |= named("still", {name: p.to(dtype) for name, p in expert_params(order, device).items()})
+    job |= named("frozen", {name: p.to(dtype) for name, p in expert_params(order, device).items()})
 
     def draw(job: Tensors, random: Random, count: int) -> Prompts:
         if not is_bound:
@@ -64,7 +64,7 @@ def fit(order: WorkOrder, device: torch.device, prompts: int = PROMPTS) -> Fit:
 
     def update(job: Tensors, state: Tensors, batch: Prompts, t: Tensor) -> tuple[Tensors, Tensors]:
         packed = having(solver, under("solver", job))
-        moments = packed.moments(under("still", job), batch.problem, batch.residual)
+        moments = packed.moments(under("frozen", job), batch.problem, batch.residual)
         return {}, {name: x.unsqueeze(0) if on_queries else x.sum(0) for name, x in moments.items()}
 
     times, count = batches(pack.first.task.d, prompts) if is_bound else (1, pack.first.protocol.batch)

@@ -130,7 +130,7 @@ class _Training:
         self.order, self.device = order, device
         self.protocol = order.first.protocol
         self.step, self.job, self.state, self.key = training(order, device)
-        self.frozen = under("still", self.job)  # parameters that are not trained, jobs ...
+        self.frozen = under("frozen", self.job)  # parameters that are not trained, jobs ...
         self.live = list(range(count))  # positions of the jobs that still train
         self.trials = trial_table(order.pack)  # which of its trials each of them still has: trials live
         self.best = Best.none_yet(count)
@@ -163,7 +163,7 @@ class _Training:
         if len(self.order.first.trials) == len(self.protocol.rounds) == 1:
             loss = torch.zeros_like(self.state["rate"])
         else:
-            frozen = {name: p.expand(len(self.trials), *p.shape) for name, p in under("still", self.job).items()}
+            frozen = {name: p.expand(len(self.trials), *p.shape) for name, p in under("frozen", self.job).items()}
             live = self.order.of([self.order.jobs[j] for j in self.live])
             loss = validate(live, self.trials, under("p", self.state) | frozen, self.device)
         return torch.where(alive, loss.nan_to_num(nan=math.inf), math.inf)

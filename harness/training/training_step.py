@@ -29,8 +29,8 @@ def training(order: WorkOrder, device: torch.device) -> tuple[Step, Tensors, Ten
     source = drawing(pack, [job.task for job in pack.jobs], "train", compute, device)
     job = source.job | named("solver", floats([job.solver for job in pack.jobs], compute, device))
     start = {name: p.to(dtype) for name, p in initial(order, device).items()}
-    params = {name: p for name, p in start.items() if solver.moving(name)}
-    job |= named("still", {name: p[0].contiguous() for name, p in start.items() if name not in params})
+    params = {name: p for name, p in start.items() if solver.trainable(name)}
+    job |= named("frozen", {name: p[0].contiguous() for name, p in start.items() if name not in params})
     tuned = {"rate": trial_values(pack, "learning_rate", dtype, device)}
     tuned |= {name: trial_values(pack, name, torch.float64, device) for name in ("beta1", "beta2")}
     tuned |= {"clip": trial_values(pack, "clip", dtype, device)} if protocol.clip is not None else {}
@@ -42,7 +42,7 @@ def training(order: WorkOrder, device: torch.device) -> tuple[Step, Tensors, Ten
 
     def update(job: Tensors, state: Tensors, batch: Prompts, t: Tensor) -> tuple[Tensors, Tensors]:
         packed = having(solver, under("solver", job) | under("tried", state))
-        loss, gradients = loss_and_gradient(packed, under("p", state), under("still", job), batch, protocol)
+        loss, gradients = loss_and_gradient(packed, under("p", state), under("frozen", job), batch, protocol)
         return adam.update(protocol, state, loss, gradients, t)
 
     step = Step(source.batch, update, protocol.batch, protocol.renew, compute, ("train", pack.program))

@@ -167,7 +167,7 @@ def test_forms_of_gates(form, raw, expected):
 
 
 @pytest.mark.parametrize(
-    ("moves", "moving"),
+    ("moves", "trainable"),
     [
         ("nothing", set()),
         ("gates", {"gates"}),
@@ -176,10 +176,10 @@ def test_forms_of_gates(form, raw, expected):
         ("everything", {"gates", "0.A", "1.A", "1.alpha", "1.gamma"}),
     ],
 )
-def test_what_moves(moves, moving):
+def test_what_is_trainable(moves, trainable):
     solver = mixture(*MODELS[:2], moves=moves)
-    assert {name for name in params(solver) if solver.moving(name)} == moving
-    assert solver.family == ("learned" if moving else "control")
+    assert {name for name in params(solver) if solver.trainable(name)} == trainable
+    assert solver.family == ("learned" if trainable else "control")
 
 
 @pytest.mark.parametrize(

@@ -246,7 +246,7 @@ def test_operations_and_their_gradients(dtype, form):
             assert torch.allclose(ours[name], theirs[name], rtol=2e-5, atol=1e-4), f"{part} of {name}"
 
 
-def test_what_cannot_be_lowered_says_so_and_runs_as_written(caplog):
+def test_what_cannot_be_lowered_says_so_and_runs_eagerly(caplog):
     def update(job, state, batch, t):
         return {}, {"value": torch.linalg.det(torch.einsum("jip,jkp->jik", batch, batch)).unsqueeze(0)}
 
@@ -258,7 +258,7 @@ def test_what_cannot_be_lowered_says_so_and_runs_as_written(caplog):
         run = program(step, {}, {}, key, calls=1100)  # enough for machine code to pay, not for torch.compile
     found = run(0, 2)["value"]
     assert found.shape == (2, 1, 1)
-    assert "runs as written, not compiled: the operation aten._linalg_det" in caplog.text
+    assert "runs eagerly, not compiled: the operation aten._linalg_det" in caplog.text
 
 
 def test_packs_of_one_program_are_traced_once_and_a_class_defined_anew_is_another():
@@ -355,7 +355,7 @@ def test_code_is_compiled_once_for_all_processes(monkeypatch, tmp_path):
     ids=repr,
 )
 @pytest.mark.parametrize("form", ["unrolled", "looped"])
-def test_token_models_train_as_written(solver, form):
+def test_token_models_train_as_eager_ones(solver, form):
     (ours, state), (theirs, expected) = both(pack(solver), 0, 5, form)
     assert torch.allclose(ours["loss"], theirs["loss"], rtol=1e-4)
     for name, x in expected.items():
@@ -366,7 +366,7 @@ def test_token_models_train_as_written(solver, form):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # torch's own
 @pytest.mark.parametrize("renew", [1, 3, None])
-def test_torch_compile_trains_as_written(renew):
+def test_torch_compile_trains_as_eager_does(renew):
     """The path of a GPU, here on the CPU, without its graphs: several calls, of the same program."""
     task = LinearRegression(d=3, n=12)  # enough degrees of freedom for the quantile
     given = pack(Memformer(depth=1, memory="cgd", preconditioner="full"), task=task, batch=16, renew=renew)
@@ -397,7 +397,7 @@ def test_a_gpu_trains_as_the_cpu_does(renew):
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
-def test_what_nothing_compiles_runs_as_written(caplog):
+def test_what_nothing_compiles_runs_eagerly(caplog):
     """A solver that branches on a value."""
 
     def update(job, state, batch, t):
@@ -408,5 +408,5 @@ def test_what_nothing_compiles_runs_as_written(caplog):
         run = program(step, {}, {}, keys([("x",)], CPU), calls=11_000)
     assert isinstance(run, Eager)
     assert run(0, 2)["value"].min() > 0
-    assert "runs as written, not compiled: the trace:" in caplog.text
+    assert "runs eagerly, not compiled: the trace:" in caplog.text
     assert "; torch.compile:" in caplog.text

@@ -1,4 +1,4 @@
-"""Packs against jobs alone and as written; as an audit compares them."""
+"""Packs against jobs alone and eager, as an audit compares them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ SWEEP = Sweep(
 )
 
 
-def test_compiled_packs_and_jobs_alone_as_written_agree(tmp_path):
+def test_compiled_packs_and_jobs_alone_and_eager_agree(tmp_path):
     """All jobs of a sweep, by machine code at full width, within the tolerance that the README states."""
     full = replace(QUICK, batch=300, validation_prompts=16_384, test_prompts=16_384)  # enough for compilation to pay
     summary = run(replace(SWEEP, protocols=[full], seeds=range(1)), str(tmp_path), workers=0, mlflow="off", audit=1.0)
@@ -54,7 +54,7 @@ def test_compiled_packs_and_jobs_alone_as_written_agree(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["published", "rigorous"])
-def test_full_training_agrees_with_itself_alone_and_as_written(name, tmp_path):
+def test_full_training_agrees_with_itself_alone_and_eager(name, tmp_path):
     """The published protocol at full length and two cycles of the rigorous one, on the model that varies most."""
     solver = LinearTransformer(depth=2, preconditioner="full")
     protocol = replace(PROTOCOLS[name], learning_rates=(0.01,), test_prompts=16_384)
@@ -143,7 +143,7 @@ def test_the_command_line_audits_and_profiles(small, tmp_path):
     arguments = ["run", str(small), "--out", out, "--workers", "0", "--mlflow", "off", "--audit", "0.1", "--profile"]
     result = CliRunner().invoke(cli, arguments)
     assert result.exit_code == 0, result.output
-    assert "audit: 2 of the jobs run again alone and as written" in result.output
+    assert "audit: 2 of the jobs run again alone and eagerly" in result.output
     assert "where the workers' time went" in result.output
     for part in ("draw", "forward", "backward", "test", "commit (driver)", "idle"):
         assert part in result.output
