@@ -9,7 +9,7 @@ from step import MEMFORMER, pack
 from timing import Row
 
 from lfombench.harness.compiler.select import program
-from lfombench.harness.training import train
+from lfombench.harness.training.training_step import training
 
 JOBS, STEPS, BYTES = 10_000, 1000, 4 * 1000 * (25 + 3 * 5)  # of a job's prompts, read at least once a step
 
@@ -20,7 +20,7 @@ def rows() -> list[Row]:
         return []
     device, width = torch.device("cuda"), 2000
     given = pack(MEMFORMER, width)
-    step, job, state, key = train.training(given, device)
+    step, job, state, key = training(given, device)
     run = program(step, job, state, key, 10**6)
     run(0, 20)
     torch.cuda.synchronize()

@@ -23,11 +23,12 @@ import pyarrow as pa
 from timing import Row, spread
 
 from lfombench.harness import Job, load
-from lfombench.harness.driver.committer import Writer
+from lfombench.harness.driver.committer import Committer
+from lfombench.harness.scheduler.packing import PlannedPack
 from lfombench.harness.spec.fingerprint import code
 from lfombench.harness.store import schema
+from lfombench.harness.store.outcome import Outcome
 from lfombench.harness.store.store import Store
-from lfombench.harness.training.execute import Outcome
 from lfombench.harness.training.pack import Pack
 
 MILLION = """\
@@ -105,10 +106,10 @@ def _table(name: str, columns: dict[str, object]) -> pa.Table:
     return pa.table(made, schema.arrow(name))
 
 
-def outcomes(jobs: Iterator[Job]) -> Iterator[tuple[Pack, Outcome]]:
+def outcomes(jobs: Iterator[Job]) -> Iterator[tuple[PlannedPack, Outcome]]:
     """Packs and what came of them."""
     for i, some in enumerate(parts(jobs, WIDTH)):
-        yield Pack(some), Outcome(f"{i:020x}", made_up(some, i), len(some))
+        yield PlannedPack(Pack(some)), Outcome(f"{i:020x}", made_up(some, i), len(some))
 
 
 def committed(folder: Path, rounds: int = 5) -> list[Row]:
@@ -125,7 +126,7 @@ def committed(folder: Path, rounds: int = 5) -> list[Row]:
             store = Store(str(folder / f"{name.replace(' ', '-')}-{i}"))
             store.create()
             begin = time.perf_counter()
-            with Writer(store) as writer:
+            with Committer(store) as writer:
                 for pack, outcome in given:
                     writer.put(pack, outcome)
             rates.append(rows / (time.perf_counter() - begin))

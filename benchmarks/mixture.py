@@ -17,8 +17,8 @@ from lfombench.harness import PROTOCOLS, Job
 from lfombench.harness.compiler.select import program
 from lfombench.harness.compiler.streams import Streams
 from lfombench.harness.spec.protocol import Expert
-from lfombench.harness.training.pack import Pack, Settled, prompts
-from lfombench.harness.training.train import training
+from lfombench.harness.training.pack import Pack, Weights, WorkOrder, drawing
+from lfombench.harness.training.training_step import training
 from lfombench.solvers import GdPlusPlus, Mixture
 from lfombench.tasks import LinearRegression
 
@@ -59,31 +59,31 @@ class NaiveMixture(nn.Module):
         return -Z[:, n, d]
 
 
-def pack(jobs: int, batch: int) -> Pack:
+def pack(jobs: int, batch: int) -> WorkOrder:
     """Mixtures of experts that are near a step of a third each."""
     protocol = replace(PROTOCOLS["adapted"], batch=batch)
-    made = tuple(Job.of(task=TASK, solver=MIXTURE, protocol=protocol, seed=seed) for seed in range(jobs))
+    mixtures = tuple(Job.of(task=TASK, solver=MIXTURE, protocol=protocol, seed=seed) for seed in range(jobs))
     random = torch.Generator().manual_seed(0)
 
-    def expert() -> Settled:
+    def expert() -> Weights:
         A, B = (0.02 * torch.randn(DEPTH, 5, 5, generator=random) for _ in range(2))
-        return Settled({"A": A + torch.eye(5) / 3, "B": B}, {})
+        return Weights({"A": A + torch.eye(5) / 3, "B": B}, {})
 
-    return Pack(made, experts=tuple(tuple(expert() for _ in range(EXPERTS)) for _ in made))
+    experts = tuple(tuple(expert() for _ in range(EXPERTS)) for _ in mixtures)
+    return WorkOrder(Pack(mixtures), experts=experts)
 
 
-def naive(given: Pack) -> tuple[NaiveMixture, Tensor, Tensor]:
+def naive(given: WorkOrder) -> tuple[NaiveMixture, Tensor, Tensor]:
     """The first job's, on the same prompts."""
-    one = Pack(given.jobs[:1])
-    drawing = prompts(one, [TASK], "train", torch.float32, CPU)
-    examples = TASK.examples(Streams(drawing.key, torch.float32), drawing.job["frame"], given.first.protocol.batch)
+    source = drawing(Pack(given.jobs[:1]), [TASK], "train", torch.float32, CPU)
+    examples = TASK.examples(Streams(source.key, torch.float32), source.job["frame"], given.first.protocol.batch)
     A, B = (torch.stack([e.params[name] for e in given.experts[0]]) for name in ("A", "B"))
     assert examples.w_star is not None
     Z = examples.tokens()[0].permute(2, 1, 0).contiguous()
     return NaiveMixture(A, B), Z, (examples.query * examples.w_star).sum(1)[0]
 
 
-def advance(given: Pack):
+def advance(given: WorkOrder):
     step, job, state, key = training(given, CPU)
     return program(step, job, state, key, 10**6)
 

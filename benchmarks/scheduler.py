@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -21,14 +22,17 @@ from timing import Row, spread
 
 from lfombench.analysis.results import table
 from lfombench.harness import PROTOCOLS, Job
-from lfombench.harness.driver.checkpoints import Shelf
-from lfombench.harness.driver.committer import Writer
-from lfombench.harness.driver.recorder import Desk, Finished, Silent
-from lfombench.harness.scheduler.executors import OnRay
+from lfombench.harness.driver.checkpoints import CheckpointStore
+from lfombench.harness.driver.committer import Committer
+from lfombench.harness.driver.observer import Silent
+from lfombench.harness.driver.recorder import Finished, StoreRecorder
 from lfombench.harness.scheduler.faults import EVERY
+from lfombench.harness.scheduler.on_ray import OnRay
+from lfombench.harness.scheduler.packing import PlannedPack
 from lfombench.harness.scheduler.progress import Progress
 from lfombench.harness.scheduler.schedule import Limits, outcomes
 from lfombench.harness.spec.job import Case
+from lfombench.harness.store import queries
 from lfombench.harness.store.store import Store
 from lfombench.harness.tracking.tracker import Tracker, default_uri
 from lfombench.harness.training.pack import Pack
@@ -51,28 +55,30 @@ class Run:
     def __init__(self, folder: Path, jobs: int, width: int, seconds: float = 0.0, mlflow: bool = False) -> None:
         task, protocol = Blank(d=1, n=2), replace(PROTOCOLS["published"], test_prompts=64)
         case = Case(task=task, solver=Idle(depth=1, seconds=seconds), protocol=protocol)
-        self.packs = [Pack(part) for part in parts((Job(case, seed) for seed in range(jobs)), width)]
+        self.packs = [PlannedPack(Pack(part)) for part in parts((Job(case, seed) for seed in range(jobs)), width)]
         self.folder, self.jobs, self.mlflow = folder, jobs, mlflow
 
     def go(self, executor: OnRay) -> None:
         """All of them, until everything is written."""
         store = Store(str(self.folder))
         store.create()
-        shelf, progress = Shelf(store.place), Progress("idle")
+        checkpoints, progress = CheckpointStore(store.place), Progress("idle")
         tracker = Tracker(default_uri(str(self.folder)), "idle", None) if self.mlflow else None
-        finished = Finished(progress, shelf, Silent(), tracker)
+        finished = Finished(progress, checkpoints, Silent(), tracker)
         self.memory = [private()]
-        with Writer(store) as writer:
-            for pack, outcome in outcomes(self.packs, executor, Desk(store, shelf), Limits(deadline=600.0)):
-                writer.put(pack, outcome)
-                finished.take(writer.done())
+        with Committer(store) as committer:
+            recorder = StoreRecorder(store, checkpoints)
+            for planned, outcome in outcomes(self.packs, executor, recorder, Limits(deadline=600.0)):
+                committer.put(planned, outcome)
+                finished.take(committer.committed())
                 self.memory.append(private())
-        finished.take(writer.done())
+        finished.take(committer.committed())
         if tracker:
-            tracker.close(store.rows, (job.id for pack in self.packs for job in pack.jobs))
+            read = partial(queries.rows_of, store.place)
+            tracker.close(read, (job.id for planned in self.packs for job in planned.pack.jobs))
             assert tracker.error is None, tracker.error
         assert progress.ran == self.jobs
-        assert store.done().keys() == {job.id for pack in self.packs for job in pack.jobs}
+        assert queries.done(store.place).keys() == {job.id for planned in self.packs for job in planned.pack.jobs}
 
 
 def private() -> float:
@@ -116,7 +122,7 @@ def noop(jobs: int = 100_000, rounds: int = 5) -> list[Row]:
 
 def await_workers(executor: OnRay, run: Run) -> None:
     """Until all are up that a run has use for."""
-    executor.fit(run.packs)
+    executor.fit([planned.pack for planned in run.packs])
     while len(executor.free) < min(executor.workers, len(run.packs)):
         executor.poll(0.1)
 

@@ -14,8 +14,8 @@ from timing import Row, interleaved
 from lfombench.harness import PROTOCOLS, Job
 from lfombench.harness.compiler.select import program
 from lfombench.harness.compiler.streams import Streams
-from lfombench.harness.training.pack import Pack, prompts
-from lfombench.harness.training.train import initial, training
+from lfombench.harness.training.pack import Pack, WorkOrder, drawing
+from lfombench.harness.training.training_step import initial, training
 from lfombench.solvers import GdPlusPlus, Memformer
 from lfombench.tasks import LinearRegression
 
@@ -28,20 +28,21 @@ GD_TOKENS = GdPlusPlus(depth=DEPTH, tokens=True)
 LFOM = Memformer(depth=DEPTH, memory="lfom", preconditioner="full", gate="token")
 
 
-def pack(solver, jobs: int, *, fresh: bool = False) -> Pack:
+def pack(solver, jobs: int, *, fresh: bool = False) -> WorkOrder:
     if fresh:
         protocol = replace(PROTOCOLS["rigorous"], batch=1000, learning_rates=(0.01,))
     else:
         protocol = replace(PROTOCOLS["published"], draw="examples", query="sampled")
-    return Pack(tuple(Job.of(task=TASK, solver=solver, protocol=protocol, seed=seed) for seed in range(jobs)))
+    jobs_of = tuple(Job.of(task=TASK, solver=solver, protocol=protocol, seed=seed) for seed in range(jobs))
+    return WorkOrder(Pack(jobs_of))
 
 
-def naive(given: Pack, job: int = 0):
+def naive(given: WorkOrder, job: int = 0):
     """A job's model as the notebook writes it, from the same start, on the same prompts."""
-    one = Pack(given.jobs[job : job + 1])
-    drawing = prompts(one, [TASK], "train", torch.float32, CPU)
-    random = Streams(drawing.key, torch.float32)
-    examples = TASK.examples(random, drawing.job["frame"], given.first.protocol.batch)
+    one = given.of(given.jobs[job : job + 1])
+    source = drawing(one.pack, [TASK], "train", torch.float32, CPU)
+    random = Streams(source.key, torch.float32)
+    examples = TASK.examples(random, source.job["frame"], given.first.protocol.batch)
     start = initial(one, CPU)
     if isinstance(given.first.solver, GdPlusPlus):
         model = NaiveGdPlusPlus(DEPTH, TASK.d)
@@ -59,7 +60,7 @@ def naive(given: Pack, job: int = 0):
     return model, Z, (examples.query * examples.w_star).sum(1)[0], examples.law.root[0, :, :, 0]
 
 
-def advance(given: Pack):
+def advance(given: WorkOrder):
     step, job, state, key = training(given, CPU)
     return program(step, job, state, key, 10**6)
 

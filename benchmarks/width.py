@@ -13,8 +13,8 @@ from timing import Row, timed
 
 from lfombench.harness import PROTOCOLS, Job
 from lfombench.harness.compiler.cpp import Native
-from lfombench.harness.training import train
-from lfombench.harness.training.pack import Pack
+from lfombench.harness.training.pack import Pack, WorkOrder
+from lfombench.harness.training.training_step import training
 from lfombench.solvers import LinearTransformer
 from lfombench.tasks import LinearRegression
 
@@ -28,7 +28,7 @@ def width() -> list[Row]:
     rate_of_one = 0.0
     for jobs in WIDTHS:
         given = pack(MEMFORMER, jobs)
-        step, job, state, key = train.training(given, CPU)
+        step, job, state, key = training(given, CPU)
         run = Native(step, job, state, key)
         count = 100  # of the same prompts; they are drawn anew for each call
         run(0, 2)
@@ -107,8 +107,8 @@ def grid() -> list[Row]:
         task = LinearRegression(d=d, n=n)
         solver = LinearTransformer(depth=depth, preconditioner="full")
         protocol = replace(PROTOCOLS["rigorous"], batch=256, learning_rates=(0.01,))
-        given = Pack(tuple(Job.of(task=task, solver=solver, protocol=protocol, seed=s) for s in range(4)))
-        step = train.training(given, CPU)
+        pack_of = Pack(tuple(Job.of(task=task, solver=solver, protocol=protocol, seed=s) for s in range(4)))
+        step = training(WorkOrder(pack_of), CPU)
         begin = time.perf_counter()
         run = Native(*step)
         made = time.perf_counter() - begin
