@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     __version__: str
 
-_HOMES = {"Sweep": "spec.sweep", "load": "spec.loader", "run": "driver.run"}
 __all__ = ["Sweep", "__version__", "load", "run"]
 
 
@@ -27,9 +26,9 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("lfombench")
-    if name not in _HOMES:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")
-    return getattr(import_module(f"lfombench.harness.{_HOMES[name]}"), name)
+    return getattr(import_module("lfombench.harness"), name)
 
 
 def __dir__() -> list[str]:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+import torch
+
+from lfombench.analysis.results import table
 from lfombench.harness import PROTOCOLS, Job, Sweep, load
 from lfombench.harness.scheduler.packing import PlannedPack
+from lfombench.harness.store.outcome import Outcome
+from lfombench.harness.store.store import Store
 from lfombench.harness.training.checkpoint import Checkpoint
+from lfombench.harness.training.execute import execute
 from lfombench.harness.training.pack import Pack, WorkOrder
-from lfombench.solvers import LinearTransformer
+from lfombench.solvers import ConjugateGradient, LinearTransformer, Memformer, Solver
 from lfombench.tasks import LinearRegression, Task
 
 SMALL = """\
@@ -64,3 +71,54 @@ def parsed(folder: Path, text: str) -> Sweep:
     path = folder / "sweep.yaml"
     path.write_text(text)
     return load(str(path))
+
+
+GOOD = """\
+name: good
+protocol: {use: rigorous, steps: 50}
+seeds: 2
+tasks:
+  - linear_regression: {d: 2, n: 3, spectrum: [1, 0.5]}
+solvers:
+  - conjugate_gradient: {depth: 4}
+  - memformer: {memory: cgd, preconditioner: {each: [scalar, full]}, depth: {each: [1, 2]}}
+"""
+
+SWEEP = Sweep(
+    name="good",
+    tasks=[LinearRegression(d=2, n=3, spectrum=(1, 0.5))],
+    solvers=[
+        ConjugateGradient(depth=4),
+        *(Memformer(memory="cgd", preconditioner=p, depth=depth) for p in ("scalar", "full") for depth in (1, 2)),
+    ],
+    protocols=[replace(PROTOCOLS["rigorous"], steps=50)],
+    seeds=range(2),
+)
+
+QUICK = replace(PROTOCOLS["rigorous"], steps=2, batch=4, learning_rates=(0.1,), test_prompts=64)
+TASK = LinearRegression(d=2, n=3)
+
+
+def pack(seeds: Iterable[int] = range(3), solver: Solver | None = None) -> Pack:
+    """Jobs that are done in milliseconds; learned ones unless a solver is given."""
+    solver = solver or LinearTransformer(depth=1, preconditioner="full")
+    return Pack(tuple(Job.of(task=TASK, solver=solver, protocol=QUICK, seed=seed) for seed in seeds))
+
+
+def run(given: Pack) -> Outcome:
+    """What comes of a pack, in this process."""
+    return execute(WorkOrder(given), torch.device("cpu"))
+
+
+def ids(given: Pack) -> set[str]:
+    """The ids of a pack's jobs."""
+    return {job.id for job in given.jobs}
+
+
+def rows(store: Store, name: str = "results") -> pl.DataFrame:
+    """All rows of a table, in an order of their own."""
+    return (
+        table(store.out, name)
+        .collect()
+        .sort(pl.all().exclude(pl.List(pl.Float64), pl.List(pl.Int32), pl.List(pl.String)))
+    )

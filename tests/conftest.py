@@ -29,6 +29,7 @@ torch.set_num_threads(1)
 settings.register_profile("here", deadline=None)  # another test may have the cores
 settings.load_profile("here")
 
+from lfombench.harness.store.store import Store  # noqa: E402
 from tests.builders import SMALL  # noqa: E402  - after the hooks, which check what is imported later
 
 
@@ -56,3 +57,11 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> str:
     assert summary.exit_code == 0, summary
     assert summary.mlflow_error is None
     return str(folder / "out")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """A new store, open for writing."""
+    made = Store(str(tmp_path / "out"))
+    made.create()
+    return made

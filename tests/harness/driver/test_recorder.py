@@ -4,53 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import polars as pl
-import pytest
 import torch
 
-from lfombench.analysis.results import table
-from lfombench.harness import PROTOCOLS, Job
 from lfombench.harness.driver.plan import history_of
 from lfombench.harness.driver.recorder import work_order
 from lfombench.harness.scheduler.packing import PlannedPack
 from lfombench.harness.store import side_files
-from lfombench.harness.store.store import Store
 from lfombench.harness.training import train
-from lfombench.harness.training.execute import execute
-from lfombench.harness.training.pack import Pack, WorkOrder
-from lfombench.solvers import LinearTransformer
-from lfombench.tasks import LinearRegression
-
-QUICK = replace(PROTOCOLS["rigorous"], steps=2, batch=4, learning_rates=(0.1,), test_prompts=64)
-TASK = LinearRegression(d=2, n=3)
-
-
-def pack(seeds=range(3), solver=None) -> Pack:
-    solver = solver or LinearTransformer(depth=1, preconditioner="full")
-    return Pack(tuple(Job.of(task=TASK, solver=solver, protocol=QUICK, seed=seed) for seed in seeds))
-
-
-@pytest.fixture
-def store(tmp_path) -> Store:
-    made = Store(str(tmp_path / "out"))
-    made.create()
-    return made
-
-
-def run(given: Pack):
-    return execute(WorkOrder(given), torch.device("cpu"))
-
-
-def ids(given: Pack) -> set[str]:
-    return {job.id for job in given.jobs}
-
-
-def rows(store: Store, name: str = "results") -> pl.DataFrame:
-    return (
-        table(store.out, name)
-        .collect()
-        .sort(pl.all().exclude(pl.List(pl.Float64), pl.List(pl.Int32), pl.List(pl.String)))
-    )
+from lfombench.harness.training.pack import WorkOrder
+from tests.builders import pack, run
 
 
 def test_weights_are_kept_to_the_last_bit(store):

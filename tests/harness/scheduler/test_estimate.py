@@ -7,23 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lfombench.harness import PROTOCOLS, Job, Sweep
+from lfombench.harness import PROTOCOLS, Job
 from lfombench.harness.scheduler.estimate import History, estimate
 from lfombench.harness.training.cost import prior, structure
 from lfombench.harness.training.pack import Cost, Pack
-from lfombench.solvers import ConjugateGradient, LinearTransformer, Memformer
+from lfombench.solvers import LinearTransformer
 from lfombench.tasks import LinearRegression
-
-SWEEP = Sweep(
-    name="good",
-    tasks=[LinearRegression(d=2, n=3, spectrum=(1, 0.5))],
-    solvers=[
-        ConjugateGradient(depth=4),
-        *(Memformer(memory="cgd", preconditioner=p, depth=depth) for p in ("scalar", "full") for depth in (1, 2)),
-    ],
-    protocols=[replace(PROTOCOLS["rigorous"], steps=50)],
-    seeds=range(2),
-)
+from tests.builders import SWEEP
 
 
 def wide(**protocol) -> list[Job]:

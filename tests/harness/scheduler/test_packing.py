@@ -4,24 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from lfombench.harness import PROTOCOLS, Job, Sweep
+from lfombench.harness import PROTOCOLS, Job
 from lfombench.harness.scheduler.estimate import History
 from lfombench.harness.scheduler.packing import packs
 from lfombench.harness.scheduler.pending import Pending
 from lfombench.harness.training.cost import structure
-from lfombench.solvers import ConjugateGradient, GradientDescent, LinearTransformer, Memformer
+from lfombench.solvers import GradientDescent, LinearTransformer
 from lfombench.tasks import LinearRegression
-
-SWEEP = Sweep(
-    name="good",
-    tasks=[LinearRegression(d=2, n=3, spectrum=(1, 0.5))],
-    solvers=[
-        ConjugateGradient(depth=4),
-        *(Memformer(memory="cgd", preconditioner=p, depth=depth) for p in ("scalar", "full") for depth in (1, 2)),
-    ],
-    protocols=[replace(PROTOCOLS["rigorous"], steps=50)],
-    seeds=range(2),
-)
+from tests.builders import SWEEP
 
 
 def test_floats_are_data_and_the_rest_is_structure():

@@ -2,25 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from lfombench.harness import PROTOCOLS, Sweep
 from lfombench.harness.scheduler.pending import pending
 from lfombench.harness.spec.fingerprint import code
 from lfombench.harness.spec.labels import label
-from lfombench.solvers import ConjugateGradient, Memformer
 from lfombench.tasks import LinearRegression
-
-SWEEP = Sweep(
-    name="good",
-    tasks=[LinearRegression(d=2, n=3, spectrum=(1, 0.5))],
-    solvers=[
-        ConjugateGradient(depth=4),
-        *(Memformer(memory="cgd", preconditioner=p, depth=depth) for p in ("scalar", "full") for depth in (1, 2)),
-    ],
-    protocols=[replace(PROTOCOLS["rigorous"], steps=50)],
-    seeds=range(2),
-)
+from tests.builders import SWEEP
 
 
 def test_pending_are_the_jobs_that_lack_a_test():

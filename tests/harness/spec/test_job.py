@@ -12,19 +12,7 @@ from lfombench.harness.errors import SpecError
 from lfombench.harness.spec.labels import label
 from lfombench.solvers import ConjugateGradient, GradientDescent, LinearTransformer, Memformer
 from lfombench.tasks import LinearRegression
-from tests.builders import parsed
-
-GOOD = """\
-name: good
-protocol: {use: rigorous, steps: 50}
-seeds: 2
-tasks:
-  - linear_regression: {d: 2, n: 3, spectrum: [1, 0.5]}
-solvers:
-  - conjugate_gradient: {depth: 4}
-  - memformer: {memory: cgd, preconditioner: {each: [scalar, full]}, depth: {each: [1, 2]}}
-"""
-
+from tests.builders import GOOD, parsed
 
 TOKENS = """\
 name: tokens

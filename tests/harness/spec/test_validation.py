@@ -7,19 +7,7 @@ import re
 import pytest
 
 from lfombench.harness.errors import SpecError
-from tests.builders import parsed
-
-GOOD = """\
-name: good
-protocol: {use: rigorous, steps: 50}
-seeds: 2
-tasks:
-  - linear_regression: {d: 2, n: 3, spectrum: [1, 0.5]}
-solvers:
-  - conjugate_gradient: {depth: 4}
-  - memformer: {memory: cgd, preconditioner: {each: [scalar, full]}, depth: {each: [1, 2]}}
-"""
-
+from tests.builders import GOOD, parsed
 
 ERRORS = [
     ("unknown key at the top", ("seeds: 2", "sedes: 2"), 3, "unknown key 'sedes'", "did you mean 'seeds'?"),

@@ -2,52 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-import polars as pl
 import pytest
-import torch
 
-from lfombench.analysis.results import table
-from lfombench.harness import PROTOCOLS, Job
 from lfombench.harness.store import maintenance, queries
 from lfombench.harness.store.schema import TABLES
 from lfombench.harness.store.store import Store
-from lfombench.harness.training.execute import execute
-from lfombench.harness.training.pack import Pack, WorkOrder
-from lfombench.solvers import LinearTransformer
-from lfombench.tasks import LinearRegression
-
-QUICK = replace(PROTOCOLS["rigorous"], steps=2, batch=4, learning_rates=(0.1,), test_prompts=64)
-TASK = LinearRegression(d=2, n=3)
-
-
-def pack(seeds=range(3), solver=None) -> Pack:
-    solver = solver or LinearTransformer(depth=1, preconditioner="full")
-    return Pack(tuple(Job.of(task=TASK, solver=solver, protocol=QUICK, seed=seed) for seed in seeds))
-
-
-@pytest.fixture
-def store(tmp_path) -> Store:
-    made = Store(str(tmp_path / "out"))
-    made.create()
-    return made
-
-
-def run(given: Pack):
-    return execute(WorkOrder(given), torch.device("cpu"))
-
-
-def ids(given: Pack) -> set[str]:
-    return {job.id for job in given.jobs}
-
-
-def rows(store: Store, name: str = "results") -> pl.DataFrame:
-    return (
-        table(store.out, name)
-        .collect()
-        .sort(pl.all().exclude(pl.List(pl.Float64), pl.List(pl.Int32), pl.List(pl.String)))
-    )
+from tests.builders import ids, pack, rows, run
 
 
 def test_many_files_become_few_and_no_row_changes(store):

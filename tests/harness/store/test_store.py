@@ -5,56 +5,20 @@ from __future__ import annotations
 import json
 import resource
 import signal
-from dataclasses import replace
 
-import polars as pl
 import pyarrow.parquet as pq
 import pytest
-import torch
 from pyarrow import fs
 
 from lfombench.analysis.results import table
-from lfombench.harness import PROTOCOLS, Job
 from lfombench.harness.errors import UserError
 from lfombench.harness.store import maintenance, queries
 from lfombench.harness.store.filesystem import TEMPORARY
 from lfombench.harness.store.schema import RESULTS, TABLES, VERSION
 from lfombench.harness.store.store import Store
-from lfombench.harness.training.execute import execute, failure
-from lfombench.harness.training.pack import Pack, WorkOrder
-from lfombench.solvers import ConjugateGradient, LinearTransformer
-from lfombench.tasks import LinearRegression
-
-QUICK = replace(PROTOCOLS["rigorous"], steps=2, batch=4, learning_rates=(0.1,), test_prompts=64)
-TASK = LinearRegression(d=2, n=3)
-
-
-def pack(seeds=range(3), solver=None) -> Pack:
-    solver = solver or LinearTransformer(depth=1, preconditioner="full")
-    return Pack(tuple(Job.of(task=TASK, solver=solver, protocol=QUICK, seed=seed) for seed in seeds))
-
-
-@pytest.fixture
-def store(tmp_path) -> Store:
-    made = Store(str(tmp_path / "out"))
-    made.create()
-    return made
-
-
-def run(given: Pack):
-    return execute(WorkOrder(given), torch.device("cpu"))
-
-
-def ids(given: Pack) -> set[str]:
-    return {job.id for job in given.jobs}
-
-
-def rows(store: Store, name: str = "results") -> pl.DataFrame:
-    return (
-        table(store.out, name)
-        .collect()
-        .sort(pl.all().exclude(pl.List(pl.Float64), pl.List(pl.Int32), pl.List(pl.String)))
-    )
+from lfombench.harness.training.execute import failure
+from lfombench.solvers import ConjugateGradient
+from tests.builders import ids, pack, rows, run
 
 
 def test_what_is_committed_is_done(store):
