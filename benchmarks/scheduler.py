@@ -26,7 +26,6 @@ from lfombench.harness.driver.checkpoints import CheckpointStore
 from lfombench.harness.driver.committer import Committer
 from lfombench.harness.driver.observer import Silent
 from lfombench.harness.driver.recorder import Finished, StoreRecorder
-from lfombench.harness.scheduler.faults import EVERY
 from lfombench.harness.scheduler.on_ray import OnRay
 from lfombench.harness.scheduler.packing import PlannedPack
 from lfombench.harness.scheduler.progress import Progress
@@ -35,7 +34,7 @@ from lfombench.harness.spec.job import Case
 from lfombench.harness.store import queries
 from lfombench.harness.store.store import Store
 from lfombench.harness.tracking.tracker import Tracker, default_uri
-from lfombench.harness.training.pack import Pack
+from lfombench.harness.training.pack import CHECKPOINT_EVERY, Pack
 
 HERE = Path(__file__).parent
 CPUS = 16  # logical ones, whatever the machine has: sleeping takes none
@@ -194,7 +193,7 @@ def killed(folder: Path) -> Row:
     assert boards[0].equals(boards[1])
     note = f"{extra} of {total} steps of packs, in a run of {calm:.0f} s; the results are equal to the bit"
     work = "work done twice after kill -9 of the driver at half"
-    return Row(work, "s a worker", None, seconds, None, None, None, EVERY, note)
+    return Row(work, "s a worker", None, seconds, None, None, None, CHECKPOINT_EVERY, note)
 
 
 def counted(path: Path) -> int:

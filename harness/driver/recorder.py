@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -21,7 +23,7 @@ from ..store.store import Store
 from ..tracking.tracker import Tracker
 from ..training.checkpoint import Checkpoint
 from ..training.cost import structure
-from ..training.pack import Pack, Weights, WorkOrder
+from ..training.pack import CHECKPOINT_EVERY, Pack, Weights, WorkOrder
 from .checkpoints import CheckpointStore
 from .observer import Observer
 
@@ -31,13 +33,16 @@ log = logging.getLogger("lfombench")
 class StoreRecorder:
     """What a scheduler asks of the store while it runs."""
 
-    def __init__(self, store: Store, checkpoints: CheckpointStore) -> None:
+    def __init__(self, store: Store, checkpoints: CheckpointStore, deadline: float | None = None) -> None:
+        """deadline: of every pack; it makes many checkpoints within it, as they are its signs of life."""
         self.store, self.checkpoints = store, checkpoints
+        self.every = min(CHECKPOINT_EVERY, math.inf if deadline is None else deadline / 20)
 
     def order(self, planned: PlannedPack) -> WorkOrder:
         """A pack as it is sent to a worker."""
         pack = planned.pack
-        return work_order(self.store.place, planned, None if pack.trained else self.checkpoints.resume(pack))
+        order = work_order(self.store.place, planned, None if pack.trained else self.checkpoints.resume(pack))
+        return replace(order, checkpoint_every=self.every)
 
     def keep(self, pack: Pack, checkpoint: Checkpoint) -> None:
         """Keep a checkpoint. A full disk is no reason to stop the pack."""

@@ -147,7 +147,7 @@ class _Run:
         store, options = self.store, self.options
         self.tracker = _tracker(store.out, self.sweep, options.mlflow)
         finished = Finished(self.progress, self.checkpoints, options.observer, self.tracker, self.spans)
-        recorder = StoreRecorder(store, self.checkpoints)
+        recorder = StoreRecorder(store, self.checkpoints, options.deadline)
         limits = Limits(options.deadline, options.max_failures, self._stopped)
         packs = _profiled(plan.ready) if options.profile else plan.ready
         later = len(packs) < len(plan.packs)
@@ -221,6 +221,7 @@ class _Run:
         """
         shares, most = self.shares, self.options.max_failures
         shares.announce([])
+        self.lease.hurry()
         while not (self._stopped() or (most is not None and len(self.progress.failed) > most)):
             shares.update()
             shares.acknowledge()

@@ -23,7 +23,6 @@ from ..training.pack import WorkOrder
 from .devices import device
 
 Kind = Literal["exception", "memory", "deadline", "worker", "node"]
-EVERY = 15.0  # seconds between checkpoints of a pack
 
 
 @dataclass(frozen=True)
@@ -62,8 +61,8 @@ class Paused:
 Event = Checkpoint | Outcome | Fault | Paused
 
 
-def attempt(order: WorkOrder, paused: Callable[[], bool] = lambda: False, every: float = EVERY) -> Iterator[Event]:
-    """Run a pack in this process; yield checkpoints, at least `every` seconds apart, then the event that ends it."""
+def attempt(order: WorkOrder, paused: Callable[[], bool] = lambda: False) -> Iterator[Event]:
+    """Run a pack in this process; yield checkpoints as often as the order says, then the event that ends it."""
     torch.set_num_threads(1)
     torch.backends.cuda.matmul.allow_tf32 = False  # only a protocol may choose a mantissa of ten bits
     stages, last = execute.stages(order, device()), time.monotonic()
@@ -80,7 +79,7 @@ def attempt(order: WorkOrder, paused: Callable[[], bool] = lambda: False, every:
             yield stage()
             yield Paused()
             return
-        if time.monotonic() - last > every:
+        if time.monotonic() - last > order.checkpoint_every:
             yield stage()
             last = time.monotonic()
 

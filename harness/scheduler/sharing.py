@@ -23,6 +23,7 @@ class Shares:
     def __init__(self, lease: Lease, store: Store) -> None:
         self.lease, self.store = lease, store
         self.wanted: dict[int, set[str]] = {}  # the jobs of each other driver's sweep, by its number
+        self.known: list[int] = []  # the drivers that were acknowledged last
         self.shared = False  # whether there has been another driver
         self.failed: set[str] = set()  # jobs that failed with any driver: else each would wait for the other's try
         self.update()
@@ -42,7 +43,11 @@ class Shares:
 
     def acknowledge(self) -> None:
         """Tell the drivers that were noted that this one leaves them their share: they may rely on it."""
-        self.lease.announce(knows=sorted(self.wanted))
+        known = sorted(self.wanted)
+        self.lease.announce(knows=known)
+        if known != self.known:
+            self.known = known
+            self.lease.hurry()
 
     def announce(self, packs: Sequence[Pack]) -> None:
         """Tell other drivers, where there are any, which jobs run here and which have failed."""
@@ -73,6 +78,7 @@ class Shares:
                 tell(f"joining {unaware[0].name}")
                 told = True
             time.sleep(self.lease.pace.beat / 4)
+            self.lease.hurry()
         self.acknowledge()
 
 

@@ -77,7 +77,7 @@ class Lease:
         self.others: dict[int, Driver] = {}  # other drivers that are alive, by number
         self.heard: dict[int, tuple[int, float]] = {}  # last beat of each other driver, and when it was first seen
         self.announced: dict[str, Any] = {}  # fields of the driver that its next beat publishes
-        self.over = threading.Event()
+        self.over, self.soon = False, threading.Event()
         self.thread = threading.Thread(target=self._beat, name="lease", daemon=True)
 
     def __enter__(self) -> Lease:
@@ -86,7 +86,8 @@ class Lease:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self.over.set()
+        self.over = True
+        self.soon.set()
         self.thread.join()
         with contextlib.suppress(OSError):
             self.place.delete(_name(self.driver.number))
@@ -97,10 +98,18 @@ class Lease:
         """
         self.announced = self.announced | fields
 
+    def hurry(self) -> None:
+        """Beat now: publish what was announced, and hear what others have to say."""
+        self.soon.set()
+
     def _beat(self) -> None:
         """Write a beat and read those of others, again and again until the lease ends or its file is gone."""
         beat = self.driver.beat
-        while not self.over.wait(self.pace.beat):
+        while True:
+            self.soon.wait(self.pace.beat)
+            self.soon.clear()
+            if self.over:
+                return
             beat += 1
             with contextlib.suppress(OSError):  # a full disk stops commits, but must not stop the beats
                 if self.place.read(_name(self.driver.number)) is None:

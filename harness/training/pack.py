@@ -26,6 +26,7 @@ from ..spec.protocol import Protocol
 from .checkpoint import Checkpoint
 
 T = TypeVar("T")
+CHECKPOINT_EVERY = 15.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,7 @@ class WorkOrder:
     resume: Checkpoint | None = None  # where training goes on
     engine: Engine = "auto"  # how its steps run; an audit compares with "eager"
     stride: int = 500  # training steps of one call, after which a checkpoint can be made
+    checkpoint_every: float = CHECKPOINT_EVERY  # seconds at least from one checkpoint to the next
     profiled: bool = False  # the parts of its training step are measured as well
     expected: Cost | None = None  # as planned, for the record
 

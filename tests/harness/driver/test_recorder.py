@@ -6,12 +6,13 @@ from dataclasses import replace
 
 import torch
 
+from lfombench.harness.driver.checkpoints import CheckpointStore
 from lfombench.harness.driver.plan import history_of
-from lfombench.harness.driver.recorder import work_order
+from lfombench.harness.driver.recorder import StoreRecorder, work_order
 from lfombench.harness.scheduler.packing import PlannedPack
 from lfombench.harness.store import side_files
 from lfombench.harness.training import train
-from lfombench.harness.training.pack import WorkOrder
+from lfombench.harness.training.pack import CHECKPOINT_EVERY, WorkOrder
 from tests.builders import pack, run
 
 
@@ -25,6 +26,13 @@ def test_weights_are_kept_to_the_last_bit(store):
         assert one.params.keys() == {"A"}
         assert torch.equal(one.params["A"], trained.params["A"][j])
         assert one.params["A"].dtype == torch.float32
+
+
+def test_a_pack_gives_signs_of_life_well_within_its_deadline(store):
+    """They are its checkpoints: with one in 15 seconds, `--deadline 10` would cancel every longer pack."""
+    for deadline, every in ((None, CHECKPOINT_EVERY), (10.0, 0.5), (3600.0, CHECKPOINT_EVERY)):
+        recorder = StoreRecorder(store, CheckpointStore(store.place), deadline)
+        assert recorder.order(PlannedPack(pack())).checkpoint_every == every
 
 
 def test_history_is_what_packs_have_cost(store):

@@ -213,10 +213,10 @@ def test_asked_to_stop_it_starts_nothing_more_and_what_runs_stops_where_it_can_g
 
 
 def test_an_attempt_yields_checkpoints_and_stops_at_one_when_asked():
-    order = WorkOrder(pack(range(2), solver=LT, steps=100).pack, stride=20)
-    *signs, end = attempt(order, every=0.0)
+    order = WorkOrder(pack(range(2), solver=LT, steps=100).pack, stride=20, checkpoint_every=0.0)
+    *signs, end = attempt(order)
     assert [sign.first for sign in signs] == [0, 20, 40, 60, 80]
     assert end.jobs == 2
     asked = iter([False, False, True])
-    *_, sign, end = attempt(order, lambda: next(asked), every=0.0)
+    *_, sign, end = attempt(order, lambda: next(asked))
     assert (sign.first, end) == (40, Paused())

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import signal
 import subprocess
-import sys
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from lfombench.harness.store.filesystem import place
 from lfombench.harness.store.lease import Pace, drivers, take
 from lfombench.harness.store.manifest import Manifest, path_of
 from lfombench.harness.store.store import Store
+from tests.commands import process, words
 
 QUICK = Pace(beat=0.05)
 
@@ -52,52 +54,82 @@ def test_shares_are_disjoint_and_whole_and_move_little(tmp_path):
         assert all(shares[0].owns(job) for job in before)
 
 
-def command(sweep: Path, out: Path, *options: str) -> list[str]:
-    run = [sys.executable, "-m", "lfombench", "run", str(sweep), "--out", str(out)]
-    return [*run, "--workers", "0", "--mlflow", "off", *options]
-
-
-def start(sweep: Path, out: Path, *options: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        command(sweep, out, *options), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=sweep.parent
-    )
+def test_a_driver_joins_as_soon_as_the_others_have_heard_of_it(tmp_path):
+    """Answers do not wait for the next beat."""
+    store = Store(str(tmp_path / "out"))
+    store.create()
+    store.write(path_of("one"), Manifest(name="one", jobs=["a", "b"]).content)
+    with take(store.place, "one", pace=Pace(beat=60.0)) as first:
+        here = Shares(first, store)
+        with take(store.place, "one", join=True, pace=Pace(beat=0.2)) as second:
+            joining = threading.Thread(target=Shares(second, store).enter, args=(lambda: False, print))
+            joining.start()
+            first.listen()
+            here.update()
+            here.acknowledge()
+            joining.join(20.0)
+            assert not joining.is_alive()
 
 
 JOBS = 16
+SLOW = """\
+import dataclasses, pathlib, time
+from lfombench.solvers import ConjugateGradient
+
+HOLD = pathlib.Path(__file__).with_name("hold")
 
 
-@pytest.fixture
-def long(tmp_path) -> Path:
-    """16 jobs in as many packs, of half a second or so each."""
-    (tmp_path / "slow.py").write_text(
-        "import dataclasses, time\n"
-        "from lfombench.solvers import ConjugateGradient\n"
-        "@dataclasses.dataclass(frozen=True, kw_only=True)\n"
-        "class Slow(ConjugateGradient):\n"
-        "    def iterates(self, params, problem):\n"
-        "        time.sleep(0.25)\n"
-        "        yield from super().iterates(params, problem)\n"
-    )
-    path = tmp_path / "long.yaml"
-    path.write_text(
-        "name: long\n"
-        "protocol: {use: published, test_prompts: 64}\n"
-        "tasks: [linear_regression: {d: 3, n: 6}]\n"
-        f"solvers: ['slow:Slow': {{depth: {{each: [{', '.join(map(str, range(1, JOBS + 1)))}]}}}}]\n"
-    )
-    return path
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Slow(ConjugateGradient):
+    vain: bool = False
+
+    def iterates(self, params, problem):
+        while HOLD.exists():
+            time.sleep(0.02)
+        time.sleep(0.1)
+        if self.vain:
+            raise ValueError("in vain")
+        yield from super().iterates(params, problem)
+"""
 
 
-def finished(out: Path) -> None:
-    """Every job once, in all tables; nobody there any more."""
-    for name, key in (("results", ["job", "test", "step"]), ("jobs", ["job"])):
-        rows = table(str(out), name).collect()
-        assert rows["job"].n_unique() == JOBS, name
-        assert len(rows) == len(rows.unique(key)), name
-    assert drivers(place(str(out))) == []
+class Work:
+    """A sweep of as many packs as jobs, of some tenths of a second each, which wait until they may begin; its store."""
+
+    def __init__(self, folder: Path, vain: bool = False) -> None:
+        self.folder, self.out, self.hold = folder, folder / "out", folder / "hold"
+        self.hold.touch()
+        (folder / "slow.py").write_text(SLOW)
+        (folder / "long.yaml").write_text(
+            "name: long\n"
+            "protocol: {use: published, test_prompts: 64}\n"
+            "tasks: [linear_regression: {d: 3, n: 6}]\n"
+            f"solvers: ['slow:Slow': {{vain: {str(vain).lower()}, depth: {{each: {[*range(1, JOBS + 1)]}}}}}]\n"
+        )
+        self.options = ["run", "long.yaml", "--out", "out", "--workers", "0", "--mlflow", "off"]
+
+    def start(self, *options: str) -> subprocess.Popen[str]:
+        """A driver, which is there when this returns."""
+        before = self.drivers()
+        pipe = subprocess.PIPE
+        driver = subprocess.Popen(words(*self.options, *options), stdout=pipe, stderr=pipe, text=True, cwd=self.folder)
+        until(lambda: self.drivers() > before)
+        return driver
+
+    def drivers(self) -> int:
+        """Number of drivers on the store."""
+        return len(drivers(place(str(self.out))))
+
+    def check(self) -> None:
+        """Every job once, in all tables; nobody there any more."""
+        for name, key in (("results", ["job", "test", "step"]), ("jobs", ["job"])):
+            rows = table(str(self.out), name).collect()
+            assert rows["job"].n_unique() == JOBS, name
+            assert len(rows) == len(rows.unique(key)), name
+        assert self.drivers() == 0
 
 
-def until(true, seconds=60.0) -> None:
+def until(true: Callable[[], bool], seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not true() and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -105,64 +137,46 @@ def until(true, seconds=60.0) -> None:
 
 
 @pytest.mark.slow
-def test_two_drivers_share_a_sweep_and_no_job_runs_twice(long, tmp_path):
-    out = tmp_path / "out"
-    first = start(long, out)
-    until(lambda: drivers(place(str(out))))
-    refused = subprocess.run(command(long, out), capture_output=True, text=True, timeout=60, cwd=tmp_path)
+def test_two_drivers_share_a_sweep_and_no_job_runs_twice(tmp_path):
+    work = Work(tmp_path)
+    first = work.start()
+    refused = process(*work.options, cwd=tmp_path)
     assert refused.returncode == 1
     assert f"process {first.pid}" in refused.stderr
     assert "--join, to work beside it" in refused.stderr
-    second = start(long, out, "--join")
-    told = [process.communicate(timeout=120) for process in (first, second)]
+    second = work.start("--join")
+    work.hold.unlink()
+    told = [driver.communicate(timeout=120) for driver in (first, second)]
     assert [first.returncode, second.returncode] == [0, 0], "".join(errors for _, errors in told)
     assert "the share of other drivers" in told[1][0]
     ran = [int(re.search(r"^(\d+) jobs in", text, re.MULTILINE)[1]) for text, _ in told]
     assert sum(ran) == JOBS
     assert min(ran) > 1
-    finished(out)
+    work.check()
 
 
 @pytest.mark.slow
 def test_drivers_do_not_wait_for_each_others_failures(tmp_path):
     """Nor try them again."""
-    (tmp_path / "vain.py").write_text(
-        "import dataclasses, time\n"
-        "from lfombench.solvers import ConjugateGradient\n"
-        "@dataclasses.dataclass(frozen=True, kw_only=True)\n"
-        "class Vain(ConjugateGradient):\n"
-        "    def iterates(self, params, problem):\n"
-        "        time.sleep(0.5)\n"
-        "        raise ValueError('in vain')\n"
-    )
-    (tmp_path / "vain.yaml").write_text(
-        "name: vain\n"
-        "protocol: {use: published, test_prompts: 64}\n"
-        "tasks: [linear_regression: {d: 3, n: 9}]\n"
-        "solvers: ['vain:Vain': {depth: {each: [" + ", ".join(map(str, range(1, 17))) + "]}}]\n"
-    )
-    out = tmp_path / "out"
-    first = start(tmp_path / "vain.yaml", out)
-    until(lambda: drivers(place(str(out))))
-    second = start(tmp_path / "vain.yaml", out, "--join")
-    told = [process.communicate(timeout=120) for process in (first, second)]
-    assert [first.returncode, second.returncode] == [3, 3], told
+    work = Work(tmp_path, vain=True)
+    drivers = work.start(), work.start("--join")
+    work.hold.unlink()
+    told = [driver.communicate(timeout=120) for driver in drivers]
+    assert [driver.returncode for driver in drivers] == [3, 3], told
     failed = [int(re.search(r"^(\d+) jobs failed", errors, re.MULTILINE)[1]) for _, errors in told]
-    assert min(failed) > 2
-    assert table(str(out), "jobs").collect()["job"].n_unique() == 16
-    assert sum(failed) == 16
+    assert min(failed) > 1
+    assert sum(failed) == JOBS
+    assert table(str(work.out), "jobs").collect()["job"].n_unique() == JOBS
 
 
 @pytest.mark.slow
-def test_the_share_of_a_driver_that_is_killed_is_done_by_the_other(long, tmp_path):
-    out = tmp_path / "out"
-    first = start(long, out)
-    until(lambda: drivers(place(str(out))))
-    second = start(long, out, "--join")
-    until(lambda: len(drivers(place(str(out)))) == 2 and drivers(place(str(out)))[0].knows)
-    time.sleep(0.5)
+def test_the_share_of_a_driver_that_is_killed_is_done_by_the_other(tmp_path):
+    work = Work(tmp_path)
+    first, second = work.start(), work.start("--join")
+    work.hold.unlink()
+    until(lambda: bool(drivers(place(str(work.out)))[0].knows))
     first.send_signal(signal.SIGKILL)
     first.communicate()
     told = second.communicate(timeout=120)
     assert second.returncode == 0, told
-    finished(out)
+    work.check()
