@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import settings
 from jaxtyping import install_import_hook
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ["RAY_AUTH_MODE"] = "disabled"  # whatever the user's own clusters ask for
 os.environ.setdefault("RAY_worker_niceness", "0")  # beside other tests, workers would starve
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 # Where tensors are, jaxtyping checks shapes; elsewhere beartype alone, which is much faster, but knows no type that is
@@ -30,7 +32,8 @@ settings.register_profile("here", deadline=None)  # another test may have the co
 settings.load_profile("here")
 
 from lfombench.harness.store.store import Store  # noqa: E402
-from tests.builders import SMALL  # noqa: E402  - after the hooks, which check what is imported later
+from tests.builders import SMALL  # noqa: E402
+from tests.nodes import Head  # noqa: E402  - after the hooks, which check what is imported later
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -65,3 +68,10 @@ def store(tmp_path: Path) -> Store:
     made = Store(str(tmp_path / "out"))
     made.create()
     return made
+
+
+@pytest.fixture(scope="session")
+def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
+    """A Ray cluster of one machine, for all tests that need no Ray of their own."""
+    with Head(tmp_path_factory.mktemp("ray")) as started:
+        yield started

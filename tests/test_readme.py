@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +11,7 @@ import torch
 
 from lfombench.harness import load
 from lfombench.harness.compiler.streams import Streams, keys
+from tests.commands import lfombench, process
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 
@@ -21,11 +20,6 @@ def block(language: str, containing: str) -> str:
     """The one code block of a language that contains a text."""
     [found] = [text for text in re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL) if containing in text]
     return found
-
-
-def lfombench(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "lfombench", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=cwd)
 
 
 def test_the_query_answers_its_question(finished):
@@ -61,7 +55,7 @@ def test_a_solver_and_a_task_of_ones_own(tmp_path):
         f"solvers:\n  - {entry[1]}\n  - memformer: {{memory: cgd, preconditioner: full, depth: 2}}\n"
         "  - 'mine:LearnedMomentum': {depth: 3}\n"
     )
-    done = lfombench("run", "own.yaml", "--workers", "0", "--mlflow", "off", cwd=tmp_path)
+    done = process("run", "own.yaml", "--workers", "0", "--mlflow", "off", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     found = pl.read_parquet(tmp_path / "out" / "results" / "*.parquet")
     assert "mine:LearnedMomentum" in found["solver"].to_list()

@@ -6,16 +6,15 @@ import os
 import signal
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
-from lfombench.harness.scheduler import faults
 from lfombench.solvers import LinearTransformer
 
-faults.EVERY = 0.2  # seconds between checkpoints: a storm does not last long
-
+GHOSTS = Path(__file__).parent / "ghosts"  # where files say what is to happen
 RAISES, NAN, LOOPS, ALLOCATES, DIES = 1.0, 2.0, 3.0, 4.0, 5.0
-FILES = {LOOPS: "loops", ALLOCATES: "allocates", DIES: "dies"}  # in the folder HAUNTED
+FILES = {LOOPS: "loops", ALLOCATES: "allocates", DIES: "dies"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,13 +25,13 @@ class Haunted(LinearTransformer):
 
     def iterates(self, params, problem):
         """Those of a linear transformer, unless a job of the pack is haunted."""
-        while os.path.exists(os.path.join(os.environ["HAUNTED"], "holds")):  # all wait
+        while (GHOSTS / "holds").exists():  # all wait
             time.sleep(0.05)
         ghosts = set(torch.as_tensor(self.ghost).flatten().tolist())
         if RAISES in ghosts:
             raise ZeroDivisionError("as ordered")
         for ghost, name in FILES.items():
-            if ghost in ghosts and os.path.exists(os.path.join(os.environ["HAUNTED"], name)):
+            if ghost in ghosts and (GHOSTS / name).exists():
                 _misbehave(ghost)
         spoilt = torch.as_tensor(self.ghost == NAN) if isinstance(self.ghost, float) else self.ghost == NAN
         for w in super().iterates(params, problem):

@@ -67,23 +67,9 @@ class Storm:
         """The command. limit: bytes that a file may have; broken: what `broken/sitecustomize.py` does to it; prefix:
         what it is run by.
         """
-        command = [
-            *prefix,
-            sys.executable,
-            "-m",
-            "lfombench",
-            "run",
-            "storm.yaml",
-            "--out",
-            "out",
-            "--mlflow",
-            "off",
-        ]
+        command = [*prefix, sys.executable, "-m", "lfombench", "run", "storm.yaml", "--out", "out", "--mlflow", "off"]
         command += ["--workers", str(self.workers), "--deadline", str(SHORT), *options]
-        environment = os.environ | {"HAUNTED": str(self.folder / "ghosts"), "RAY_worker_niceness": "0"}
-        environment["PYTHONPATH"] = str(self.folder)
-        if broken:
-            environment |= {"PYTHONPATH": f"{HERE / 'broken'}:{self.folder}", "BROKEN": broken}
+        environment = os.environ | ({"PYTHONPATH": str(HERE / "broken"), "BROKEN": broken} if broken else {})
         if limit:
             command = ["bash", "-c", f"ulimit -f {max(1, limit // 1024)}; trap '' XFSZ; exec \"$@\"", "bash", *command]
         pipe = subprocess.PIPE

@@ -4,42 +4,38 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
+from pathlib import Path
 
+import polars as pl
 import pytest
 
-from .nodes import ENVIRONMENT, Cluster, Linked, permitted
+from ..nodes import Head, Node
+from .links import Linked, permitted
 from .storm import CODE, Storm, cmdline, descendants
 
-pytestmark = [
-    *(pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.xdist_group("ray")),
-    pytest.mark.skipif(not os.environ.get("CHAOS_STORMS"), reason="nodes die in `make chaos`"),
-]
-
-
-def working(node: int) -> bool:
-    """Whether a worker among the descendants of a node's process runs a pack."""
-    return any(b"ray::_Worker.run" in cmdline(pid) for pid in descendants(node))
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.xdist_group("ray")]
 
 
 @pytest.fixture
-def storm(tmp_path, monkeypatch) -> Storm:
-    """A sweep, whose solver's module the nodes find too."""
-    made = Storm(tmp_path / "storm", 0, 2)
-    for name, value in (ENVIRONMENT | {"PYTHONPATH": str(made.folder), "HAUNTED": str(made.folder / "ghosts")}).items():
-        monkeypatch.setenv(name, value)
-    return made
+def storm(tmp_path: Path) -> Storm:
+    """A sweep that nothing has befallen yet."""
+    return Storm(tmp_path / "storm", 0, 2)
 
 
-def survives(storm: Storm, cluster: Cluster, strike) -> None:
-    """Strike when the second node works, for which the run is held up where need be; it ends by itself."""
+def survives(
+    storm: Storm, address: str, second: Node, strike: Callable[[], None], prefix: tuple[str, ...] = ()
+) -> None:
+    """Strike when the second node works, for which the run is held up where need be; it ends by itself.
+
+    prefix: what the command begins with that runs beside the head.
+    """
     hold = storm.folder / "ghosts" / "holds"
     hold.touch()
-    process = storm.start("--address", cluster.address, "--deadline", "120", prefix=cluster.inside(0))
+    process = storm.start("--address", address, "--deadline", "120", prefix=prefix)
     try:
         deadline = time.monotonic() + 120
-        while not (busy := working(cluster.nodes[1].process.pid)) and time.monotonic() < deadline:
-            if process.poll() is not None:
-                break
+        while not (busy := working(second)) and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.05)
         strike()
     finally:
@@ -49,15 +45,21 @@ def survives(storm: Storm, cluster: Cluster, strike) -> None:
     assert code == CODE, storm.report()
 
 
-def test_a_dead_node_changes_nothing(undisturbed, storm, tmp_path):
-    with Cluster(tmp_path) as cluster:
-        survives(storm, cluster, cluster.nodes[1].kill)
+def working(node: Node) -> bool:
+    """Whether a worker on a node runs a pack."""
+    return any(b"ray::_Worker.run" in cmdline(pid) for pid in descendants(node.process.pid))
+
+
+def test_a_dead_node_changes_nothing(undisturbed: pl.DataFrame, storm: Storm, head: Head, tmp_path: Path) -> None:
+    with Node(tmp_path, "second", "127.0.0.1", "--num-cpus=1", f"--address={head.address}") as second:
+        survives(storm, head.address, second, second.kill)
     assert storm.whole().equals(undisturbed), storm.report()
 
 
-def test_a_cut_link_changes_nothing(undisturbed, storm, tmp_path):
+@pytest.mark.skipif(not os.environ.get("CHAOS_STORMS"), reason="links are cut in `make chaos`")
+def test_a_cut_link_changes_nothing(undisturbed: pl.DataFrame, storm: Storm, tmp_path: Path) -> None:
     if not permitted():
         pytest.skip("network namespaces cannot be made here: needs root and iproute2")
     with Linked(tmp_path) as cluster:
-        survives(storm, cluster, cluster.cut)
+        survives(storm, cluster.address, cluster.nodes[1], cluster.cut, cluster.inside(0))
     assert storm.whole().equals(undisturbed), storm.report()

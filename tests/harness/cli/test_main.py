@@ -1,8 +1,7 @@
-"""The commands as a user meets them: real processes for what a process shows, this one for the rest."""
+"""The commands as a user meets them: in processes of their own for what a process shows, in this one for the rest."""
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 import json
@@ -10,34 +9,11 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from unittest.mock import patch
 
 import polars as pl
 import pytest
 
-from lfombench.harness.cli.main import invoke
-
-
-def lfombench(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """In this process: a new one takes seconds to import torch."""
-    told, errors = io.StringIO(), io.StringIO()
-    with (
-        patch.object(sys, "meta_path", [*sys.meta_path]),
-        contextlib.redirect_stdout(told),
-        contextlib.redirect_stderr(errors),
-    ):
-        code = invoke([*arguments])
-    return subprocess.CompletedProcess(arguments, code or 0, told.getvalue(), errors.getvalue())
-
-
-def process(*arguments: str, timeout: float = 120, **options) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "lfombench", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        **options,
-    )
+from tests.commands import lfombench, process
 
 
 @pytest.mark.parametrize("command", [["--help"], ["run", "--help"], ["board", "--help"], ["submit", "--help"]])
@@ -88,7 +64,7 @@ def test_run_shows_boards_and_writes_a_report(small, tmp_path):
     assert "memformer(memory=cgd, preconditioner=full)" in done.stdout
     assert "20 jobs in" in done.stdout
     assert (out / "report" / "index.html").is_file()
-    again = process("run", str(small), "--out", str(out), "--workers", "0", "--mlflow", "off")
+    again = lfombench("run", str(small), "--out", str(out), "--workers", "0", "--mlflow", "off")
     assert again.returncode == 0
     assert "20 done, 0 to run" in again.stdout
     assert "nothing to run" in again.stdout
@@ -181,15 +157,14 @@ BAD = [
 def test_bad_input_is_named_without_a_traceback(arguments, code, says, and_says, finished, tmp_path):
     (tmp_path / "file").write_text("")
     places = {"file": str(tmp_path / "file"), "folder": str(tmp_path), "store": finished}
-    command = process if "--address" in arguments else lfombench  # what imports Ray warns
-    done = command(*(argument.format(**places) for argument in arguments))
+    done = lfombench(*(argument.format(**places) for argument in arguments))
     assert done.returncode == code, done.stderr
     assert says in done.stderr
     assert and_says in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_damaged_stores_say_which_file(finished, tmp_path, small):
+def test_damaged_stores_say_which_file(finished, tmp_path, small, caplog):
     """A cut-off table, a damaged record of a sweep, a damaged version."""
     [table, *_] = sorted((Path(finished) / "results").iterdir())
     for name, shows, then, says in (
@@ -204,9 +179,9 @@ def test_damaged_stores_say_which_file(finished, tmp_path, small):
         if name != "store.json":
             assert shown.returncode == 1
             assert shows in shown.stderr
-        done = process("run", str(small), "--out", str(out), "--workers", "0", "--mlflow", "off")
+        done = lfombench("run", str(small), "--out", str(out), "--workers", "0", "--mlflow", "off")
         assert done.returncode == then, done.stderr
-        assert says in done.stderr
+        assert says in done.stderr + caplog.text  # pytest catches what is logged
         assert "Traceback" not in done.stderr + shown.stderr
 
 
@@ -222,7 +197,7 @@ def test_a_solver_that_exits_is_a_failed_job(tmp_path):
 
 
 def test_debug_shows_the_traceback(tmp_path):
-    done = process("run", "fig11", "--debug")
+    done = lfombench("run", "fig11", "--debug")
     assert done.returncode == 2
     assert "Traceback" in done.stderr
 
@@ -263,6 +238,6 @@ def test_a_solver_of_ones_own_in_the_current_folder(tmp_path):
 def test_a_store_of_a_newer_schema_is_refused(tmp_path, small):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "store.json").write_text('{"schema": 99}')
-    done = process("run", str(small), "--out", str(tmp_path / "out"))
+    done = lfombench("run", str(small), "--out", str(tmp_path / "out"))
     assert done.returncode == 1
     assert "newer lfombench" in done.stderr

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import sys
 import time
 from dataclasses import dataclass, replace
 
@@ -23,6 +22,7 @@ from lfombench.harness.training import execute, train
 from lfombench.solvers import BestLfom, ConjugateGradient, GradientDescent, LinearTransformer, Memformer
 from lfombench.tasks import LinearRegression
 from tests.builders import SMALL
+from tests.commands import words
 
 QUICK = replace(PROTOCOLS["rigorous"], steps=2, batch=4, learning_rates=(0.1,), test_prompts=64)
 
@@ -31,23 +31,14 @@ def results(out: str) -> pl.DataFrame:
     return table(out, "results").drop("blocks").collect().sort("job", "test", "step")
 
 
-@pytest.fixture(scope="module")
-def on_ray(tmp_path_factory) -> tuple[str, list[int]]:
-    """The small sweep on two actors, without and then with a worker that is killed; its store."""
-    folder = tmp_path_factory.mktemp("ray")
-    (folder / "small.yaml").write_text(SMALL)
-    summary = run(load(str(folder / "small.yaml")), str(folder / "out"), workers=2, mlflow="off")
-    assert summary.exit_code == 0, summary
-    return str(folder / "out"), [summary.ran]
-
-
 @pytest.mark.slow
 @pytest.mark.xdist_group("ray")
-def test_ray_and_this_process_give_the_same_numbers(on_ray, finished):
-    there, here = results(on_ray[0]), results(finished)
+def test_ray_and_this_process_give_the_same_numbers(head, small, finished, tmp_path):
+    summary = run(load(str(small)), str(tmp_path / "out"), address=head.address, mlflow="off")
+    assert (summary.exit_code, summary.ran) == (0, 20), summary
+    there, here = results(str(tmp_path / "out")), results(finished)
     assert there.select("job", "test", "step").equals(here.select("job", "test", "step"))
     assert (there["log_mse"] - here["log_mse"]).abs().max() < 1e-9
-    assert on_ray[1] == [20]
 
 
 def test_a_pack_that_runs_out_of_memory_is_halved_and_so_are_those_like_it(monkeypatch, tmp_path):
@@ -215,25 +206,13 @@ def test_stopping_keeps_what_is_committed(tmp_path, small):
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("ray")
-@pytest.mark.parametrize(("how", "workers"), [(signal.SIGINT, 0), (signal.SIGTERM, 2), (signal.SIGKILL, 0)])
+@pytest.mark.parametrize(("how", "workers"), [(signal.SIGINT, 0), (signal.SIGTERM, 1), (signal.SIGKILL, 0)])
 def test_a_stopped_command_is_continued_by_the_same_command(tmp_path, small, how, workers):
-    """A real process, with and without Ray, stopped at a random instant after its first results."""
+    """A real process, with and without Ray, stopped at a random instant after its first results; gone on without."""
     small.write_text(small.read_text().replace("steps: 20, batch: 50", "steps: 250, batch: 400"))
     out = tmp_path / "out"
-    command = [
-        sys.executable,
-        "-m",
-        "lfombench",
-        "run",
-        str(small),
-        "--out",
-        str(out),
-        "--workers",
-        str(workers),
-        "--mlflow",
-        "off",
-    ]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    command = words("run", str(small), "--out", str(out), "--mlflow", "off", "--workers")
+    process = subprocess.Popen([*command, str(workers)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while not list(out.glob("results/*.parquet")) and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -244,7 +223,7 @@ def test_a_stopped_command_is_continued_by_the_same_command(tmp_path, small, how
         assert "the same command goes on from there" in errors, errors
         assert "Traceback" not in errors, errors
     assert results(str(out))["job"].n_unique() < 20
-    again = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    again = subprocess.run([*command, "0"], capture_output=True, text=True, timeout=120)
     assert again.returncode == 0, again.stderr
     rows = results(str(out))
     assert rows["job"].n_unique() == 20

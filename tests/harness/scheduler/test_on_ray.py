@@ -26,7 +26,7 @@ QUICK = replace(PROTOCOLS["rigorous"], steps=2, batch=4, learning_rates=(0.1,), 
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("ray")
-def test_a_solver_that_workers_cannot_import_is_a_failure_that_says_so(tmp_path, monkeypatch):
+def test_a_solver_that_workers_cannot_import_is_a_failure_that_says_so(head, tmp_path, monkeypatch):
     """Its workers stay: other jobs run on them."""
     (tmp_path / "only_here.py").write_text(
         "import dataclasses\n"
@@ -43,14 +43,14 @@ def test_a_solver_that_workers_cannot_import_is_a_failure_that_says_so(tmp_path,
         protocols=[QUICK],
         seeds=range(2),
     )
-    summary = run(sweep, str(tmp_path / "out"), workers=2, mlflow="off")
+    summary = run(sweep, str(tmp_path / "out"), address=head.address, workers=2, mlflow="off")
     assert (summary.ran, len(summary.failed), summary.exit_code) == (2, 6, 3)
     assert "No module named 'only_here'" in summary.failed[0][1]
 
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("ray")
-def test_a_killed_worker_loses_nothing(tmp_path):
+def test_a_killed_worker_loses_nothing(head):
     """kill -9 of every actor under its first pack: the packs are run again, and no job is there twice."""
     sweep = Sweep(
         name="killed",
@@ -69,7 +69,7 @@ def test_a_killed_worker_loses_nothing(tmp_path):
                 killed.append(pid)
 
     finished, killer = threading.Event(), threading.Thread(target=kill)
-    executor = OnRay(workers=2)
+    executor = OnRay(head.address, workers=2)
     try:
         killer.start()
         packs = [PlannedPack(Pack(tuple(list(sweep.jobs())[i : i + 2]))) for i in (0, 2, 4)]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 from itertools import pairwise
 
@@ -15,6 +13,7 @@ from lfombench.harness.spec.labels import label
 from lfombench.harness.spec.refine import middle, refined
 from lfombench.solvers import ConjugateGradient
 from lfombench.tasks import LinearRegression, ReluNetwork
+from tests.commands import lfombench
 
 TASK = LinearRegression(d=2, n=20)
 
@@ -69,11 +68,6 @@ solvers:
   fixed: {gradient_descent: {step: 0.3, depth: 3}}
   krylov: {conjugate_gradient: {depth: 3}}
 """
-
-
-def lfombench(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "lfombench", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
 
 
 def test_a_run_halves_the_stretch_three_times_and_a_second_one_has_nothing_left(tmp_path):

@@ -74,7 +74,7 @@ def test_nothing_in_the_folder_harms_the_commands(folder):
 @pytest.mark.slow
 @pytest.mark.xdist_group("ray")
 def test_nor_workers_on_ray(folder):
-    assert "2 jobs in" in lfombench(folder, "run", "own.yaml", "--workers", "2", "--mlflow", "off")
+    assert "2 jobs in" in lfombench(folder, "run", "own.yaml", "--workers", "1", "--mlflow", "off")
 
 
 def test_a_module_of_the_folder_wins_over_an_installed_one(folder, tmp_path_factory):

@@ -25,6 +25,7 @@ from lfombench.harness.training.execute import execute
 from lfombench.harness.training.pack import Pack, WorkOrder
 from lfombench.solvers import ConjugateGradient
 from lfombench.tasks import LinearRegression
+from tests.commands import lfombench, words
 
 pytestmark = pytest.mark.slow
 KEYS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
@@ -63,19 +64,16 @@ def bucket(server, tmp_path, monkeypatch) -> str:
     return f"s3://bucket/{tmp_path.name}?endpoint_override=http%3A%2F%2F{server.replace(':', '%3A')}"
 
 
-def test_a_sweep_into_an_object_store(bucket, small, tmp_path):
-    def lfombench(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "lfombench", *arguments, "--out", bucket]
-        return subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=tmp_path)
-
-    first = lfombench("run", str(small), "--workers", "0")
+def test_a_sweep_into_an_object_store(bucket, small, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    first = lfombench("run", str(small), "--workers", "0", "--out", bucket)
     assert first.returncode == 0, first.stderr
     assert "20 jobs in" in first.stdout
     assert f"report: s3://bucket/{tmp_path.name}/report/index.html\n" in first.stdout
-    again = lfombench("run", str(small), "--workers", "0")
+    again = lfombench("run", str(small), "--workers", "0", "--out", bucket)
     assert "20 done, 0 to run" in again.stdout
-    assert lfombench("status").stdout == "small: 20 of 20 jobs done, 0 failed, 0 diverged\n"
-    assert "memformer" in lfombench("query", "SELECT DISTINCT solver FROM results").stdout
+    assert lfombench("status", "--out", bucket).stdout == "small: 20 of 20 jobs done, 0 failed, 0 diverged\n"
+    assert "memformer" in lfombench("query", "SELECT DISTINCT solver FROM results", "--out", bucket).stdout
     assert {path.name for path in tmp_path.iterdir()} == {"small.yaml"}
 
 
@@ -137,7 +135,7 @@ def test_a_driver_of_another_machine_that_is_silent_is_dead(bucket):
 
 def test_a_driver_that_is_killed_loses_nothing(bucket, small, tmp_path):
     """kill -9 in the middle, then the same command: every row once, and no lease or checkpoint left."""
-    command = [sys.executable, "-m", "lfombench", "run", str(small), "--workers", "0", "--out", bucket]
+    command = words("run", str(small), "--workers", "0", "--out", bucket)
     first = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=tmp_path)
     here = place(bucket)
     while first.poll() is None and not here.names("results"):

@@ -1,0 +1,102 @@
+"""Ray clusters whose machines are processes of this one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+BIN = Path(sys.executable).parent
+ENVIRONMENT = os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}  # Ray's Jobs start `python`
+
+
+class Node:
+    """A machine of a cluster: `ray start` and all it starts."""
+
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        address: str,
+        *arguments: str,
+        prefix: tuple[str, ...] = (),
+        environment: Mapping[str, str] = ENVIRONMENT,
+    ) -> None:
+        """arguments: of `ray start`. prefix: what runs it, as `ip netns exec` does."""
+        self.log = folder / f"{name}.log"
+        command = [*prefix, str(BIN / "ray"), "start", "--block", f"--node-ip-address={address}", *arguments]
+        command += ["--object-store-memory=100000000", "--disable-usage-stats"]
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True, env=environment
+            )
+
+    def up(self) -> None:
+        """Wait until it says that it is."""
+        deadline = time.monotonic() + 120
+        while "Ray runtime started" not in self.log.read_text():
+            assert self.process.poll() is None, self.log.read_text()
+            assert time.monotonic() < deadline, self.log.read_text()
+            time.sleep(0.1)
+
+    def kill(self) -> None:
+        """As a machine that loses its power does; never `ray stop`, which ends every Ray of the user."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def __enter__(self) -> Self:
+        try:
+            self.up()
+        except BaseException:
+            self.kill()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.kill()
+
+
+class Head(Node):
+    """The first machine of a cluster, of two cores, with the dashboard that Ray's Jobs are sent to."""
+
+    def __init__(self, folder: Path) -> None:
+        gcs, dashboard, agent = (free_port() for _ in range(3))
+        self.address, self.dashboard = f"127.0.0.1:{gcs}", f"http://127.0.0.1:{dashboard}"
+        self.sockets = tempfile.mkdtemp(prefix="ray")  # jobs join the latest Ray of a folder; a socket's path is short
+        arguments = ["--head", f"--port={gcs}", "--num-cpus=2", f"--temp-dir={self.sockets}"]
+        arguments += ["--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}"]
+        super().__init__(folder, "head", "127.0.0.1", *arguments, f"--dashboard-agent-listen-port={agent}")
+
+    def up(self) -> None:
+        """Wait until its dashboard answers."""
+        super().up()
+        deadline = time.monotonic() + 90
+        while time.monotonic() < deadline:
+            with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.dashboard}/api/jobs/", timeout=2):
+                return
+            time.sleep(0.2)
+        raise AssertionError(self.log.read_text())
+
+    def kill(self) -> None:
+        """With what it left in its folder."""
+        super().kill()
+        shutil.rmtree(self.sockets, ignore_errors=True)
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
