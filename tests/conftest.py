@@ -19,13 +19,13 @@ os.environ.setdefault("RAY_worker_niceness", "0")  # beside other tests, workers
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 # Where tensors are, jaxtyping checks shapes; elsewhere beartype alone, which is much faster, but knows no type that is
 # imported for type checkers only, as the commands do, and makes classes that Ray cannot turn into actors.
-ON_RAY = "harness.scheduler.on_ray"
-SHAPED = ("tasks", "solvers", "harness.training", "harness.compiler", "harness.cli", ON_RAY)
-PLAIN = ("spec", "store", "scheduler", "tracking", "driver", "errors", "signals", "spans")
+ON_RAY, STREAMS = "harness.scheduler.on_ray", "harness.compiler.streams"
+SHAPED = ("tasks", "solvers", "harness.training", STREAMS, "harness.cli", ON_RAY)
+PLAIN = ("compiler", "spec", "store", "scheduler", "tracking", "driver", "errors", "signals", "spans")
 install_import_hook([f"lfombench.{name}" for name in SHAPED], "tests.checked")
 beartype_packages(
     [f"lfombench.harness.{name}" for name in PLAIN],
-    conf=BeartypeConf(is_pep484_tower=True, claw_skip_package_names=(f"lfombench.{ON_RAY}",)),
+    conf=BeartypeConf(is_pep484_tower=True, claw_skip_package_names=(f"lfombench.{ON_RAY}", f"lfombench.{STREAMS}")),
 )
 torch.set_num_threads(1)
 settings.register_profile("here", deadline=None)  # another test may have the cores

@@ -110,17 +110,16 @@ class LoopedEmitter(Emitter):
 
     def _array(self, buffer: Buffer, shape: tuple[int, ...], offset: int = 0) -> Array:
         """The array of this shape that a buffer holds from element `offset` on."""
+        type = "bool" if buffer.mask else buffer.type
+        return Array(shape, type, lambda index: self._loaded(buffer, type, _flat(index, shape) + offset))
 
-        def element(index: Index) -> Operand:
-            position = _flat(index, shape) + offset
-            code = f"{buffer.name}[{code_of(position)}]"
-            if buffer.level & PROMPT:
-                code = f"load({buffer.name} + ({code_of(position)}) * TILE + @ * W)"
-                code = f"({buffer.mask}){code}" if buffer.mask else code
-            type = "bool" if buffer.mask else buffer.type
-            return self._emit(code, type, buffer.mask, buffer.level, depth_of(position))
-
-        return Array(shape, "bool" if buffer.mask else buffer.type, element)
+    def _loaded(self, buffer: Buffer, type: str, position: Any) -> Operand:
+        """An element of a buffer."""
+        code = f"{buffer.name}[{code_of(position)}]"
+        if buffer.level & PROMPT:
+            code = f"load({buffer.name} + ({code_of(position)}) * TILE + @ * W)"
+            code = f"({buffer.mask}){code}" if buffer.mask else code
+        return self._emit(code, type, buffer.mask, buffer.level, depth_of(position))
 
     def _buffer(self, array: Array) -> Buffer:
         """A new buffer with the elements of an array, computed region by region."""

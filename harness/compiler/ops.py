@@ -28,11 +28,11 @@ def pointwise(scalar: Callable[..., Operand], *, promote: bool = False) -> Rule:
         arrays = [x for x in operands if isinstance(x, Array)]
         operand_type = max((x.type for x in arrays), key=_PROMOTION.index) if promote else result
         spread = [broadcast(as_array(x, operand_type), value.shape) for x in operands]
-
-        def element(index: Index) -> Operand:
-            return scalar(emitter, *(emitter.cast(x.at(index), operand_type) for x in spread), **options)
-
-        return Array(tuple(value.shape), result, element)
+        return Array(
+            tuple(value.shape),
+            result,
+            lambda index: scalar(emitter, *(emitter.cast(x.at(index), operand_type) for x in spread), **options),
+        )
 
     return rule
 
@@ -123,6 +123,12 @@ def reduced_axes(axes: Any, rank: int) -> list[int]:
     return [a % rank for a in ([axes] if isinstance(axes, int) else axes)]
 
 
+def _term(shape: tuple[int, ...], reduced: list[int], inner: Index, outer: list[Any]) -> Index:
+    """The index of a term of a sum over the reduced axes; over prompts, a term stands for all."""
+    inside, outside = iter(inner), iter(outer)
+    return tuple((0 if n == PROMPTS else next(inside)) if a in reduced else next(outside) for a, n in enumerate(shape))
+
+
 def reduce_sum(
     emitter: Emitter, value: Tensor, x: Array, axes: Any = None, keep: bool = False, **options: Any
 ) -> Array:
@@ -133,16 +139,8 @@ def reduce_sum(
     type = cpp_type(value)
 
     def element(index: Index) -> Operand:
-        remaining = [i for a, i in enumerate(index) if a not in reduced] if keep else list(index)
-
-        def term(inner: Index) -> Operand:
-            inside, outside = iter(inner), iter(remaining)
-            whole = [
-                (0 if n == PROMPTS else next(inside)) if a in reduced else next(outside) for a, n in enumerate(x.shape)
-            ]
-            return emitter.cast(x.at(tuple(whole)), type)
-
-        total = emitter.sum(ranges, term, type)
+        kept = [i for a, i in enumerate(index) if a not in reduced] if keep else list(index)
+        total = emitter.sum(ranges, lambda inner: emitter.cast(x.at(_term(x.shape, reduced, inner, kept)), type), type)
         return emitter.over_prompts(total) if prompts else total
 
     return Array(tuple(value.shape), type, element)

@@ -28,7 +28,9 @@ def as_array(x: Any, type: str) -> Array:
 
 
 def broadcast(x: Array, shape: Sequence[int]) -> Array:
-    """The array broadcast to a larger shape."""
+    """The array broadcast to a larger shape, or itself where it has the shape."""
+    if x.shape == tuple(shape):
+        return x
     lead = len(shape) - len(x.shape)
     axes = [i for i, n in enumerate(x.shape) if n != 1]
 

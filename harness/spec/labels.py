@@ -181,19 +181,17 @@ def within(part: Any) -> Iterator[Any]:
 
 def shape_of(part: Any) -> Any:
     """A part's structure: its class and fields, with floats reduced to their presence or number."""
-
-    def reduce(value: Any) -> Any:
-        if isinstance(value, float):
-            return "float"
-        if isinstance(value, tuple) and value and all(isinstance(v, float) for v in value):
-            return f"{len(value)} floats"
-        if isinstance(value, tuple):
-            return [spec_of(item.solver) if isinstance(item, Expert) else _plain(item) for item in value]
-        if isinstance(value, Solver):
-            return spec_of(value)
-        return value
-
     return [
         name_of(part),
-        {f.name: reduce(getattr(part, f.name)) for f in fields(part) if f.name not in ("use", "data_seed")},
+        {f.name: _shape(getattr(part, f.name)) for f in fields(part) if f.name not in ("use", "data_seed")},
     ]
+
+
+def _shape(value: Any) -> Any:
+    if isinstance(value, float):
+        return "float"
+    if isinstance(value, tuple) and value and all(isinstance(v, float) for v in value):
+        return f"{len(value)} floats"
+    if isinstance(value, tuple):
+        return [spec_of(item.solver) if isinstance(item, Expert) else _plain(item) for item in value]
+    return spec_of(value) if isinstance(value, Solver) else value

@@ -5,6 +5,7 @@ Axes: `trials` are what a protocol tunes over, `jobs` the jobs of the pack, `pro
 
 from __future__ import annotations
 
+import functools
 import json
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -15,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lfombench.solvers import Method, Oracle, Solver, TokenModel
-from lfombench.tasks import Prompts, Random, Task
+from lfombench.tasks import Prompts, Task
 
 from ..compiler.select import program
 from ..compiler.step import Step, Tensors, named, under
@@ -89,9 +90,6 @@ def measure(
     job = source.job | named("solver", floats([job.solver for job in pack.jobs], dtype, device))
     job |= named("p", {name: p.to(dtype).contiguous() for name, p in params.items()})
 
-    def draw(job: Tensors, random: Random, count: int) -> Prompts:
-        return source.draw(job, random, count, withheld)
-
     def update(job: Tensors, state: Tensors, batch: Prompts, t: Tensor) -> tuple[Tensors, Tensors]:
         squared = list(errors(having(solver, under("solver", job)), under("p", job), batch))
         return {}, {"error": torch.stack(squared, 1).unsqueeze(0)}
@@ -100,6 +98,7 @@ def measure(
     count = min(CHUNK, total)
     begins = range(0, total, count)
     name = "test", pack.program, type(tasks[0]), json.dumps(shape_of(tasks[0]))
+    draw = functools.partial(source.draw, withheld=withheld)
     step = Step(draw, update, count, None, dtype, name)
     run = program(step, job, {}, source.key, len(begins), order.engine)
     with span(role):

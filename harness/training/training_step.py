@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from torch import Tensor
 
@@ -56,16 +58,20 @@ def loss_and_gradient(
 
     frozen: parameters that are not trained, `jobs ...`.
     """
-
-    def total(params: Tensors) -> tuple[Tensor, Tensor]:
-        cast = {name: p.to(batch.w_star.dtype) for name, p in (frozen | params).items()}
-        error = last(errors(solver, cast, batch)).to(next(iter(params.values())).dtype)
-        error = error if protocol.labels == "query" else error.mean(0)  # over the examples that are left out in turn
-        loss = error.sum(-1) / protocol.batch
-        return loss.sum(), loss
-
+    total = functools.partial(_loss, solver, frozen, batch, protocol)
     gradients, loss = torch.func.grad(total, has_aux=True)(params)
     return loss, gradients
+
+
+def _loss(
+    solver: Solver, frozen: Tensors, batch: Prompts, protocol: Protocol, params: Tensors
+) -> tuple[Tensor, Tensor]:
+    """The sum of all members' losses, which has their gradients, and the losses."""
+    cast = {name: p.to(batch.w_star.dtype) for name, p in (frozen | params).items()}
+    error = last(errors(solver, cast, batch)).to(next(iter(params.values())).dtype)
+    error = error if protocol.labels == "query" else error.mean(0)  # over the examples that are left out in turn
+    loss = error.sum(-1) / protocol.batch
+    return loss.sum(), loss
 
 
 def initial(order: WorkOrder, device: torch.device) -> Tensors:

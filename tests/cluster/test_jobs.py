@@ -20,23 +20,7 @@ def jobs_done(out: Path) -> int:
     return pl.read_parquet(out / "results" / "*.parquet")["job"].n_unique()
 
 
-def test_submit_runs_a_sweep_and_shows_its_log(head, small, tmp_path):
-    out = tmp_path / "out"
-    done = lfombench("submit", str(small), "--address", head.dashboard, "--out", str(out), "--mlflow", "off")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "20 jobs, 0 done, 20 to run" in done.stdout
-    assert "20/20 jobs" in done.stdout
-    assert "succeeded" in done.stdout
-    assert jobs_done(out) == 20
-    name = done.stdout.split("submitted ")[1].split(";")[0]
-    assert "20/20 jobs" in lfombench("logs", name, "--address", head.dashboard).stdout
-    unknown = lfombench("stop", "nothing", "--address", head.dashboard)
-    assert unknown.returncode == 1
-    assert "no job 'nothing'" in unknown.stderr
-    assert name in unknown.stderr
-
-
-def test_a_stopped_job_is_continued_by_submitting_it_again(head, tmp_path):
+def test_a_sweep_is_submitted_stopped_and_continued_by_submitting_it_again(head, tmp_path):
     """With a solver of one's own, sent along, that waits until it may go on."""
     out, go = tmp_path / "out", tmp_path / "go"
     (tmp_path / "code").mkdir()
@@ -57,27 +41,30 @@ def test_a_stopped_job_is_continued_by_submitting_it_again(head, tmp_path):
         "tasks: [linear_regression: {d: 3, n: 8}]\n"
         "solvers: [conjugate_gradient: {depth: 2}, 'patient:Patient': {depth: {each: [1, 2]}}]\n"
     )
-    arguments = ["submit", str(sweep), "--address", head.dashboard, "--out", str(out), "--mlflow", "off"]
-    arguments += ["--code", str(tmp_path / "code")]
+    there = ["--address", head.dashboard]
+    arguments = ["submit", str(sweep), *there, "--out", str(out), "--mlflow", "off", "--code", str(tmp_path / "code")]
     started = lfombench(*arguments, "--no-wait")
     assert started.returncode == 0, started.stderr
     name = started.stdout.split("submitted ")[1].split(";")[0]
     deadline = time.monotonic() + 120
     while not list(out.glob("results/*.parquet")) and time.monotonic() < deadline:
         time.sleep(0.1)
-    stopped = lfombench("stop", name, "--address", head.dashboard)
+    stopped = lfombench("stop", name, *there)
     assert stopped.returncode == 0, stopped.stderr
-    followed = lfombench("logs", name, "--address", head.dashboard, "--follow")
+    followed = lfombench("logs", name, *there, "--follow")
     assert followed.returncode == 0
+    assert "6 jobs, 0 done, 6 to run" in followed.stdout
     assert jobs_done(out) == 2, followed.stdout
     go.touch()
     again = lfombench(*arguments)
     assert again.returncode == 0, again.stdout + again.stderr
     assert "6 jobs, 2 done, 4 to run" in again.stdout
+    assert "4/4 jobs" in again.stdout
+    assert "succeeded" in again.stdout
     assert jobs_done(out) == 6
-
-
-def test_run_joins_the_cluster_at_its_address(head, small, tmp_path):
-    done = lfombench("run", str(small), "--address", head.address, "--out", str(tmp_path / "out"), "--mlflow", "off")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert jobs_done(tmp_path / "out") == 20
+    name = again.stdout.split("submitted ")[1].split(";")[0]
+    assert "4/4 jobs" in lfombench("logs", name, *there).stdout
+    unknown = lfombench("stop", "nothing", *there)
+    assert unknown.returncode == 1
+    assert "no job 'nothing'" in unknown.stderr
+    assert name in unknown.stderr

@@ -10,10 +10,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 import torch
-from click.testing import CliRunner
 
 from lfombench.harness import PROTOCOLS, Sweep, run
-from lfombench.harness.cli.main import cli
 from lfombench.harness.driver import audit
 from lfombench.harness.store import maintenance
 from lfombench.harness.store.deviation import TOLERANCE, deviation
@@ -22,6 +20,7 @@ from lfombench.harness.training.training_step import initial
 from lfombench.solvers import ConjugateGradient, GdPlusPlus, LinearTransformer, Memformer
 from lfombench.tasks import LinearRegression
 from tests.builders import order
+from tests.commands import lfombench
 
 QUICK = replace(
     PROTOCOLS["rigorous"], steps=60, batch=32, test_prompts=512, validation_prompts=128, learning_rates=(0.03, 0.1)
@@ -138,23 +137,26 @@ def test_errors_that_are_only_rounding_are_not_compared():
     assert deviation({"mse": None, "mse_normalised": None}, {"mse": None, "mse_normalised": None}) == 0
 
 
-def test_the_command_line_audits_and_profiles(small, tmp_path):
-    out = str(tmp_path / "out")
-    arguments = ["run", str(small), "--out", out, "--workers", "0", "--mlflow", "off", "--audit", "0.1", "--profile"]
-    result = CliRunner().invoke(cli, arguments)
-    assert result.exit_code == 0, result.output
-    assert "audit: 2 of the jobs run again alone and eagerly" in result.output
-    assert "where the workers' time went" in result.output
+def test_the_command_line_audits_and_profiles(tmp_path):
+    path, out = tmp_path / "tiny.yaml", str(tmp_path / "out")
+    path.write_text(
+        "name: tiny\nseeds: 2\nprotocol: {use: published, steps: 20, batch: 50, test_prompts: 256}\n"
+        "tasks: [linear_regression: {d: 3, n: 8}]\n"
+        "solvers: [conjugate_gradient: {depth: 2}, linear_transformer: {preconditioner: full, depth: 2}]\n"
+    )
+    arguments = ["run", str(path), "--out", out, "--workers", "0", "--mlflow", "off"]
+    done = lfombench(*arguments, "--audit", "0.5", "--profile")
+    assert done.returncode == 0, done.stderr
+    assert "audit: 2 of the jobs run again alone and eagerly" in done.stdout
+    assert "where the workers' time went" in done.stdout
     for part in ("draw", "forward", "backward", "test", "commit (driver)", "idle"):
-        assert part in result.output
-    trace = json.loads(Path(out, "profile/small.json").read_text())["traceEvents"]
+        assert part in done.stdout
+    trace = json.loads(Path(out, "profile/tiny.json").read_text())["traceEvents"]
     assert {"draw", "forward", "backward", "optimiser", "test", "rows", "commit"} <= {event["name"] for event in trace}
     assert all(event["dur"] >= 0 and event["ts"] >= 0 for event in trace if event["ph"] == "X")
-    again = CliRunner().invoke(
-        cli, ["run", str(small), "--out", out, "--workers", "0", "--mlflow", "off", "--audit", "2"]
-    )
-    assert again.exit_code == 2
-    assert "--audit" in again.output
+    again = lfombench(*arguments, "--audit", "2")
+    assert again.returncode == 2
+    assert "--audit" in again.stderr
 
 
 @pytest.mark.parametrize("dtype", ["float64", "bfloat16"])

@@ -22,7 +22,7 @@ from lfombench.harness.training import execute, train
 from lfombench.solvers import BestLfom, ConjugateGradient, GradientDescent, LinearTransformer, Memformer
 from lfombench.tasks import LinearRegression
 from tests.builders import SMALL
-from tests.commands import words
+from tests.commands import lfombench, words
 
 QUICK = replace(PROTOCOLS["rigorous"], steps=2, batch=4, learning_rates=(0.1,), test_prompts=64)
 
@@ -34,9 +34,10 @@ def results(out: str) -> pl.DataFrame:
 @pytest.mark.slow
 @pytest.mark.xdist_group("ray")
 def test_ray_and_this_process_give_the_same_numbers(head, small, finished, tmp_path):
-    summary = run(load(str(small)), str(tmp_path / "out"), address=head.address, mlflow="off")
-    assert (summary.exit_code, summary.ran) == (0, 20), summary
-    there, here = results(str(tmp_path / "out")), results(finished)
+    out = str(tmp_path / "out")
+    done = lfombench("run", str(small), "--address", head.address, "--out", out, "--mlflow", "off")
+    assert done.returncode == 0, done.stderr
+    there, here = results(out), results(finished)
     assert there.select("job", "test", "step").equals(here.select("job", "test", "step"))
     assert (there["log_mse"] - here["log_mse"]).abs().max() < 1e-9
 

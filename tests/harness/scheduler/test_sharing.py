@@ -86,7 +86,7 @@ class Slow(ConjugateGradient):
     def iterates(self, params, problem):
         while HOLD.exists():
             time.sleep(0.02)
-        time.sleep(0.1)
+        time.sleep(0.3 if self.vain else 0.1)  # alone they last longer than it takes to join
         if self.vain:
             raise ValueError("in vain")
         yield from super().iterates(params, problem)
@@ -109,12 +109,14 @@ class Work:
         self.options = ["run", "long.yaml", "--out", "out", "--workers", "0", "--mlflow", "off"]
 
     def start(self, *options: str) -> subprocess.Popen[str]:
-        """A driver, which is there when this returns."""
-        before = self.drivers()
+        """A driver."""
         pipe = subprocess.PIPE
-        driver = subprocess.Popen(words(*self.options, *options), stdout=pipe, stderr=pipe, text=True, cwd=self.folder)
-        until(lambda: self.drivers() > before)
-        return driver
+        return subprocess.Popen(words(*self.options, *options), stdout=pipe, stderr=pipe, text=True, cwd=self.folder)
+
+    def begin(self, *drivers: subprocess.Popen[str]) -> None:
+        """Let the work begin once all drivers are there."""
+        until(lambda: self.drivers() == len(drivers))
+        self.hold.unlink()
 
     def drivers(self) -> int:
         """Number of drivers on the store."""
@@ -140,12 +142,13 @@ def until(true: Callable[[], bool], seconds: float = 60.0) -> None:
 def test_two_drivers_share_a_sweep_and_no_job_runs_twice(tmp_path):
     work = Work(tmp_path)
     first = work.start()
+    until(lambda: work.drivers() == 1)
     refused = process(*work.options, cwd=tmp_path)
     assert refused.returncode == 1
     assert f"process {first.pid}" in refused.stderr
     assert "--join, to work beside it" in refused.stderr
     second = work.start("--join")
-    work.hold.unlink()
+    work.begin(first, second)
     told = [driver.communicate(timeout=120) for driver in (first, second)]
     assert [first.returncode, second.returncode] == [0, 0], "".join(errors for _, errors in told)
     assert "the share of other drivers" in told[1][0]
@@ -159,8 +162,8 @@ def test_two_drivers_share_a_sweep_and_no_job_runs_twice(tmp_path):
 def test_drivers_do_not_wait_for_each_others_failures(tmp_path):
     """Nor try them again."""
     work = Work(tmp_path, vain=True)
-    drivers = work.start(), work.start("--join")
-    work.hold.unlink()
+    drivers = work.start("--join"), work.start("--join")
+    work.begin(*drivers)
     told = [driver.communicate(timeout=120) for driver in drivers]
     assert [driver.returncode for driver in drivers] == [3, 3], told
     failed = [int(re.search(r"^(\d+) jobs failed", errors, re.MULTILINE)[1]) for _, errors in told]
@@ -172,8 +175,8 @@ def test_drivers_do_not_wait_for_each_others_failures(tmp_path):
 @pytest.mark.slow
 def test_the_share_of_a_driver_that_is_killed_is_done_by_the_other(tmp_path):
     work = Work(tmp_path)
-    first, second = work.start(), work.start("--join")
-    work.hold.unlink()
+    first, second = work.start("--join"), work.start("--join")
+    work.begin(first, second)
     until(lambda: bool(drivers(place(str(work.out)))[0].knows))
     first.send_signal(signal.SIGKILL)
     first.communicate()
