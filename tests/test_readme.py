@@ -11,7 +11,7 @@ import torch
 
 from lfombench.harness import load
 from lfombench.harness.compiler.streams import Streams, keys
-from tests.commands import lfombench, process
+from tests.commands import lfombench
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 
@@ -41,7 +41,8 @@ def test_the_sweep_in_python(tmp_path):
     assert len(load(str(tmp_path / "short.py"))) == 9
 
 
-def test_a_solver_and_a_task_of_ones_own(tmp_path):
+def test_a_solver_and_a_task_of_ones_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.py").write_text(
         block("python", "class HeavyBall")
         + block("python", "class LearnedMomentum")
@@ -55,7 +56,7 @@ def test_a_solver_and_a_task_of_ones_own(tmp_path):
         f"solvers:\n  - {entry[1]}\n  - memformer: {{memory: cgd, preconditioner: full, depth: 2}}\n"
         "  - 'mine:LearnedMomentum': {depth: 3}\n"
     )
-    done = process("run", "own.yaml", "--workers", "0", "--mlflow", "off", cwd=tmp_path)
+    done = lfombench("run", "own.yaml", "--workers", "0", "--mlflow", "off")
     assert done.returncode == 0, done.stderr
     found = pl.read_parquet(tmp_path / "out" / "results" / "*.parquet")
     assert "mine:LearnedMomentum" in found["solver"].to_list()

@@ -31,14 +31,13 @@ def test_help_imports_nothing_heavy(command):
     assert "Usage: lfombench" in done.stdout
 
 
-@pytest.mark.parametrize("command", [["status"], ["board"], ["query", "SELECT 1"], ["report"]])
-def test_reading_imports_neither_torch_nor_ray(finished, command):
+def test_reading_imports_neither_torch_nor_ray(finished):
     code = (
-        "import sys; sys.argv = ['lfombench', *" + repr([*command, "--out", finished]) + "]\n"
-        "from lfombench.harness.cli.main import main\n"
-        "try: main()\n"
-        "except SystemExit as end: assert not end.code, end.code\n"
-        "assert not {'torch', 'ray', 'mlflow'} & set(sys.modules)\n"
+        "import sys\n"
+        "from lfombench.harness.cli.main import invoke\n"
+        "for command in (['status'], ['board'], ['query', 'SELECT 1'], ['report']):\n"
+        f"    assert invoke([*command, '--out', {finished!r}]) == 0, command\n"
+        "    assert not {'torch', 'ray', 'mlflow'} & set(sys.modules), command\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -185,14 +184,16 @@ def test_damaged_stores_say_which_file(finished, tmp_path, small, caplog):
         assert "Traceback" not in done.stderr + shown.stderr
 
 
-def test_a_solver_that_exits_is_a_failed_job(tmp_path):
-    (tmp_path / "mine.py").write_text(OWN.replace("w = problem.start()", "raise SystemExit(0)"))
+def test_a_solver_that_exits_is_a_failed_job(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "exits.py").write_text(OWN.replace("w = problem.start()", "raise SystemExit(0)"))
     (tmp_path / "own.yaml").write_text(
-        "name: own\nprotocol: rigorous\ntasks: [linear_regression: {d: 2, n: 4}]\nsolvers: ['mine:Signs': {depth: 2}]\n"
+        "name: own\nprotocol: {use: rigorous, test_prompts: 64}\n"
+        "tasks: [linear_regression: {d: 2, n: 4}]\nsolvers: ['exits:Signs': {depth: 2}]\n"
     )
-    done = process("run", "own.yaml", "--workers", "0", "--mlflow", "off", cwd=tmp_path)
+    done = lfombench("run", "own.yaml", "--workers", "0", "--mlflow", "off")
     assert done.returncode == 3
-    assert "failed: mine:Signs depth 2 seed 0" in done.stderr
+    assert "failed: exits:Signs depth 2 seed 0" in done.stderr
     assert "1 job in" in done.stdout
 
 

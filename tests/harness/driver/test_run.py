@@ -212,8 +212,8 @@ def test_a_stopped_command_is_continued_by_the_same_command(tmp_path, small, how
     """A real process, with and without Ray, stopped at a random instant after its first results; gone on without."""
     small.write_text(small.read_text().replace("steps: 20, batch: 50", "steps: 250, batch: 400"))
     out = tmp_path / "out"
-    command = words("run", str(small), "--out", str(out), "--mlflow", "off", "--workers")
-    process = subprocess.Popen([*command, str(workers)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    command = ["run", str(small), "--out", str(out), "--mlflow", "off", "--workers"]
+    process = subprocess.Popen(words(*command, str(workers)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while not list(out.glob("results/*.parquet")) and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -224,7 +224,7 @@ def test_a_stopped_command_is_continued_by_the_same_command(tmp_path, small, how
         assert "the same command goes on from there" in errors, errors
         assert "Traceback" not in errors, errors
     assert results(str(out))["job"].n_unique() < 20
-    again = subprocess.run([*command, "0"], capture_output=True, text=True, timeout=120)
+    again = lfombench(*command, "0")
     assert again.returncode == 0, again.stderr
     rows = results(str(out))
     assert rows["job"].n_unique() == 20

@@ -135,14 +135,14 @@ def test_a_driver_of_another_machine_that_is_silent_is_dead(bucket):
 
 def test_a_driver_that_is_killed_loses_nothing(bucket, small, tmp_path):
     """kill -9 in the middle, then the same command: every row once, and no lease or checkpoint left."""
-    command = words("run", str(small), "--workers", "0", "--out", bucket)
-    first = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=tmp_path)
+    command = ["run", str(small), "--workers", "0", "--out", bucket]
+    first = subprocess.Popen(words(*command), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=tmp_path)
     here = place(bucket)
     while first.poll() is None and not here.names("results"):
         time.sleep(0.01)
     first.kill()
     first.wait()
-    again = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=tmp_path)
+    again = lfombench(*command)
     assert again.returncode == 0, again.stderr
     rows = table(bucket, "results").collect()
     assert len(rows) == len(rows.unique(["job", "test", "step"]))

@@ -21,19 +21,19 @@ LT = LinearTransformer(depth=2, preconditioner="full")
 MEMFORMER = Memformer(depth=2, memory="lfom", preconditioner="full", gate="token")
 BASE = replace(PROTOCOLS["rigorous"], batch=8, test_prompts=64, validation_prompts=32)
 PROTOCOLS_TRIED = {
-    "one cycle": replace(BASE, steps=52, cycle=None, plateau=None, halving=None, learning_rates=(0.01,)),
+    "one cycle": replace(BASE, steps=26, cycle=None, plateau=None, halving=None, learning_rates=(0.01,)),
     "cycles, rates, halving, a plateau": replace(
-        BASE, steps=96, cycle=24, plateau=0.05, halving=2, learning_rates=(1e-9, 0.003, 0.01, 0.1)
+        BASE, steps=48, cycle=12, plateau=0.05, halving=2, learning_rates=(1e-9, 0.003, 0.01, 0.1)
     ),
     "a fixed batch, diverging": replace(
-        BASE, steps=52, renew=None, cycle=None, plateau=None, halving=None, learning_rates=(0.01, 1e15)
+        BASE, steps=26, renew=None, cycle=None, plateau=None, halving=None, learning_rates=(0.01, 1e15)
     ),
 }
 
 
 def pack(protocol, solver=LT, seeds=range(4), engine="looped") -> WorkOrder:
     jobs = [Job.of(task=TASK, solver=solver, protocol=protocol, seed=seed) for seed in seeds]
-    return order(jobs, engine=engine, stride=20)
+    return order(jobs, engine=engine, stride=10)
 
 
 def stopped(given: WorkOrder, stops: int) -> Checkpoint | None:
@@ -93,7 +93,7 @@ def test_packs_that_stopped_at_one_point_go_on_as_one(solver):
     protocol = PROTOCOLS_TRIED["cycles, rates, halving, a plateau"]
     parts = [pack(protocol, solver, seeds) for seeds in (range(2), range(2, 3))]
     found = [stopped(part, 2) for part in parts]
-    assert found[0].point == found[1].point == (0, 20, 4)
+    assert found[0].point == found[1].point == (0, 10, 4)
     joined = Checkpoint.join(found)
     both = pack(protocol, solver, range(3))
     same(train.run(replace(both, resume=joined), CPU)[0], train.run(both, CPU)[0])
