@@ -115,7 +115,8 @@ def train(order: WorkOrder, device: torch.device) -> Generator[Stage, None, Trai
     successive halving of trials, and jobs until their plateau.
     """
     training = _Training(order, device)
-    for end in [end for end in order.first.protocol.rounds if end > training.begin]:
+    ahead = [end for end in order.first.protocol.rounds if end > training.begin]
+    for end in ahead if training.live else []:  # none: a part of a pack, whose jobs had all reached their plateau
         yield from training.advance(end)
         if not training.select(training.score(), end):
             break

@@ -66,15 +66,17 @@ def test_going_on_gives_the_same_bits_as_never_having_stopped(protocol, engine):
     """Stopped at every stage there is, gone on with all jobs, with two of them, and with each alone."""
     given = pack(protocol, engine=engine)
     whole = train.run(given, CPU)[0]
-    stops = 1
+    stops, over = 1, False
     while (found := stopped(given, stops)) is not None:
         same(train.run(replace(given, resume=found), CPU)[0], whole)
         for part in (slice(1, 3), slice(3, 4)):
             jobs = given.jobs[part]
             resume = found.select([job.id for job in jobs])
+            over |= not resume.live
             same(train.run(replace(given.of(jobs), resume=resume), CPU)[0], cut(whole, part))
         stops += 1
     assert stops > 3
+    assert over == (protocol.plateau is not None)  # a part of which no job trains any more
 
 
 def cut(trained: train.Trained, part: slice) -> train.Trained:
