@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import fmean
@@ -16,6 +15,7 @@ from .published import published, undrawn
 from .results import Tables, mixed
 from .statistics import mean_interval, tenth
 from .suspect import suspects
+from .titles import title
 
 T = TypeVar("T")
 COLUMNS = 8  # the most depths or values that are shown
@@ -187,7 +187,7 @@ def boards(tables: Tables, sweep: Manifest) -> Boards:
     }
     order = {undrawn(name): i for i, name in reversed(list(enumerate(sweep.protocols)))}
     ordered = sorted(groups, key=lambda key: (key[0], key[1] != key[0], key[1], order.get(key[2], len(order)), key[2]))
-    titles = {label: _title(name, labels, label) for name, labels in sweep.named.items() for label in labels}
+    titles = {label: title(name, labels, label) for name, labels in sweep.named.items() for label in labels}
     ordered_boards = [_board(*key, groups[key], floors, fitted, titles if key[2] in order else {}) for key in ordered]
     versions = mixed(tables.out, frame["code"].unique().to_list())
     return Boards(sweep.name, sweep.about, len(sweep.jobs), complete, ordered_boards, sweep.skipped, versions)
@@ -213,24 +213,6 @@ def at_their_depth(frame: pl.DataFrame) -> pl.DataFrame:
     rows = frame.filter((pl.col("step") > 0) & (~trained | (pl.col("step") == pl.col("depth"))))
     key = ("task", "test", "protocol", "solver", "seed", "step")
     return rows.sort("depth").unique(key, keep="last", maintain_order=True)
-
-
-def _title(name: str, labels: Sequence[str], label: str) -> str:
-    """A name, with what tells this solver from others of the name: its experts, its options, or its whole label."""
-    parts_of_all = [_parts(other) for other in labels]
-    differing = [
-        part
-        for part, others in zip(_parts(label), zip(*parts_of_all, strict=True), strict=True)
-        if len(set(others)) > 1
-    ]
-    words = ", ".join(filter(None, differing))
-    return f"{name}: {words}" if words else name
-
-
-def _parts(label: str) -> tuple[str, str]:
-    """The experts and the options of a mixture; of another solver, its label and nothing."""
-    match = re.fullmatch(r"\w+\(experts=\[(.*)\] #\w+(?:, )?(.*)\)", label)
-    return (match[1], match[2]) if match else (label, "")
 
 
 def _board(

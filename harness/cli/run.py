@@ -56,18 +56,7 @@ STALE = click.option(
 )
 @click.option("--profile", is_flag=True, help="Show where time goes; keep a trace for chrome://tracing in the store.")
 def run(
-    sweep: str,
-    out: str,
-    address: str | None,
-    workers: int | None,
-    mlflow: str | None,
-    audit: float | None,
-    stale: str,
-    join: bool,
-    fail_fast: bool,
-    max_failures: int | None,
-    deadline: float | None,
-    profile: bool,
+    sweep: str, out: str, audit: float | None, stale: str, fail_fast: bool, max_failures: int | None, **options: Any
 ) -> None:
     """Run the jobs of SWEEP that are not done yet, then show its boards."""
     from ..driver.run import run as start
@@ -76,7 +65,7 @@ def run(
     from .format import counted, duration
     from .terminal import Terminal, console
 
-    if address and workers == 0:
+    if options["address"] and options["workers"] == 0:
         raise click.UsageError("--workers 0 runs in this process; it cannot be on a cluster at --address")
     listen(signal.SIGINT, signal.SIGTERM)
     terminal = Terminal(console())
@@ -88,17 +77,12 @@ def run(
             summary = start(
                 current,
                 out,
-                address=address,
-                workers=workers,
-                mlflow=mlflow,
                 audit=audit or 0.0,
-                profile=profile,
                 keep_stale=stale == "keep",
-                deadline=deadline,
                 max_failures=0 if fail_fast else max_failures,
                 stop=stop,
-                join=join,
                 observer=terminal,
+                **options,
             )
             tried, seconds = tried + summary.ran + len(summary.failed), seconds + summary.seconds
             finer = refined(current, brackets(out, current.name)) if rounds_left and not summary.exit_code else None
@@ -114,7 +98,7 @@ def run(
     _show_summary(summary, out, current.name, terminal)
     path = write_report(out, known_sweeps(out, current.name))
     took = f"{counted(tried, 'job')} in {duration(seconds)}" if tried else "nothing to run"
-    runs = f"; runs: lfombench ui --out {out}" if mlflow is None and "://" not in out else ""
+    runs = f"; runs: lfombench ui --out {out}" if options["mlflow"] is None and "://" not in out else ""
     click.echo(f"{took}; report: {path}{runs}")
     sys.exit(3 if any(board.suspects for board in boards) else summary.exit_code)
 

@@ -52,8 +52,8 @@ class Emitter(ABC):
         """The array behind the C++ pointer `name`."""
 
     @abstractmethod
-    def literal(self, values: Any, shape: tuple[int, ...], type: str) -> Array:
-        """An array of constants; values: nested lists of numbers."""
+    def literal(self, values: Sequence[float], shape: tuple[int, ...], type: str) -> Array:
+        """An array of constants; values: its elements in their order."""
 
     @abstractmethod
     def lookup(self, table: Array, index: Index, size: int) -> Any:

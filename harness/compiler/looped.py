@@ -210,16 +210,15 @@ class LoopedEmitter(Emitter):
 
         return Array(shape, type, element)
 
-    def literal(self, values: Any, shape: tuple[int, ...], type: str) -> Array:
+    def literal(self, values: Sequence[float], shape: tuple[int, ...], type: str) -> Array:
         """An array of constants: a C++ literal where the index is known, else an entry of a table."""
-        flat = _flattened(values)
-        table = self._table([constant(x, type).code for x in flat], type)
+        table = self._table([constant(x, type).code for x in values], type)
 
         def element(index: Index) -> Operand:
             position = ravel(index, shape)
             if isinstance(position, Affine):
                 return self._emit(f"{table}[{position.code}]", type, "", 0, depth_of(position))
-            return constant(flat[position], type)
+            return constant(values[position], type)
 
         return Array(shape, type, element)
 
@@ -297,8 +296,3 @@ def _flat(index: Index, shape: tuple[int, ...]) -> Any:
     """The position of an element in the flat array, prompts aside."""
     axes = [(i, n) for i, n in zip(index, shape, strict=True) if n != PROMPTS]
     return ravel([i for i, _ in axes], [n for _, n in axes])
-
-
-def _flattened(values: Any) -> list[Any]:
-    """The numbers of nested lists in one list."""
-    return [x for part in values for x in _flattened(part)] if isinstance(values, list) else [values]

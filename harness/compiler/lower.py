@@ -81,7 +81,7 @@ class _Lowering(Interpreter):
             return next(self.inputs)
         if n.op == "get_attr":
             tensor = getattr(self.module, str(n.target))
-            return self.emitter.literal(tensor.tolist(), tuple(tensor.shape), CPP_TYPES[tensor.dtype])
+            return self.emitter.literal(tensor.flatten().tolist(), tuple(tensor.shape), CPP_TYPES[tensor.dtype])
         args, kwargs = self.fetch_args_kwargs_from_env(n)
         if PROMPTS in args:
             raise NotLowerable(f"the number of prompts as an operand of {n.target}")

@@ -88,16 +88,9 @@ class UnrolledEmitter(Emitter):
         """The array behind the C++ pointer `name`, loaded element by element."""
         return Array(shape, type, lambda index: self.emit(f"{name}[{ravel(index, shape)}]", [], type, level=level))
 
-    def literal(self, values: Any, shape: tuple[int, ...], type: str) -> Array:
+    def literal(self, values: Sequence[float], shape: tuple[int, ...], type: str) -> Array:
         """An array whose elements are C++ literals."""
-
-        def element(index: Index) -> Operand:
-            value = values
-            for i in index:
-                value = value[i]
-            return constant(value, type)
-
-        return Array(shape, type, element)
+        return Array(shape, type, lambda index: constant(values[ravel(index, shape)], type))
 
     def lookup(self, table: Array, index: Index, size: int) -> int:
         """An entry of a table of integer constants, modulo `size`."""

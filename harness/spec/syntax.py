@@ -105,11 +105,8 @@ def _imports(statement: ast.Import | ast.ImportFrom, package: str) -> Iterator[t
     """The names that an import binds, each with what it stands for."""
     if isinstance(statement, ast.Import):
         for alias in statement.names:
-            if alias.asname:
-                yield alias.asname, Import(alias.name)
-            else:
-                root = alias.name.partition(".")[0]
-                yield root, Import(root)
+            root = alias.name.partition(".")[0]
+            yield alias.asname or root, Import(alias.name if alias.asname else root)
         return
     base = statement.module or ""
     if statement.level:
@@ -260,8 +257,7 @@ class _References(ast.NodeVisitor):
         body = node.body if isinstance(node.body, list) else [node.body]
         self._enter(body, [argument.arg for argument in ast.walk(node.args) if isinstance(argument, ast.arg)])
 
-    visit_AsyncFunctionDef = visit_FunctionDef
-    visit_Lambda = visit_FunctionDef
+    visit_AsyncFunctionDef = visit_Lambda = visit_FunctionDef
 
     def _comprehension(self, node: Any) -> None:
         targets = _bound([generator.target for generator in node.generators])

@@ -170,16 +170,6 @@ def test_an_expert_without_a_data_seed_has_the_mixture_s(own, mixture_s, trained
     assert [trained.id] == [job.id for job in alone.jobs()]
 
 
-def test_labels_say_what_tells_experts_apart_and_are_the_same_at_every_depth():
-    one, two = (expert(1.0), expert(2.0)), (expert(1.0, noise=0.5), expert(2.0, noise=0.5))
-    first, second = (label(mixture(*experts)) for experts in (one, two))
-    assert first.startswith("mixture(experts=[spectrum=[1, 1, 1], spectrum=[2, 2, 2]] #")
-    assert first != second
-    assert first.partition("#")[0] == second.partition("#")[0]
-    deeper = [replace(e, solver=replace(e.solver, depth=3)) for e in one]
-    assert label(Mixture(depth=3, experts=tuple(deeper))) == first
-
-
 @pytest.mark.parametrize(
     ("solver", "protocol", "said"),
     [

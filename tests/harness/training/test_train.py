@@ -4,39 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import numpy as np
 import pytest
 import torch
 
 from lfombench.harness import PROTOCOLS, Job
-from lfombench.harness.compiler.streams import Streams
 from lfombench.harness.training import evaluate, train
 from lfombench.harness.training.closed_form import fit
 from lfombench.harness.training.execute import execute
-from lfombench.harness.training.pack import drawing, stack
 from lfombench.harness.training.training_step import initial
 from lfombench.solvers import BestLfom, ConjugateGradient, GradientDescent, LinearTransformer, Memformer
 from lfombench.tasks import LinearRegression
 from tests.builders import order
-
-CPU = torch.device("cpu")
-TASK = LinearRegression(d=5, n=20, spectrum=(1.0, 1.0, 0.5, 0.25, 1.0))
-
-
-def prompts_of(tasks, jobs, role, dtype=torch.float64):
-    """Prompts of a role as the engine draws them: a function of their number and the step."""
-    source = drawing(order(jobs).pack, tasks, role, dtype, CPU)
-    return lambda count, step=0: source.draw(source.job, Streams(source.key, dtype, step), count)
-
-
-QUICK = replace(
-    PROTOCOLS["rigorous"], steps=40, batch=64, validation_prompts=128, test_prompts=512, learning_rates=(0.03,)
-)
-PUBLISHED = replace(PROTOCOLS["published"], steps=30, batch=100, test_prompts=512)
-
-
-def jobs(solver, protocol=QUICK, seeds=range(3), task=TASK) -> tuple[Job, ...]:
-    return tuple(Job.of(task=task, solver=solver, protocol=protocol, seed=seed) for seed in seeds)
+from tests.trainings import CPU, PUBLISHED, QUICK, TASK, jobs, prompts_of
 
 
 @pytest.mark.parametrize(
@@ -109,40 +88,6 @@ def test_jobs_with_other_floats_share_a_pack_and_keep_their_numbers():
         assert [r["mse"] for r in together if r["job"] == job.id] == pytest.approx([r["mse"] for r in alone], rel=1e-9)
 
 
-def test_solvers_meet_the_same_test_prompts():
-    """Predicting 0 (step 0) costs every solver exactly the same, block by block."""
-    blocks = []
-    for solver in (ConjugateGradient(depth=1), LinearTransformer(depth=2, preconditioner="scalar")):
-        rows = execute(order(jobs(solver)), CPU).tables["results"].to_pylist()
-        blocks.append([row["blocks"] for row in rows if row["step"] == 0])
-    assert blocks[0] == blocks[1]
-    assert len(blocks[0][0]) == 64
-
-
-def test_roles_and_seeds_draw_apart():
-    pack = jobs(ConjugateGradient(depth=1))
-    draws = [prompts_of([TASK] * 3, pack, role)(50) for role in ("train", "validation", "test")]
-    seen = torch.cat([draw.w_star for draw in draws])
-    assert len(torch.unique(seen[:, 0, :].flatten())) == 9 * 50
-
-
-def test_a_data_seed_gives_all_seeds_the_same_prompts_but_for_rotation():
-    pack = jobs(ConjugateGradient(depth=1), PUBLISHED)
-    drawn = prompts_of([TASK] * 3, pack, "train")(50)
-    lengths = (drawn.problem.law.root.squeeze(-1).mT @ drawn.w_star).square()  # D g' without U
-    assert torch.allclose(lengths[0], lengths[1])
-    assert not torch.allclose(drawn.w_star[0], drawn.w_star[1])
-    other = prompts_of([TASK], jobs(ConjugateGradient(depth=1), replace(PUBLISHED, data_seed=1), [0]), "train")(50)
-    assert not torch.allclose(other.w_star, drawn.w_star[:1])
-
-
-def test_a_shifted_test_task_turns_with_its_training_task():
-    shifted = replace(TASK, spectrum=(2.0,) * 5)
-    pack = order(jobs(ConjugateGradient(depth=1), seeds=[7]))
-    frames = [drawing(pack.pack, [task], "test", torch.float64, CPU).job["frame"] for task in (TASK, shifted)]
-    assert torch.equal(*frames)
-
-
 def test_withheld_examples_cost_only_the_classical():
     fewer = replace(QUICK, withheld=15)
     losses = {
@@ -197,28 +142,6 @@ def test_curves_fall_and_end_at_the_last_steps():
     assert [row["step"] for row in curve] == list(range(1, 41))
     assert curve[-1]["loss"] < curve[0]["loss"]
     assert all(row["gradient_norm"] > 0 for row in curve)
-
-
-def test_statistics_of_a_row():
-    row = execute(order(jobs(ConjugateGradient(depth=2), seeds=[0])), CPU).tables["results"].to_pylist()[2]
-    errors = evaluate.test(order(jobs(ConjugateGradient(depth=2), seeds=[0])), {}, None, CPU)[0]
-    assert row["mse"] == pytest.approx(errors[2].mean().item())
-    assert row["mse_normalised"] == pytest.approx((errors[2].mean() / errors[0].mean()).item())
-    assert row["median"] == pytest.approx(errors[2].quantile(0.5).item())
-    assert row["q90"] == pytest.approx(errors[2].quantile(0.9).item())
-    assert row["failure_rate"] == pytest.approx((errors[2] > errors[0]).double().mean().item())
-    assert sum(row["blocks"]) / 64 == pytest.approx(row["mse"])
-    assert row["prompts"] == 512
-
-
-def test_no_failures_are_counted_at_step_zero_and_a_nan_is_one():
-    from lfombench.harness.training.summary import losses_of
-
-    errors = torch.tensor([[1.0, 2.0, 3.0, 4.0] * 16, [0.5, float("nan"), 3.5, 4.0] * 16]).double().numpy()
-    found = losses_of(np.stack([errors, errors]), [False, True])
-    assert found["failure_rate"] == [0.0, 0.5, None, None]
-    assert found["step"] == [0, 1, 0, 1]
-    assert found["blocks"][2] is None
 
 
 @pytest.mark.parametrize(
@@ -312,9 +235,3 @@ def test_a_solver_that_breaks_its_contract_is_told(way, says):
     solver = Wrong(depth=2, preconditioner="full", way=way)
     with pytest.raises(ValueError, match=says):
         execute(order(jobs(solver)), CPU)
-
-
-def test_stacked_floats_have_an_entry_per_job():
-    packed = stack([GradientDescent(depth=1, step=0.1), GradientDescent(depth=1, step=0.2)], torch.float32, CPU)
-    assert packed.step.shape == (2, 1, 1)
-    assert packed.depth == 1

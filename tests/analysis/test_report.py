@@ -1,0 +1,50 @@
+"""The report."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+from lfombench.analysis.report import render
+from lfombench.analysis.results import sweeps
+from tests.stores import store
+
+
+class _Tags(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.outside: list[str] = []
+        self.count: dict[str, int] = {}
+
+    def handle_starttag(self, tag, attributes):
+        self.count[tag] = self.count.get(tag, 0) + 1
+        for name, value in attributes:
+            if name in ("src", "href", "srcset") and value and not value.startswith(("#", "data:")):
+                self.outside.append(value)
+
+
+def test_the_report_is_one_file_with_everything_in_it(finished):
+    html = render(finished, sweeps(finished))
+    tags = _Tags()
+    tags.feed(html)
+    assert tags.outside == []
+    assert "script" not in tags.count
+    assert "@import" not in html
+    assert not re.search(r"url\((?!#)", html)
+    assert tags.count["table"] == 2
+    # per board: loss by depth, and training at each of two depths; then the packs' costs against the plan's
+    assert tags.count["svg"] == 2 * (1 + 2) + 1
+    assert "lie in their 80 % interval" in html
+    for solver in ("conjugate_gradient", "memformer(memory=cgd, preconditioner=full)"):
+        assert solver in html
+    assert "20 jobs, all done" in html
+    assert 'name="viewport"' in html
+
+
+def test_a_report_of_a_partial_or_diverged_sweep(tmp_path):
+    rows = [("a<b>", "learned", 1, 1, 0, None), ("c", "learned", 1, 1, 0, -708.0)]
+    out = store(tmp_path, rows, jobs=["a<b>-1-0", "c-1-0", "x"])
+    html = render(out, sweeps(out))
+    assert "Partial: 2 of 3 jobs are done" in html
+    assert "1 diverged" in html
+    assert "a<b>" not in html
