@@ -88,7 +88,7 @@ class Along:
         """The titles of the charts, which tell them apart."""
         return self.data["chart"].unique().sort().to_list()
 
-    def of(self, chart: str, solver: str) -> dict[Any, Point]:
+    def points_of(self, chart: str, solver: str) -> dict[Any, Point]:
         """A solver's points in a chart, by x in ascending order."""
         points = {point.x: point for point in self.points if (point.chart, point.solver) == (chart, solver)}
         return {x: points[x] for x in sorted(points)}

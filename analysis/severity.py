@@ -79,7 +79,7 @@ class Crossing:
 
 def duels(line: Along, chart: str, first: str, second: str) -> list[Duel]:
     """Comparisons of two solvers at every value that both have."""
-    firsts, seconds = line.of(chart, first), line.of(chart, second)
+    firsts, seconds = line.points_of(chart, first), line.points_of(chart, second)
     return [
         _duel(x, firsts[x], seconds[x])
         for x in firsts
@@ -102,7 +102,7 @@ def crossings(duels: Sequence[Duel]) -> list[Crossing]:
 
 def standings(line: Along, chart: str) -> list[Standing]:
     """The standing of every solver, over the values that all have; the lowest worst case first."""
-    solvers = {point.solver: line.of(chart, point.solver) for point in line.points if point.chart == chart}
+    solvers = {point.solver: line.points_of(chart, point.solver) for point in line.points if point.chart == chart}
     shared = set.intersection(*(set(points) for points in solvers.values()))
     if not shared:
         return []

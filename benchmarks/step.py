@@ -39,7 +39,7 @@ def pack(solver, jobs: int, *, fresh: bool = False) -> WorkOrder:
 
 def naive(given: WorkOrder, job: int = 0):
     """A job's model as the notebook writes it, from the same start, on the same prompts."""
-    one = given.of(given.jobs[job : job + 1])
+    one = given.for_jobs(given.jobs[job : job + 1])
     source = drawing(one.pack, [TASK], "train", torch.float32, CPU)
     random = Streams(source.key, torch.float32)
     examples = TASK.examples(random, source.job["frame"], given.first.protocol.batch)

@@ -61,7 +61,7 @@ class ContextMixture(Mixed, TokenModel):
         X, y, query = Z[..., :-1, :-1, :], Z[..., -1, :-1, :], Z[..., :-1, -1, :]
         n = y.shape[-2]
         G, b = (X.unsqueeze(-4) * X.unsqueeze(-3)).sum(-2) / n, (X * y.unsqueeze(-3)).sum(-2) / n
-        methods = [(m, self.of(params, e)) for e, m in enumerate(self.models) if isinstance(m, Method)]
+        methods = [(m, self.params_of(params, e)) for e, m in enumerate(self.models) if isinstance(m, Method)]
         query_predictions = [[(w * query).sum(-2) for w in m.iterates(p, Plain(G, b))] for m, p in methods]
         extra_axes = [1] * (
             query_predictions[0][-1].ndim - b.ndim + 1

@@ -150,7 +150,9 @@ class Mixture(Mixed, Fitted):
 
     def moments(self, params: Params, problem: Problem, residual: Residual) -> Params:
         """H: jobs depth experts experts, h: jobs depth experts. The error with gates g is <g, H g> + 2 <h, g> + ..."""
-        outputs = [list(_iterates(model, self.of(params, e), problem))[1:] for e, model in enumerate(self.models)]
+        outputs = [
+            list(_iterates(model, self.params_of(params, e), problem))[1:] for e, model in enumerate(self.models)
+        ]
         r = residual(problem.start())
         columns = torch.stack([torch.stack([residual(w) - r for w in iterates], -3) for iterates in outputs], -3)
         H = (columns.unsqueeze(-3) * columns.unsqueeze(-4)).sum((-2, -1))  # columns: jobs depth experts k prompts
@@ -166,7 +168,9 @@ class Mixture(Mixed, Fitted):
     def iterates(self, params: Params, problem: Problem) -> Iterator[Float[Tensor, "*jobs d prompts"]]:
         """Yield w_0 .. w_depth."""
         if self.combine == "outputs":
-            expert_iterates = [_iterates(model, self.of(params, e), problem) for e, model in enumerate(self.models)]
+            expert_iterates = [
+                _iterates(model, self.params_of(params, e), problem) for e, model in enumerate(self.models)
+            ]
             yield from self._gated(params, expert_iterates, 2)
             return
         if isinstance(self.models[0], GdPlusPlus):
@@ -175,7 +179,7 @@ class Mixture(Mixed, Fitted):
             return
         w = problem.start()
         shared = Shared(problem, problem.gradient(w))
-        expert_iterates = [_iterates(model, self.of(params, e), shared) for e, model in enumerate(self.models)]
+        expert_iterates = [_iterates(model, self.params_of(params, e), shared) for e, model in enumerate(self.models)]
         before_step = [next(iterates) for iterates in expert_iterates]
         yield w
         for l in range(self.depth):
@@ -193,7 +197,7 @@ class Mixture(Mixed, Fitted):
             yield from merged.predictions(heads, Z)
             return
         models = cast(list[TokenModel], self.models)
-        expert_predictions = [model.predictions(self.of(params, e), Z) for e, model in enumerate(models)]
+        expert_predictions = [model.predictions(self.params_of(params, e), Z) for e, model in enumerate(models)]
         yield from self._gated(params, expert_predictions, 1)
 
     def _gated(self, params: Params, outputs: Sequence[Iterator[Tensor]], axes: int) -> Iterator[Tensor]:
@@ -214,7 +218,7 @@ class Mixture(Mixed, Fitted):
         A, B = [], []
         for l in range(self.depth):
             for e, (model, g) in enumerate(zip(models, self.weights(params, l, 3), strict=True)):
-                expert_params, heads_of_layer = self.of(params, e), slice(l * model.heads, (l + 1) * model.heads)
+                expert_params, heads_of_layer = self.params_of(params, e), slice(l * model.heads, (l + 1) * model.heads)
                 A.append(expert_params["A"][..., heads_of_layer, :, :] * g)
                 B.append(expert_params["B"][..., heads_of_layer, :, :].expand_as(A[-1]))
         heads = sum(model.heads for model in models)

@@ -23,7 +23,7 @@ class Mixed(Solver):
         """The solvers of the experts."""
         return [expert.solver for expert in self.experts]
 
-    def of(self, params: Params, e: int) -> Params:
+    def params_of(self, params: Params, e: int) -> Params:
         """The parameters of expert e, under the names that the expert gives them."""
         prefix = f"{e}."
         return {name.removeprefix(prefix): p for name, p in params.items() if name.startswith(prefix)}

@@ -146,11 +146,11 @@ def write_report(out: str, manifests: list[Manifest]) -> str:
     """Write the report of these sweeps into their store; return the path of the report."""
     from lfombench.analysis.report import render
 
-    from ..store.filesystem import place, within
+    from ..store.filesystem import join, place
 
     html = render(out, manifests)
     try:
         place(out).put("report/index.html", html.encode())
     except OSError as error:
         raise UserError(f"the report cannot be written to {out}: {error}") from error
-    return within(out, "report/index.html")
+    return join(out, "report/index.html")

@@ -105,7 +105,7 @@ def run(
 
 def _show_summary(summary: Summary, out: str, sweep: str, terminal: Terminal) -> None:
     """Print what a run leaves beside its boards: failures, the profile and the audit."""
-    from ..store.filesystem import within
+    from ..store.filesystem import join
     from .tables import show_profile
 
     for name, reason in summary.failed[:3]:
@@ -117,7 +117,7 @@ def _show_summary(summary: Summary, out: str, sweep: str, terminal: Terminal) ->
         click.echo(f"MLflow could not be written: {summary.mlflow_error}. The same command tries again.", err=True)
     if summary.profile:
         show_profile(terminal.console, summary.profile)
-        click.echo(f"trace: {within(out, f'profile/{sweep}.json')}")
+        click.echo(f"trace: {join(out, f'profile/{sweep}.json')}")
     if summary.audit:
         click.echo(str(summary.audit))
 

@@ -60,11 +60,11 @@ class Eager:
         return {name: torch.stack([records[name] for records in records_by_step]) for name in records_by_step[0]}
 
 
-def named(group: str, tensors: Tensors) -> Tensors:
+def grouped(group: str, tensors: Tensors) -> Tensors:
     """The same tensors with each name `x` extended to `group.x`."""
     return {f"{group}.{name}": value for name, value in tensors.items()}
 
 
-def under(name: str, tensors: Mapping[str, Tensor]) -> Tensors:
+def in_group(name: str, tensors: Mapping[str, Tensor]) -> Tensors:
     """The tensors that are called `name.x`, each under its short name `x`."""
     return {key.partition(".")[2]: value for key, value in tensors.items() if key.startswith(f"{name}.")}

@@ -112,7 +112,7 @@ def sample(entries: Sequence[Entry], share: float) -> list[Entry]:
 def nudged(job: Job) -> list[Job]:
     """The job from parameters that are larger or smaller by some roundings of single precision."""
     protocol = job.protocol
-    return [job.having(protocol=replace(protocol, init_scale=protocol.init_scale * (1 + e))) for e in NUDGES]
+    return [job.changed(protocol=replace(protocol, init_scale=protocol.init_scale * (1 + e))) for e in NUDGES]
 
 
 def _name(row: Row) -> str:

@@ -270,7 +270,7 @@ def _without_experts(packs: list[PlannedPack], done: Collection[str]) -> Iterato
             lost = (
                 f"{label(one.solver)} on {label(one.task)}, job {one.id}" for one in job.experts if one.id not in done
             )
-            yield planned.of([job]), f"an expert could not be trained: {'; '.join(lost)}"
+            yield planned.for_jobs([job]), f"an expert could not be trained: {'; '.join(lost)}"
 
 
 def _tracker(out: str, sweep: Sweep, mlflow: str | None) -> Tracker | None:

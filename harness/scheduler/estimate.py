@@ -55,8 +55,8 @@ class History:
     def correct(self, job: Job, tests: int = 0) -> tuple[Prior, float]:
         """The prior as corrected by what was seen, and the spread of the logarithm of its seconds."""
         p, name = prior(job, tests), structure(job)
-        shift, spread = self._time.of(name)
-        time, space = math.exp(shift), math.exp(self._space.of(name)[0])
+        shift, spread = self._time.logarithm(name)
+        time, space = math.exp(shift), math.exp(self._space.logarithm(name)[0])
         return Prior(p.fixed * time, p.each * time, p.bytes_fixed * space, p.bytes_each * space), spread
 
     def cost(self, pack: Pack) -> Cost:
@@ -79,7 +79,7 @@ class _Shift:
             around = [abs(r - middle) for middle, values in middles for r in values]
             self.own_spread = max(LEAST, 1.5 * median(around) if around else 0.0)
 
-    def of(self, name: str) -> tuple[float, float]:
+    def logarithm(self, name: str) -> tuple[float, float]:
         """Median and spread of the logarithm for a structure."""
         if not self.known:
             return 0.0, SPREAD

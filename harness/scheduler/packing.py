@@ -38,7 +38,7 @@ class PlannedPack:
         """As predicted; 0 where nothing is."""
         return self.cost.seconds if self.cost else 0.0
 
-    def of(self, jobs: Sequence[Job]) -> PlannedPack:
+    def for_jobs(self, jobs: Sequence[Job]) -> PlannedPack:
         """Some of the jobs, with their share of the predicted time."""
         share, cost = len(jobs) / len(self.pack.jobs), self.cost
         if cost is not None:
@@ -48,7 +48,7 @@ class PlannedPack:
     def halves(self) -> list[PlannedPack]:
         """Two packs of half the jobs each."""
         half = len(self.pack.jobs) // 2
-        return [self.of(self.pack.jobs[:half]), self.of(self.pack.jobs[half:])]
+        return [self.for_jobs(self.pack.jobs[:half]), self.for_jobs(self.pack.jobs[half:])]
 
 
 @dataclass(frozen=True)

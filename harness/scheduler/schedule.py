@@ -135,7 +135,7 @@ class _Schedule:
         """Drop the jobs that wait here and are another driver's now."""
         for attempts in (self.waiting, [attempt for _, _, attempt in self.later]):
             for attempt in attempts:
-                attempt.planned = attempt.planned.of([job for job in attempt.pack.jobs if shares.owns(job.id)])
+                attempt.planned = attempt.planned.for_jobs([job for job in attempt.pack.jobs if shares.owns(job.id)])
         self.waiting = deque(attempt for attempt in self.waiting if attempt.pack.jobs)
         self.later = [entry for entry in self.later if entry[2].pack.jobs]
         heapq.heapify(self.later)

@@ -20,7 +20,7 @@ from lfombench.tasks import Task
 
 from .bytecode import bytecode_digest
 from .job import Case
-from .labels import digest, symbol_of, within
+from .labels import digest, nested, symbol_of
 from .references import PACKAGE, Edge, Node, edges, imported, module_of, nodes, resolve
 from .syntax import Import
 
@@ -65,7 +65,7 @@ def _by_symbol(parts: Mapping[str, str]) -> dict[str, list[str]]:
 @functools.lru_cache(1 << 12)
 def _classes(case: Case, test: Task | None) -> tuple[type[Any], ...]:
     """The classes of a solver, a task and all that are parts of them."""
-    parts = [one for part in (case.solver, case.task, *([test] if test else [])) for one in within(part)]
+    parts = [one for part in (case.solver, case.task, *([test] if test else [])) for one in nested(part)]
     return tuple(dict.fromkeys(type(part) for part in parts))
 
 

@@ -143,18 +143,18 @@ class Case:
 
     def tried(self, trial: int) -> Case:
         """The case with the values that a trial has for the solver's floats."""
-        return self.having(self.trials[trial])
+        return self.with_floats(self.trials[trial])
 
-    def having(self, floats: Mapping[str, float]) -> Case:
+    def with_floats(self, floats: Mapping[str, float]) -> Case:
         """The case with these values for the solver's floats; names that the solver does not have are ignored."""
         changes: dict[str, Any] = {name: x for name, x in floats.items() if name in tunable(self.solver)}
         key = tuple(sorted(changes.items()))
-        if key not in self._having:
-            self._having[key] = replace(self, solver=replace(self.solver, **changes)) if changes else self
-        return self._having[key]
+        if key not in self._filled:
+            self._filled[key] = replace(self, solver=replace(self.solver, **changes)) if changes else self
+        return self._filled[key]
 
     @functools.cached_property
-    def _having(self) -> dict[Any, Case]:
+    def _filled(self) -> dict[Any, Case]:
         return {}
 
 
@@ -174,7 +174,7 @@ class Job:
         """A job from its task, solver, protocol and seed, which are validated."""
         return Job(Case(task=task, solver=solver, protocol=protocol), seed)
 
-    def having(self, **changes: Any) -> Job:
+    def changed(self, **changes: Any) -> Job:
         """The job with another task, solver or protocol and the same seed."""
         return Job(replace(self.case, **changes, validated=False), self.seed)
 

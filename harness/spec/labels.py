@@ -168,7 +168,7 @@ def _plain(value: Any) -> Any:
     return plain(value) if is_dataclass(value) else value
 
 
-def within(part: Any) -> Iterator[Any]:
+def nested(part: Any) -> Iterator[Any]:
     """Iterate over a task or solver and all tasks and solvers nested in it; of an expert, only those nested in it."""
     if isinstance(part, Task | Solver):
         yield part
@@ -176,7 +176,7 @@ def within(part: Any) -> Iterator[Any]:
         value = getattr(part, f.name)
         for child in value if isinstance(value, tuple) else (value,):
             if isinstance(child, Task | Solver | Expert):
-                yield from within(child)
+                yield from nested(child)
 
 
 def shape_of(part: Any) -> Any:

@@ -15,7 +15,7 @@ from lfombench.tasks import Task
 
 from ..errors import SpecError, nearest
 from .job import Case, Job, tunable
-from .labels import label, name_of, plain, within
+from .labels import label, name_of, nested, plain
 from .protocol import PROTOCOLS, TUNABLE, Protocol
 from .validation import build
 
@@ -117,7 +117,7 @@ class Sweep:
         """
         classes: dict[str, type[Any]] = {}
         for part in (*self.tasks, *self.tests, *self.solvers):
-            for inner in within(part):
+            for inner in nested(part):
                 name = name_of(inner)
                 if classes.setdefault(name, type(inner)) is not type(inner):
                     raise SpecError(f"two classes are named {name!r}: give each a name of its own in its module")

@@ -203,7 +203,7 @@ def place(out: str) -> Place:
     return Bucket(files, str(root).rstrip("/"), out)
 
 
-def within(out: str, name: str) -> str:
+def join(out: str, name: str) -> str:
     """The path of a file in a store as it is shown to people: without the credentials and options of a URI."""
     if "://" not in out:
         return f"{out.rstrip('/')}/{name}"

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..compiler.step import Tensors, named
+from ..compiler.step import Tensors, grouped
 from ..spec.protocol import Protocol
 
 
@@ -18,9 +18,9 @@ def start(params: Tensors, tuned: dict[str, Float[Tensor, "trials jobs"]]) -> Te
 
     tuned: rate, beta1, beta2 (these in float64), and clip where gradients are clipped.
     """
-    state = named("p", params)
-    state |= named("mean", {name: torch.zeros_like(p) for name, p in params.items()})
-    state |= named("square", {name: torch.zeros_like(p) for name, p in params.items()})
+    state = grouped("p", params)
+    state |= grouped("mean", {name: torch.zeros_like(p) for name, p in params.items()})
+    state |= grouped("square", {name: torch.zeros_like(p) for name, p in params.items()})
     state |= tuned | {"alive": torch.ones_like(tuned["rate"], dtype=torch.bool)}
     state["died"] = torch.zeros_like(tuned["rate"], dtype=torch.int64)
     return state

@@ -97,10 +97,10 @@ class Curve:
         self.points += points
         self.parts.append((curves[0], curves[1]))
 
-    def of(self, trial: Sequence[int]) -> tuple[Tensor, Tensor]:
+    def of_trials(self, trials: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Losses and norms of one trial of each job: points jobs."""
         jobs = torch.arange(self.jobs)
-        losses, norms = (x[:, torch.tensor(trial), jobs] for x in self.joined())
+        losses, norms = (x[:, torch.tensor(trials), jobs] for x in self.joined())
         return losses, norms
 
     def joined(self) -> tuple[Tensor, Tensor]:

@@ -16,11 +16,11 @@ from lfombench.solvers import Fitted, FittedBound, Method
 from lfombench.tasks import Prompts, Random
 
 from ..compiler.select import program
-from ..compiler.step import Step, Tensors, named, under
+from ..compiler.step import Step, Tensors, grouped, in_group
 from ..compiler.streams import Streams
 from ..spans import span
 from .evaluate import CHUNK
-from .pack import WorkOrder, drawing, expert_params, floats, having
+from .pack import WorkOrder, drawing, expert_params, floats, with_floats
 
 PROMPTS = 500 * CHUNK  # that a closed form is fitted to;
 NUMBERS = 1 << 26  # fewer where their G would have more numbers than this
@@ -54,17 +54,17 @@ def fit(order: WorkOrder, device: torch.device, prompts: int = PROMPTS) -> Fit:
     is_bound = isinstance(solver, FittedBound)
     on_queries = is_bound or pack.first.protocol.labels == "query"  # else with every example left out in turn
     source = drawing(pack, [job.task for job in pack.jobs], "fit" if is_bound else "train", dtype, device)
-    job = source.job | named("solver", floats([job.solver for job in pack.jobs], dtype, device))
-    job |= named("frozen", {name: p.to(dtype) for name, p in expert_params(order, device).items()})
+    job = source.job | grouped("solver", floats([job.solver for job in pack.jobs], dtype, device))
+    job |= grouped("frozen", {name: p.to(dtype) for name, p in expert_params(order, device).items()})
 
     def draw(job: Tensors, random: Random, count: int) -> Prompts:
         if not is_bound:
             return source.batch(job, random, count)
-        return having(source.task, under("task", job)).prompts(random, job.get("frame"), count)
+        return with_floats(source.task, in_group("task", job)).prompts(random, job.get("frame"), count)
 
     def update(job: Tensors, state: Tensors, batch: Prompts, t: Tensor) -> tuple[Tensors, Tensors]:
-        packed = having(solver, under("solver", job))
-        moments = packed.moments(under("frozen", job), batch.problem, batch.residual)
+        packed = with_floats(solver, in_group("solver", job))
+        moments = packed.moments(in_group("frozen", job), batch.problem, batch.residual)
         return {}, {name: x.unsqueeze(0) if on_queries else x.sum(0) for name, x in moments.items()}
 
     times, count = batches(pack.first.task.d, prompts) if is_bound else (1, pack.first.protocol.batch)
@@ -78,9 +78,9 @@ def fit(order: WorkOrder, device: torch.device, prompts: int = PROMPTS) -> Fit:
             for name, x in run(0, 1, begin).items():
                 group[name] = group[name] + x[0, 0] if name in group else x[0, 0].clone()
         if not isinstance(solver, FittedBound):
-            return Fit(dict(having(solver, under("solver", job)).fit(sums[0])), count, None)
+            return Fit(dict(with_floats(solver, in_group("solver", job)).fit(sums[0])), count, None)
         moments = {name: torch.stack([group[name] for group in sums]) for name in sums[0]}
-        return _jackknife(having(solver, under("solver", job)), moments, times * count)
+        return _jackknife(with_floats(solver, in_group("solver", job)), moments, times * count)
 
 
 def _jackknife(solver: FittedBound, moments: Tensors, count: int) -> Fit:
@@ -101,13 +101,13 @@ def closed_form_start(order: WorkOrder, device: torch.device) -> Tensors | None:
     solver = order.first.solver
     if not isinstance(solver, Method) or solver.bound is None:
         return None
-    best = [job.having(solver=solver.bound, protocol=replace(job.protocol, tune=())) for job in order.jobs]
-    q = fit(order.of(best), device).params["q"][:, -1].cpu().numpy()  # p(x) = 1 - x q(x)
+    best = [job.changed(solver=solver.bound, protocol=replace(job.protocol, tune=())) for job in order.jobs]
+    q = fit(order.for_jobs(best), device).params["q"][:, -1].cpu().numpy()  # p(x) = 1 - x q(x)
     roots = np.array([np.sort_complex(np.roots([*-row[::-1], 1.0])) for row in q])
     if np.abs(roots.imag).max() > 1e-6:
         raise ValueError(f"start: the best method of depth {solver.depth} has roots that are not real")
     source = drawing(order.pack, [job.task for job in order.jobs], "init", torch.float64, device)
-    task = having(source.task, under("task", source.job))
+    task = with_floats(source.task, in_group("task", source.job))
     dual = task.examples(Streams(source.key, torch.float64), source.job.get("frame"), 2).law.dual
     if "covariance" in solver.bound.needs and (dual is None or dual.shape[-1] != 1):
         raise ValueError("start: there is no one Sigma^{-1} for all prompts to start from")

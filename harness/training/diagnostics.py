@@ -15,9 +15,9 @@ from numpy.polynomial import polynomial
 from lfombench.solvers import Method
 from lfombench.tasks import Law, Quadratic, Risk
 
-from ..compiler.step import Tensors, under
+from ..compiler.step import Tensors, in_group
 from ..compiler.streams import Streams
-from .pack import Pack, drawing, floats, having
+from .pack import Pack, drawing, floats, with_floats
 
 LARGEST = 3.0  # the eigenvalues that a polynomial is fitted on lie between 0 and this
 DEEPEST = 12  # beyond, powers of an eigenvalue say nothing in double precision
@@ -72,7 +72,7 @@ def _polynomials(method: Method, params: Tensors, law: Law, jobs: int, device: t
 
 def _packed(pack: Pack, device: torch.device) -> Method:
     """The method of all jobs, in float64."""
-    solver = having(pack.first.solver, floats([job.solver for job in pack.jobs], torch.float64, device))
+    solver = with_floats(pack.first.solver, floats([job.solver for job in pack.jobs], torch.float64, device))
     assert isinstance(solver, Method)
     return solver
 
@@ -80,6 +80,6 @@ def _packed(pack: Pack, device: torch.device) -> Method:
 def _batch(pack: Pack, device: torch.device) -> Risk:
     """The problems of a few prompts, whatever the protocol's draw."""
     source = drawing(pack, [job.task for job in pack.jobs], "portrait", torch.float64, device)
-    task = having(source.task, under("task", source.job))
+    task = with_floats(source.task, in_group("task", source.job))
     random = Streams(source.key, torch.float64)
     return task.prompts(random, source.job.get("frame"), PROMPTS).problem

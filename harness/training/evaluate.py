@@ -19,11 +19,11 @@ from lfombench.solvers import Method, Oracle, Solver, TokenModel
 from lfombench.tasks import Prompts, Task
 
 from ..compiler.select import program
-from ..compiler.step import Step, Tensors, named, under
+from ..compiler.step import Step, Tensors, grouped, in_group
 from ..compiler.streams import Streams
 from ..spans import span
 from ..spec.labels import shape_of
-from .pack import Drawing, WorkOrder, drawing, floats, having
+from .pack import Drawing, WorkOrder, drawing, floats, with_floats
 
 CHUNK = 2048  # prompts that are tested at a time
 
@@ -71,7 +71,7 @@ def validate(
 
     trials: which trials of each job, trials jobs.
     """
-    members = order.of([job.tried(k) for row in trials for job, k in zip(order.jobs, row, strict=True)])
+    members = order.for_jobs([job.tried(k) for row in trials for job, k in zip(order.jobs, row, strict=True)])
     tasks = [job.task for job in members.jobs]
     flat = {name: p.flatten(0, 1) for name, p in params.items()}
     error = measure(members, flat, tasks, "validation", order.first.protocol.validation_prompts, device)
@@ -87,14 +87,14 @@ def measure(
     protocol, solver = pack.first.protocol, pack.first.solver
     source = drawing(pack, tasks, role, dtype, device)
     withheld = protocol.withheld if solver.family == "classical" else 0
-    job = source.job | named("solver", floats([job.solver for job in pack.jobs], dtype, device))
-    job |= named("p", {name: p.to(dtype).contiguous() for name, p in params.items()})
+    job = source.job | grouped("solver", floats([job.solver for job in pack.jobs], dtype, device))
+    job |= grouped("p", {name: p.to(dtype).contiguous() for name, p in params.items()})
 
     def update(job: Tensors, state: Tensors, batch: Prompts, t: Tensor) -> tuple[Tensors, Tensors]:
-        squared = list(errors(having(solver, under("solver", job)), under("p", job), batch))
+        squared = list(errors(with_floats(solver, in_group("solver", job)), in_group("p", job), batch))
         return {}, {"error": torch.stack(squared, 1).unsqueeze(0)}
 
-    check_contract(having(solver, under("solver", job)), under("p", job), source)
+    check_contract(with_floats(solver, in_group("solver", job)), in_group("p", job), source)
     count = min(CHUNK, total)
     begins = range(0, total, count)
     name = "test", pack.program, type(tasks[0]), json.dumps(shape_of(tasks[0]))

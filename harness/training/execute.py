@@ -49,7 +49,7 @@ def stages(order: WorkOrder, device: torch.device) -> Generator[Stage, None, Out
     begin, peak = time.perf_counter(), Peak(device)
     trained, tests = yield from train.stages(order, device)
     with span("portrait"):
-        tuned = order.of(trained.jobs).pack
+        tuned = order.for_jobs(trained.jobs).pack
         polynomials, cosines = ([], []) if pack.trained else diagnostics(tuned, trained.params, device)
     results: list[pa.Table] = []
     for task, squared_error in tests:

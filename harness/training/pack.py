@@ -17,7 +17,7 @@ from torch import Tensor
 from lfombench.tasks import Prompts, Random, Task
 
 from ..compiler.select import Engine
-from ..compiler.step import under
+from ..compiler.step import in_group
 from ..compiler.streams import Streams, keys
 from ..errors import UserError
 from ..spec.job import Job
@@ -103,7 +103,7 @@ class WorkOrder:
         """A job that stands for the structure of all."""
         return self.pack.first
 
-    def of(self, jobs: Sequence[Job]) -> WorkOrder:
+    def for_jobs(self, jobs: Sequence[Job]) -> WorkOrder:
         """The same order for other jobs of the structure."""
         return replace(self, pack=replace(self.pack, jobs=tuple(jobs)))
 
@@ -120,7 +120,7 @@ def floats(parts: Sequence[Any], dtype: torch.dtype, device: torch.device) -> di
     return tensors
 
 
-def having(part: T, values: Mapping[str, Tensor]) -> T:
+def with_floats(part: T, values: Mapping[str, Tensor]) -> T:
     """A task or solver with tensors in place of its floats."""
     packed = copy(part)
     for name, value in values.items():
@@ -130,7 +130,7 @@ def having(part: T, values: Mapping[str, Tensor]) -> T:
 
 def stack(parts: Sequence[T], dtype: torch.dtype, device: torch.device) -> T:
     """One task or solver that holds the floats of several."""
-    return having(parts[0], floats(parts, dtype, device))
+    return with_floats(parts[0], floats(parts, dtype, device))
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ class Drawing:
         Tokens hold examples and a query, so token models get those whatever the protocol; and where no w* gives the
         target, the query is sampled.
         """
-        task, frame = having(self.task, under("task", job)), job.get("frame")
+        task, frame = with_floats(self.task, in_group("task", job)), job.get("frame")
         if self.tokens:
             return task.examples(random, frame, prompts).with_tokens()
         if self.protocol.draw != "examples" and self.protocol.query == "exact" and not withheld:
@@ -161,7 +161,7 @@ class Drawing:
         """A training batch: as `draw`, or each example of a prompt left out in turn as its query, `n 1 jobs ...`."""
         if self.protocol.labels == "query":
             return self.draw(job, random, prompts)
-        examples = having(self.task, under("task", job)).examples(random, job.get("frame"), prompts)
+        examples = with_floats(self.task, in_group("task", job)).examples(random, job.get("frame"), prompts)
         return examples.leave_one_out(tokens=self.tokens)
 
 

@@ -12,10 +12,10 @@ from torch import Tensor
 from lfombench.tasks import Prompts, Random
 
 from ..compiler.select import program
-from ..compiler.step import Draw, Step, Tensors, Update, under
+from ..compiler.step import Draw, Step, Tensors, Update, in_group
 from . import adam
 from .evaluate import errors, last
-from .pack import WorkOrder, having
+from .pack import WorkOrder, with_floats
 from .training_step import training
 
 FRESH = 50  # steps that are timed where each draws its own prompts; else as many as training takes between two draws
@@ -39,12 +39,12 @@ def parts(order: WorkOrder, device: torch.device) -> list[float]:
         return {}, {"total": total + torch.zeros_like(state["rate"])}
 
     def forward(job: Tensors, state: Tensors, batch: Prompts, t: Tensor) -> tuple[Tensors, Tensors]:
-        solver = having(first.solver, under("solver", job) | under("tried", state))
-        params = {name: p.to(batch.w_star.dtype) for name, p in under("p", state).items()}
+        solver = with_floats(first.solver, in_group("solver", job) | in_group("tried", state))
+        params = {name: p.to(batch.w_star.dtype) for name, p in in_group("p", state).items()}
         return {}, {"loss": last(errors(solver, params, batch)).sum(-1)}
 
     def optimiser(job: Tensors, state: Tensors, batch: Any, t: Tensor) -> tuple[Tensors, Tensors]:
-        return adam.update(first.protocol, state, state["rate"], under("p", state), t)
+        return adam.update(first.protocol, state, state["rate"], in_group("p", state), t)
 
     def seconds(step: Step, job: Tensors, state: Tensors) -> float:
         run = program(step, job, state, key, first.protocol.steps, order.engine)

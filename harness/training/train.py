@@ -21,7 +21,7 @@ from torch import Tensor
 from lfombench.tasks import Task
 
 from ..compiler.select import program
-from ..compiler.step import Tensors, under
+from ..compiler.step import Tensors, in_group
 from ..spans import span
 from ..spec.job import Job
 from .best import Best, Curve, trial_table
@@ -72,7 +72,7 @@ def stages(order: WorkOrder, device: torch.device) -> Generator[Stage, None, tup
     else:
         trained = untrained(order, device)
     tests = pack.tests if pack.trained else (None, *pack.tests)
-    tuned = order.of(trained.jobs)
+    tuned = order.for_jobs(trained.jobs)
     return trained, ((task, test(tuned, trained.params, task, device)) for task in tests)
 
 
@@ -90,7 +90,7 @@ def restored(order: WorkOrder, device: torch.device) -> Trained:
     """What training left of a pack that is trained already, from its weights."""
     count, weights = len(order.jobs), order.weights
     params = {name: torch.stack([each.params[name] for each in weights]).to(device) for name in weights[0].params}
-    jobs = [Job(job.case.having(each.chosen), job.seed) for job, each in zip(order.jobs, weights, strict=True)]
+    jobs = [Job(job.case.with_floats(each.chosen), job.seed) for job, each in zip(order.jobs, weights, strict=True)]
     chosen, diverged = [dict(each.chosen) for each in weights], [each.diverged for each in weights]
     return Trained(params, jobs, chosen, diverged, [0] * count, [0] * count)
 
@@ -131,7 +131,7 @@ class _Training:
         self.order, self.device = order, device
         self.protocol = order.first.protocol
         self.step, self.job, self.state, self.key = training(order, device)
-        self.frozen = under("frozen", self.job)  # parameters that are not trained, jobs ...
+        self.frozen = in_group("frozen", self.job)  # parameters that are not trained, jobs ...
         self.live = list(range(count))  # positions of the jobs that still train
         self.trials = trial_table(order.pack)  # which of its trials each of them still has: trials live
         self.best = Best.none_yet(count)
@@ -164,9 +164,9 @@ class _Training:
         if len(self.order.first.trials) == len(self.protocol.rounds) == 1:
             loss = torch.zeros_like(self.state["rate"])
         else:
-            frozen = {name: p.expand(len(self.trials), *p.shape) for name, p in under("frozen", self.job).items()}
-            live = self.order.of([self.order.jobs[j] for j in self.live])
-            loss = validate(live, self.trials, under("p", self.state) | frozen, self.device)
+            frozen = {name: p.expand(len(self.trials), *p.shape) for name, p in in_group("frozen", self.job).items()}
+            live = self.order.for_jobs([self.order.jobs[j] for j in self.live])
+            loss = validate(live, self.trials, in_group("p", self.state) | frozen, self.device)
         return torch.where(alive, loss.nan_to_num(nan=math.inf), math.inf)
 
     def select(self, loss: Float[Tensor, "trials live"], end: int) -> bool:
@@ -175,7 +175,7 @@ class _Training:
             self.budget[j] += (end - self.begin) * self.protocol.batch * len(self.trials)
         winners = loss.argmin(0).tolist()
         reasons = [self._reason(row, column) for column, row in enumerate(winners)]
-        gains = self.best.update(self.live, winners, self.trials, loss, under("p", self.state), reasons, end)
+        gains = self.best.update(self.live, winners, self.trials, loss, in_group("p", self.state), reasons, end)
         plateaus = [self.order.jobs[j].protocol.plateau for j in self.live]
         least = [-math.inf if plateau is None else plateau for plateau in plateaus]
         stay = [i for i, gain in enumerate(gains) if gain >= least[i]]
@@ -195,7 +195,7 @@ class _Training:
     def trained(self) -> Trained:
         """The best of every job."""
         best, jobs = self.best, self.order.jobs
-        losses, norms = self.curve.of(best.trial)
+        losses, norms = self.curve.of_trials(best.trial)
         return Trained(
             best.stacked() | self.frozen,
             [job.tried(k) for job, k in zip(jobs, best.trial, strict=True)],
@@ -233,7 +233,7 @@ class _Training:
 
     def _resume(self, saved: Checkpoint) -> None:
         tensors = {name: x.to(self.device, copy=True) for name, x in saved.tensors.items()}  # training changes them
-        self.state, best, curve = (under(group, tensors) for group in JOB_AXIS)
+        self.state, best, curve = (in_group(group, tensors) for group in JOB_AXIS)
         self.live, self.trials, self.begin, self.first = list(saved.live), saved.trials, saved.begin, saved.first
         params = [{name: x[j].clone() for name, x in best.items()} for j in range(len(saved.jobs))]
         self.best = Best([*saved.loss], [*saved.trial], [*saved.steps], [*saved.reason], params)

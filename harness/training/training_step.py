@@ -10,14 +10,14 @@ from torch import Tensor
 from lfombench.solvers import Solver
 from lfombench.tasks import Prompts
 
-from ..compiler.step import Step, Tensors, named, under
+from ..compiler.step import Step, Tensors, grouped, in_group
 from ..compiler.streams import Streams, keys
 from ..spec.job import tunable
 from ..spec.protocol import Protocol
 from . import adam
 from .closed_form import closed_form_start
 from .evaluate import check_contract, errors, last
-from .pack import WorkOrder, drawing, expert_params, floats, having, trial_values
+from .pack import WorkOrder, drawing, expert_params, floats, trial_values, with_floats
 
 
 def training(order: WorkOrder, device: torch.device) -> tuple[Step, Tensors, Tensors, Tensor]:
@@ -29,22 +29,22 @@ def training(order: WorkOrder, device: torch.device) -> tuple[Step, Tensors, Ten
     compute = getattr(torch, protocol.dtype)  # in the layers
     dtype = torch.float64 if protocol.dtype == "float64" else torch.float32  # of parameters and Adam
     source = drawing(pack, [job.task for job in pack.jobs], "train", compute, device)
-    job = source.job | named("solver", floats([job.solver for job in pack.jobs], compute, device))
+    job = source.job | grouped("solver", floats([job.solver for job in pack.jobs], compute, device))
     start = {name: p.to(dtype) for name, p in initial(order, device).items()}
     params = {name: p for name, p in start.items() if solver.trainable(name)}
-    job |= named("frozen", {name: p[0].contiguous() for name, p in start.items() if name not in params})
+    job |= grouped("frozen", {name: p[0].contiguous() for name, p in start.items() if name not in params})
     tuned = {"rate": trial_values(pack, "learning_rate", dtype, device)}
     tuned |= {name: trial_values(pack, name, torch.float64, device) for name in ("beta1", "beta2")}
     tuned |= {"clip": trial_values(pack, "clip", dtype, device)} if protocol.clip is not None else {}
     state = adam.start(params, tuned)
     names = [name for name in tunable(solver) if name in pack.first.trials[0]]
     state |= {f"tried.{name}": trial_values(pack, name, compute, device)[..., None, None] for name in names}
-    first = under("solver", job) | {name: x[0] for name, x in under("tried", state).items()}
-    check_contract(having(solver, first), {name: p[0].to(compute) for name, p in start.items()}, source)
+    first = in_group("solver", job) | {name: x[0] for name, x in in_group("tried", state).items()}
+    check_contract(with_floats(solver, first), {name: p[0].to(compute) for name, p in start.items()}, source)
 
     def update(job: Tensors, state: Tensors, batch: Prompts, t: Tensor) -> tuple[Tensors, Tensors]:
-        packed = having(solver, under("solver", job) | under("tried", state))
-        loss, gradients = loss_and_gradient(packed, under("p", state), under("frozen", job), batch, protocol)
+        packed = with_floats(solver, in_group("solver", job) | in_group("tried", state))
+        loss, gradients = loss_and_gradient(packed, in_group("p", state), in_group("frozen", job), batch, protocol)
         return adam.update(protocol, state, loss, gradients, t)
 
     step = Step(source.batch, update, protocol.batch, protocol.renew, compute, ("train", pack.program))

@@ -59,9 +59,9 @@ def test_gates_are_those_of_least_squares_on_what_is_left_out(examples):
                 A = np.zeros((N, 3))
                 now = np.zeros(3)
                 for e, model in enumerate(models):
-                    w = list(model.iterates(solver.of(given, e), left_out))[l][:, 0, j, :, p]
+                    w = list(model.iterates(solver.params_of(given, e), left_out))[l][:, 0, j, :, p]
                     A[:, e] = (w * X[j, :, :, p].T).sum(-1)
-                    v = list(model.iterates(solver.of(given, e), examples.problem()))[l][j, :, p]
+                    v = list(model.iterates(solver.params_of(given, e), examples.problem()))[l][j, :, p]
                     now[e] = v @ examples.query[j, :, p]
                 gates = np.linalg.lstsq(A, y[j, :, p].numpy(), rcond=None)[0]
                 assert found[l, j, p].item() == pytest.approx(gates @ now, rel=1e-3, abs=1e-4)  # the ridge is 1e-6

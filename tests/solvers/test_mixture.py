@@ -80,7 +80,7 @@ def test_one_expert_with_a_gate_of_one_is_the_expert(drawn, model, combine):
     solver = mixture(model, combine=combine)
     given = params(solver)
     assert given["gates"].eq(1).all()
-    close(solver.iterates(given, drawn.problem), model.iterates(solver.of(given, 0), drawn.problem))
+    close(solver.iterates(given, drawn.problem), model.iterates(solver.params_of(given, 0), drawn.problem))
 
 
 def test_updates_of_linear_transformers_are_those_of_their_sum(drawn):
@@ -135,7 +135,7 @@ def test_outputs_are_sums_of_the_experts(drawn, gates):
     models = MODELS[:2]
     solver = mixture(*models, combine="outputs", gates=gates)
     given = params(solver, [0.25, 1.5])
-    one, other = (list(m.iterates(solver.of(given, e), drawn.problem)) for e, m in enumerate(models))
+    one, other = (list(m.iterates(solver.params_of(given, e), drawn.problem)) for e, m in enumerate(models))
     close(solver.iterates(given, drawn.problem), [0.25 * a + 1.5 * b for a, b in zip(one, other, strict=True)])
 
 
@@ -144,7 +144,7 @@ def test_outputs_on_tokens(drawn):
     solver = mixture(*models, combine="outputs")
     assert solver.on_tokens
     given = params(solver, [2.0, -0.5])
-    one, other = (list(m.predictions(solver.of(given, e), drawn.tokens)) for e, m in enumerate(models))
+    one, other = (list(m.predictions(solver.params_of(given, e), drawn.tokens)) for e, m in enumerate(models))
     close(
         solver.predictions(given, drawn.tokens),
         [one[0], *(2 * a - b / 2 for a, b in zip(one[1:], other[1:], strict=True))],
@@ -216,7 +216,9 @@ def test_least_squares_is_numpys(drawn, gates):
     found = solver.fit(solver.moments(given, drawn.problem, drawn.residual))["gates"]
     for j in range(JOBS):
         for l in range(DEPTH):
-            columns = [list(m.iterates(solver.of(given, e), drawn.problem))[l + 1] for e, m in enumerate(solver.models)]
+            columns = [
+                list(m.iterates(solver.params_of(given, e), drawn.problem))[l + 1] for e, m in enumerate(solver.models)
+            ]
             query, target = drawn.judge[j, :, 0], (drawn.judge[j, :, 0] * drawn.w_star[j]).sum(0)
             A = torch.stack([(query * w[j]).sum(0) for w in columns], -1)
             expected = np.linalg.lstsq(A.numpy(), target.numpy(), rcond=None)[0]

@@ -84,9 +84,9 @@ def test_a_width_that_was_too_much_is_not_tried_again():
 
 
 def test_a_lone_structure_is_spread_over_the_workers():
-    long = [job.having(protocol=replace(PROTOCOLS["rigorous"], steps=100)) for job in wide()]
+    long = [job.changed(protocol=replace(PROTOCOLS["rigorous"], steps=100)) for job in wide()]
     assert len(packs([Pending(job, (), "new") for job in long[:4]], workers=4)) == 4
-    quick = [job.having(task=LinearRegression(d=5, n=6)) for job in long]
+    quick = [job.changed(task=LinearRegression(d=5, n=6)) for job in long]
     assert (
         len(packs([Pending(job, (), "new") for job in quick[:4]], workers=4)) == 1
     )  # compiling four times would cost more

@@ -41,11 +41,11 @@ def test_an_id_depends_on_everything_that_decides_the_numbers():
     )
     others = [
         replace(base, seed=1),
-        base.having(solver=ConjugateGradient(depth=3)),
-        base.having(solver=GradientDescent(depth=2, step="per_layer")),
-        base.having(task=LinearRegression(d=2, n=4)),
-        base.having(task=LinearRegression(d=2, n=3, noise=0.1)),
-        base.having(protocol=replace(PROTOCOLS["rigorous"], steps=7)),
+        base.changed(solver=ConjugateGradient(depth=3)),
+        base.changed(solver=GradientDescent(depth=2, step="per_layer")),
+        base.changed(task=LinearRegression(d=2, n=4)),
+        base.changed(task=LinearRegression(d=2, n=3, noise=0.1)),
+        base.changed(protocol=replace(PROTOCOLS["rigorous"], steps=7)),
     ]
     assert len({job.id for job in [base, *others]}) == 7
     assert base.id == "65dfa56baec387eafff5"  # pinned: stores on disk depend on it

@@ -73,7 +73,7 @@ def test_going_on_gives_the_same_bits_as_never_having_stopped(protocol, engine):
             jobs = given.jobs[part]
             resume = found.select([job.id for job in jobs])
             over |= not resume.live
-            same(train.run(replace(given.of(jobs), resume=resume), CPU)[0], cut(whole, part))
+            same(train.run(replace(given.for_jobs(jobs), resume=resume), CPU)[0], cut(whole, part))
         stops += 1
     assert stops > 3
     assert over == (protocol.plateau is not None)  # a part of which no job trains any more
