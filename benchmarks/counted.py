@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lfombench.solvers import LinearTransformer
+from lfombench.solvers.base import Params, Problem
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +19,7 @@ class Counted(LinearTransformer):
 
     mark: float = 0.0
 
-    def iterates(self, params: object, problem: object) -> Iterator[Tensor]:
+    def iterates(self, params: Params, problem: Problem) -> Iterator[Tensor]:
         """Those of a linear transformer."""
         assert not any(torch.as_tensor(self.mark).flatten().tolist())
         handle = os.open(os.environ["COUNTED"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import random
 import statistics
@@ -88,7 +89,7 @@ def tuned(jobs: list[dict[str, object]], folder: Path) -> float:
 
     begin = time.perf_counter()
     runtime = {"env_vars": {"PYTHONPATH": str(Path(__file__).parent)}}
-    ray.init("local", include_dashboard=False, log_to_driver=False, logging_level="ERROR", runtime_env=runtime)
+    ray.init("local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR, runtime_env=runtime)
     config = {"job": tune.grid_search(jobs)}
     options = tune.RunConfig(storage_path=str(folder), name="notebook", verbose=0)
     found = tune.Tuner(_one, param_space=config, run_config=options).fit()

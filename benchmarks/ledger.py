@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 from timing import Row, spread
 
-from lfombench.harness import Job, load
+from lfombench.harness import Job, Sweep, load
 from lfombench.harness.driver.committer import Committer
 from lfombench.harness.scheduler.packing import PlannedPack
 from lfombench.harness.spec.fingerprint import code
@@ -165,7 +165,7 @@ def parts(items: Iterable[T], size: int) -> Iterator[tuple[T, ...]]:
         yield part
 
 
-def _sweep(folder: Path) -> object:
+def _sweep(folder: Path) -> Sweep:
     path = folder / "million.yaml"
     path.write_text(MILLION)
     return load(str(path))

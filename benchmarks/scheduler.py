@@ -5,6 +5,7 @@ Everything between a job and its rows on disk is the harness's own: Ray, workers
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
@@ -149,7 +150,7 @@ def _tune(folder: Path, jobs: int) -> float:
     from ray import tune
 
     begin = time.perf_counter()
-    ray.init("local", num_cpus=CPUS, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.init("local", num_cpus=CPUS, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     options = tune.RunConfig(storage_path=str(folder), name="tune", verbose=0)
 
     def trial(config: dict[str, int]) -> None:

@@ -6,6 +6,7 @@ Figure 1's largest model: 4 layers, full preconditioners, d = 5, n = 20, 1000 pr
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from naive import NaiveGdPlusPlus, NaiveLfom, NaiveMemformer, ensemble, train
@@ -44,6 +45,7 @@ def naive(given: WorkOrder, job: int = 0):
     random = Streams(source.key, torch.float32)
     examples = TASK.examples(random, source.job["frame"], given.first.protocol.batch)
     start = initial(one, CPU)
+    model: Any
     if isinstance(given.first.solver, GdPlusPlus):
         model = NaiveGdPlusPlus(DEPTH, TASK.d)
     else:
@@ -56,6 +58,7 @@ def naive(given: WorkOrder, job: int = 0):
                 model.gamma[1:].copy_(p[0, 0])
             else:
                 getattr(model, name).copy_(p[0, 0])
+    assert examples.w_star is not None
     Z = examples.tokens()[0].permute(2, 1, 0).contiguous()
     return model, Z, (examples.query * examples.w_star).sum(1)[0], examples.law.root[0, :, :, 0]
 
