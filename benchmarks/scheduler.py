@@ -26,7 +26,7 @@ from lfombench.harness import PROTOCOLS, Job
 from lfombench.harness.driver.checkpoints import CheckpointStore
 from lfombench.harness.driver.committer import Committer
 from lfombench.harness.driver.observer import Silent
-from lfombench.harness.driver.recorder import Finished, StoreRecorder
+from lfombench.harness.driver.recorder import AfterCommit, StoreRecorder
 from lfombench.harness.scheduler.on_ray import OnRay
 from lfombench.harness.scheduler.packing import PlannedPack
 from lfombench.harness.scheduler.progress import Progress
@@ -64,7 +64,7 @@ class Run:
         store.create()
         checkpoints, progress = CheckpointStore(store.place), Progress("idle")
         tracker = Tracker(default_uri(str(self.folder)), "idle", None) if self.mlflow else None
-        finished = Finished(progress, checkpoints, Silent(), tracker)
+        finished = AfterCommit(progress, checkpoints, Silent(), tracker)
         self.memory = [private()]
         with Committer(store) as committer:
             recorder = StoreRecorder(store, checkpoints)

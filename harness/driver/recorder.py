@@ -76,7 +76,7 @@ class NoRecord:
         """Remember nothing."""
 
 
-class Finished:
+class AfterCommit:
     """What is done with packs once they are safe in the store."""
 
     def __init__(

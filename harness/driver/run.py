@@ -31,7 +31,7 @@ from .committer import Committer
 from .manifests import record_skipped, record_sweep
 from .observer import Observer, Silent
 from .plan import Plan, make_plan
-from .recorder import Finished, StoreRecorder
+from .recorder import AfterCommit, StoreRecorder
 
 log = logging.getLogger("lfombench")
 
@@ -146,7 +146,7 @@ class _Run:
         """Run all packs, and those that can only be planned once others are done; then the audit."""
         store, options = self.store, self.options
         self.tracker = _tracker(store.out, self.sweep, options.mlflow)
-        finished = Finished(self.progress, self.checkpoints, options.observer, self.tracker, self.spans)
+        finished = AfterCommit(self.progress, self.checkpoints, options.observer, self.tracker, self.spans)
         recorder = StoreRecorder(store, self.checkpoints, options.deadline)
         limits = Limits(options.deadline, options.max_failures, self._stopped)
         packs = _profiled(plan.ready) if options.profile else plan.ready

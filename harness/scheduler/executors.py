@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 from typing import Protocol, runtime_checkable
 
 from ..training.pack import Pack, WorkOrder
-from .faults import Event, attempt
+from .faults import Event, run_pack
 
 
 @runtime_checkable
@@ -56,7 +56,7 @@ class InProcess:
 
     def start(self, key: int, order: WorkOrder) -> None:
         """Begin a pack, which runs while it is polled."""
-        self.running = key, attempt(order, lambda: self.paused)
+        self.running = key, run_pack(order, lambda: self.paused)
 
     def poll(self, seconds: float) -> list[tuple[int, Event]]:
         """Run the pack until its next event."""

@@ -61,7 +61,7 @@ class Paused:
 Event = Checkpoint | Outcome | Fault | Paused
 
 
-def attempt(order: WorkOrder, paused: Callable[[], bool] = lambda: False) -> Iterator[Event]:
+def run_pack(order: WorkOrder, paused: Callable[[], bool] = lambda: False) -> Iterator[Event]:
     """Run a pack in this process; yield checkpoints as often as the order says, then the event that ends it."""
     torch.set_num_threads(1)
     torch.backends.cuda.matmul.allow_tf32 = False  # only a protocol may choose a mantissa of ten bits

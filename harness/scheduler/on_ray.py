@@ -18,7 +18,7 @@ from ..training.checkpoint import Checkpoint
 from ..training.pack import Pack, WorkOrder
 from .address import reachable
 from .devices import cores, packs_per_gpu
-from .faults import Event, Fault, attempt
+from .faults import Event, Fault, run_pack
 
 START = 300.0  # seconds within which a worker must have started
 
@@ -177,7 +177,7 @@ class _Worker:
 
     def run(self, order: WorkOrder) -> Iterator[Event]:
         """Run a pack; yield its checkpoints, then how it ends."""
-        yield from attempt(order, self.paused.is_set)
+        yield from run_pack(order, self.paused.is_set)
 
     def pause(self) -> None:
         """Stop the pack that runs at the next moment from which it can be resumed."""

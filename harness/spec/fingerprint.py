@@ -29,7 +29,7 @@ log = logging.getLogger("lfombench")
 HARNESS = f"{PACKAGE}.harness"
 ENGINE = tuple(f"{HARNESS}.training.{name}" for name in ("train", "summary", "diagnostics"))
 ENGINE_ROOMS = (f"{HARNESS}.training.", f"{HARNESS}.compiler.")  # the modules of these that those import count whole
-ASIDE = {
+NOT_COUNTED = {
     f"{HARNESS}.{name}" for name in ("spec.job", "spec.labels", "spec.validation", "errors", "spans")
 }  # these decide no result
 PRELUDE = "compiler/prelude.h"  # what compiled steps stand on
@@ -108,7 +108,7 @@ def _reached(start: Iterable[Node]) -> tuple[set[Node], set[Edge]]:
         reached.add(node)
         for edge in edges(node):
             end = edge[2]
-            if not (isinstance(end, Node) and end.module in ASIDE):
+            if not (isinstance(end, Node) and end.module in NOT_COUNTED):
                 references.add(edge)
                 waiting += [end] if isinstance(end, Node) else []
     return reached, references
@@ -134,7 +134,7 @@ def _engine() -> tuple[Node, ...]:
                 waiting.append(home)
             elif home == target.module:
                 start += [
-                    end for end in imported(name, target, ()) if isinstance(end, Node) and end.module not in ASIDE
+                    end for end in imported(name, target, ()) if isinstance(end, Node) and end.module not in NOT_COUNTED
                 ]
     return tuple(start)
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from lfombench.harness import PROTOCOLS, Job
-from lfombench.harness.scheduler.faults import POLICY, Fault, Paused, attempt
+from lfombench.harness.scheduler.faults import Fault, Paused, run_pack
 from lfombench.harness.scheduler.packing import PlannedPack
 from lfombench.harness.scheduler.schedule import Limits, outcomes
 from lfombench.harness.training import execute
@@ -103,8 +103,19 @@ def guilty(kind, seed=5):
     return lambda order, n: [Fault(kind, "as ordered") if any(j.seed == seed for j in order.jobs) else finish(order)]
 
 
-@pytest.mark.parametrize("kind", list(POLICY))
-def test_a_guilty_job_is_found_whatever_it_does_and_its_neighbours_finish(clock, kind):
+# How often a pack is tried before it is split, and a job alone; seconds before its second try.
+TRIES = {
+    "exception": (1, 1, 0.0),
+    "memory": (1, 2, 5.0),
+    "deadline": (1, 2, 1.0),
+    "worker": (2, 3, 1.0),
+    "node": (8, 8, 2.0),
+}
+
+
+@pytest.mark.parametrize(("kind", "tries"), TRIES.items())
+def test_a_guilty_job_is_found_whatever_it_does_and_its_neighbours_finish(clock, kind, tries):
+    together, as_one, backoff = tries
     executor = Scripted(guilty(kind), clock)
     found = list(outcomes([pack()], executor, NoRecord()))
     failed = [name for _, outcome in found for name, _ in outcome.failed]
@@ -113,12 +124,12 @@ def test_a_guilty_job_is_found_whatever_it_does_and_its_neighbours_finish(clock,
     done = [row for _, outcome in found for row in outcome.tables["jobs"].to_pylist() if row["status"] == "done"]
     assert sorted(row["seed"] for row in done) == [0, 1, 2, 3, 4, 6, 7]
     alone = [at for at, one in executor.started if [job.seed for job in one.jobs] == [5]]
-    assert len(alone) == POLICY[kind].alone
+    assert len(alone) == as_one
     waits = [b - a for a, b in pairwise(alone)]
     assert waits == sorted(waits)
-    assert all(wait >= POLICY[kind].backoff for wait in waits)
+    assert all(wait >= backoff for wait in waits)
     widths = Counter(len(one.jobs) for _, one in executor.started if any(job.seed == 5 for job in one.jobs))
-    assert widths == {8: POLICY[kind].together, 4: POLICY[kind].together, 2: POLICY[kind].together, 1: len(alone)}
+    assert widths == {8: together, 4: together, 2: together, 1: as_one}
 
 
 def test_a_worker_that_dies_once_costs_a_second_try_and_no_split(clock):
@@ -214,9 +225,9 @@ def test_asked_to_stop_it_starts_nothing_more_and_what_runs_stops_where_it_can_g
 
 def test_an_attempt_yields_checkpoints_and_stops_at_one_when_asked():
     order = WorkOrder(pack(range(2), solver=LT, steps=100).pack, stride=20, checkpoint_every=0.0)
-    *signs, end = attempt(order)
+    *signs, end = run_pack(order)
     assert [sign.first for sign in signs] == [0, 20, 40, 60, 80]
     assert end.jobs == 2
     asked = iter([False, False, True])
-    *_, sign, end = attempt(order, lambda: next(asked))
+    *_, sign, end = run_pack(order, lambda: next(asked))
     assert (sign.first, end) == (40, Paused())
