@@ -58,15 +58,15 @@ def make_plan(
     sweep: Sweep,
     store: Store,
     workers: int,
-    keep: bool = False,
+    keep_stale: bool = False,
     checkpoints: CheckpointStore | None = None,
     owns: Callable[[str], bool] = lambda job: True,
     without: Collection[str] = (),
 ) -> Plan:
     """What a sweep still lacks in a store, as packs for so many workers.
 
-    keep: results of code that has changed since are good enough. owns: which jobs are this driver's. without: jobs that
-    were tried, and failed.
+    keep_stale: results of code that has changed since are good enough. owns: which jobs are this driver's.
+    without: jobs that were tried, and failed.
     """
     place, jobs = store.place, 0
 
@@ -78,14 +78,14 @@ def make_plan(
 
     done = queries.done(place)
     parts = partial(side_files.code_parts, place)
-    lacking = _with_waits(list(pending(counted(), done, queries.failed(place), parts, keep)), done)
+    lacking = _with_waits(list(pending(counted(), done, queries.failed(place), parts, keep_stale)), done)
     left = [one for one in lacking if one.job.id not in without]
     own = [one for one in left if owns(one.job.id)]
     history = history_of(store, device_name())
     point = (checkpoints or CheckpointStore(place)).point
     planned = packs(own, history, workers, memory() / max(workers, 1), point)
     time = estimate([one.cost for one in planned if one.cost], workers)
-    stale = [one for one in own if one.stale]
+    stale = [one for one in own if one.stale_tests]
     return Plan(sweep, jobs, jobs - len(lacking), planned, time, len(left) - len(own), stale)
 
 

@@ -134,7 +134,7 @@ class _Run:
     def plan(self) -> Plan:
         """What is done and what is left; stale results are set aside."""
         plan = self._planned()
-        pairs = {(one.job.id, test) for one in plan.stale for test in one.stale}
+        pairs = {(one.job.id, test) for one in plan.stale for test in one.stale_tests}
         maintenance.set_aside(self.store, pairs, {one.job.id for one in plan.stale if not one.trained})
         if self.checkpoints.points:  # a driver may have died between a commit and this
             self.checkpoints.drop(self.checkpoints.points.keys() & queries.done(self.store.place))

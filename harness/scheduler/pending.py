@@ -24,7 +24,7 @@ class Pending:
     tests: tuple[Task, ...]  # further tasks that it is to be tested on
     why: str
     trained: bool = False  # its own results stand: only these tests are left to do, from its weights
-    stale: tuple[str, ...] = ()  # tests whose results must go: they come from other code
+    stale_tests: tuple[str, ...] = ()  # tests whose results must go: they come from other code
     waits: bool = False  # for experts that are not trained yet
 
 
@@ -41,12 +41,12 @@ def pending(
     done: Done,
     failed: Mapping[str, str] | None = None,
     parts: Callable[[str], Parts] = lambda code: {},
-    keep: bool = False,
+    keep_stale: bool = False,
 ) -> Iterator[Pending]:
     """Jobs that lack results on their own task or on one of their tests, or have them from code that has changed since.
 
     failed: those that failed when last tried. parts: from a fingerprint in the store to what it was made of.
-    keep: results of other code are good enough.
+    keep_stale: results of other code are good enough.
     """
     failed = failed or {}
     last: tuple[Case | None, tuple[Task, ...]] = (None, ())
@@ -76,18 +76,18 @@ def pending(
         lacking = {
             test: codes.get(test)
             for test, one in wanted.items()
-            if test not in codes or (codes[test] != one.code and not keep)
+            if test not in codes or (codes[test] != one.code and not keep_stale)
         }
         own = label(job.task)
         if own in lacking:
             code = lacking[own]
             why = stale(code, job.case, None) if code is not None else "lost"
-            yield Pending(job, tests, why, stale=tuple(codes))
+            yield Pending(job, tests, why, stale_tests=tuple(codes))
         elif lacking:
             old = tuple(test for test, code in lacking.items() if code is not None)
             why = stale(codes[old[0]], job.case, wanted[old[0]].task) if old else "further test"
             left = tuple(one.task for test, one in wanted.items() if test in lacking and one.task is not None)
-            yield Pending(job, left, why, trained=True, stale=old)
+            yield Pending(job, left, why, trained=True, stale_tests=old)
 
 
 def what_changed(before: Parts, now: Parts) -> str:

@@ -36,6 +36,6 @@ def test_what_other_code_gave_is_pending_again_unless_it_may_be_kept():
         done = {job.id: frozenset(zip((own, label(shifted)), old, strict=True))}
         [one] = pending(entries, done, parts=lambda old: {"mine.py:x": old})
         why = one.why if one.why.startswith("stale: ") and "mine.py:x" in one.why else ""
-        assert (one.why, one.trained, set(one.stale)) == (why, trained, stale)
-        assert not list(pending(entries, done, keep=True))
+        assert (one.why, one.trained, set(one.stale_tests)) == (why, trained, stale)
+        assert not list(pending(entries, done, keep_stale=True))
     assert not list(pending(entries, {job.id: frozenset(zip((own, label(shifted)), new, strict=True))}))
