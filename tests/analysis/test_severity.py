@@ -83,10 +83,10 @@ def test_of_several_the_best_counts_at_each_value(known, line):
     means = rows.group_by("task", "solver").agg(pl.col("log_mse").mean())
     for x in NOISE:
         mine = means.filter(pl.col("task") == label(replace(TASK, noise=x)))
-        point = line.of("", "fixed")[x]
+        point = line.points_of("", "fixed")[x]
         assert point.mean == pytest.approx(mine["log_mse"].min())
         assert point.label == mine.sort("log_mse")["solver"][0]
-    assert {point.label for point in line.of("", "fixed").values()} == {
+    assert {point.label for point in line.points_of("", "fixed").values()} == {
         "gradient_descent(step=0.1)",
         "gradient_descent(step=0.4)",
     }
@@ -94,7 +94,7 @@ def test_of_several_the_best_counts_at_each_value(known, line):
     few = table(known, "results").filter((pl.col("protocol") == label(QUICK)) & (pl.col("step") == 3)).collect()
     few = few.filter(pl.col("solver").str.starts_with("linear"))
     mean = few.filter(pl.col("task") == label(TASK))["log_mse"].mean()
-    assert line.of("", "few")[0.0].mean == pytest.approx(mean)  # and not the expert's of the same label
+    assert line.points_of("", "few")[0.0].mean == pytest.approx(mean)  # and not the expert's of the same label
     assert list(line.trained) == [0.0, 4.0]
 
 
@@ -103,7 +103,7 @@ def test_differences_are_paired_by_seed(known, line):
     losses = {(r["solver"], r["task"], r["seed"]): max(r["log_mse"], EXACT) for r in rows.iter_rows(named=True)}
     for one in duels(line, "", "fixed", "krylov"):
         task = label(replace(TASK, noise=one.x))
-        mine = line.of("", "fixed")[one.x].label
+        mine = line.points_of("", "fixed")[one.x].label
         each = np.array([losses[mine, task, s] - losses["conjugate_gradient", task, s] for s in range(3)])
         assert one.mean == pytest.approx(each.mean())
         assert one.half_width == pytest.approx(4.302653 * each.std(ddof=1) / math.sqrt(3), rel=1e-5)
