@@ -84,6 +84,17 @@ solvers:
   - memformer: {memory: cgd, preconditioner: {each: [scalar, full]}, depth: {each: [1, 2]}}
 """
 
+# Of its two solvers the first knows one number of examples, and the test has another.
+TOKENS = """\
+name: tokens
+protocol: rigorous
+tasks: [figure_1]
+tests: [figure_1: {n: 40}]
+solvers:
+  - memformer: {memory: lfom, preconditioner: full, gate: token, depth: 2}
+  - linear_transformer: {preconditioner: full, depth: 2}
+"""
+
 SWEEP = Sweep(
     name="good",
     tasks=[LinearRegression(d=2, n=3, spectrum=(1, 0.5))],

@@ -23,7 +23,6 @@ class Shares:
     def __init__(self, lease: Lease, store: Store) -> None:
         self.lease, self.store = lease, store
         self.wanted: dict[int, set[str]] = {}  # the jobs of each other driver's sweep, by its number
-        self.known: list[int] = []  # the drivers that were acknowledged last
         self.shared = False  # whether there has been another driver
         self.failed: set[str] = set()  # jobs that failed with any driver: else each would wait for the other's try
         self.update()
@@ -44,9 +43,8 @@ class Shares:
     def acknowledge(self) -> None:
         """Tell the drivers that were noted that this one leaves them their share: they may rely on it."""
         known = sorted(self.wanted)
-        self.lease.announce(knows=known)
-        if known != self.known:
-            self.known = known
+        if known != self.lease.announced.get("knows", []):
+            self.lease.announce(knows=known)
             self.lease.hurry()
 
     def announce(self, packs: Sequence[Pack]) -> None:

@@ -11,7 +11,9 @@ import functools
 import os
 import posixpath
 import secrets
+import shutil
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -22,6 +24,7 @@ from pyarrow import fs
 from ..errors import UserError
 
 TEMPORARY = ".writing-"  # begins the name of a file that is not complete yet
+TRIES = 3  # of a write whose temporary file is swept away
 
 
 class Place(ABC):
@@ -78,50 +81,54 @@ class Folder(Place):
 
     def put(self, name: str, content: bytes | pa.Buffer) -> None:
         """Write a file under a temporary name, then rename it."""
-        with self._written(name, content) as temporary:
-            os.replace(temporary, self.path(name))
-            _flush_folder(posixpath.dirname(temporary))
+        self._write(name, content, os.replace)
 
     def create(self, name: str, content: bytes | pa.Buffer) -> bool:
-        """Create a file by a hard link; on a disk without hard links by exclusive creation, which may be cut short."""
-        with self._written(name, content) as temporary:
-            try:
-                os.link(temporary, self.path(name))
-            except FileExistsError:
-                return False
-            except OSError:
-                return self._create_exclusively(name, content)
-            _flush_folder(posixpath.dirname(temporary))
-        return True
-
-    def _create_exclusively(self, name: str, content: bytes | pa.Buffer) -> bool:
+        """Write a file under a temporary name, then link it to its own."""
         try:
-            with open(self.path(name), "xb") as stream:
-                stream.write(content)
+            self._write(name, content, _link)
         except FileExistsError:
             return False
         return True
 
-    @contextlib.contextmanager
-    def _written(self, name: str, content: bytes | pa.Buffer) -> Any:
-        """A temporary file with the content, flushed to disk, so that no power failure can leave a partial file."""
-        folder, base = posixpath.split(self.path(name))
-        temporary = f"{folder}/{TEMPORARY}{secrets.token_hex(6)}-{base}"  # process numbers repeat on other machines
-        os.makedirs(folder, exist_ok=True)
-        try:
-            with open(temporary, "wb") as stream:
-                stream.write(content)
-                stream.flush()
-                os.fsync(stream.fileno())
-            yield temporary
-        finally:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
+    def _write(self, name: str, content: bytes | pa.Buffer, finish: Callable[[str, str], None]) -> None:
+        """Write a temporary file, flushed to disk, so that no power failure can leave a partial file; then give it its
+        name by finish(temporary, path). Written again where a driver that starts has swept the temporary file away.
+        """
+        path = self.path(name)
+        folder, base = posixpath.split(path)
+        for left in reversed(range(TRIES)):
+            temporary = f"{folder}/{TEMPORARY}{secrets.token_hex(6)}-{base}"  # process numbers repeat on other machines
+            os.makedirs(folder, exist_ok=True)
+            try:
+                with open(temporary, "wb") as stream:
+                    stream.write(content)
+                    stream.flush()
+                    os.fsync(stream.fileno())
+                finish(temporary, path)
+                return _flush_folder(folder)
+            except FileNotFoundError:
+                if not left:
+                    raise
+            finally:
+                with contextlib.suppress(OSError):
+                    os.unlink(temporary)
 
     def sweep(self) -> None:
         """Delete the files that have a temporary name."""
         for path in Path(self.root).rglob(f"{TEMPORARY}*"):
             path.unlink(missing_ok=True)
+
+
+def _link(temporary: str, path: str) -> None:
+    """Link a file to a name that is not taken; on a disk without hard links copy it there, which may be cut short."""
+    try:
+        os.link(temporary, path)
+    except (FileExistsError, FileNotFoundError):
+        raise
+    except OSError:
+        with open(temporary, "rb") as source, open(path, "xb") as target:
+            shutil.copyfileobj(source, target)
 
 
 def _flush_folder(folder: str) -> None:

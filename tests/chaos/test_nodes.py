@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from ..nodes import Head, Node
-from .links import Linked, permitted
+from .links import NOTICED, Linked, permitted
 from .storm import CODE, Storm, cmdline, descendants
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.xdist_group("ray")]
@@ -57,9 +57,13 @@ def test_a_dead_node_changes_nothing(undisturbed: pl.DataFrame, storm: Storm, he
 
 
 @pytest.mark.skipif(not os.environ.get("CHAOS_STORMS"), reason="links are cut in `make chaos`")
-def test_a_cut_link_changes_nothing(undisturbed: pl.DataFrame, storm: Storm, tmp_path: Path) -> None:
+def test_a_cut_link_changes_nothing(
+    undisturbed: pl.DataFrame, storm: Storm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if not permitted():
         pytest.skip("network namespaces cannot be made here: needs root and iproute2")
+    for name, value in NOTICED.items():
+        monkeypatch.setenv(name, value)
     with Linked(tmp_path) as cluster:
         survives(storm, cluster.address, cluster.nodes[1], cluster.cut, cluster.inside(0))
     assert storm.whole().equals(undisturbed), storm.report()

@@ -12,7 +12,7 @@ from lfombench.harness.driver.recorder import StoreRecorder, work_order
 from lfombench.harness.scheduler.packing import PlannedPack
 from lfombench.harness.store import side_files
 from lfombench.harness.training import train
-from lfombench.harness.training.pack import CHECKPOINT_EVERY, WorkOrder
+from lfombench.harness.training.pack import WorkOrder
 from tests.builders import pack, run
 
 
@@ -30,7 +30,7 @@ def test_weights_are_kept_to_the_last_bit(store):
 
 def test_a_pack_gives_signs_of_life_well_within_its_deadline(store):
     """They are its checkpoints: with one in 15 seconds, `--deadline 10` would cancel every longer pack."""
-    for deadline, every in ((None, CHECKPOINT_EVERY), (10.0, 0.5), (3600.0, CHECKPOINT_EVERY)):
+    for deadline, every in ((None, 15.0), (10.0, 0.5), (3600.0, 15.0)):
         recorder = StoreRecorder(store, CheckpointStore(store.place), deadline)
         assert recorder.order(PlannedPack(pack())).checkpoint_every == every
 

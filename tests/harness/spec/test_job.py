@@ -12,17 +12,7 @@ from lfombench.harness.errors import SpecError
 from lfombench.harness.spec.labels import label
 from lfombench.solvers import ConjugateGradient, GradientDescent, LinearTransformer, Memformer
 from lfombench.tasks import LinearRegression
-from tests.builders import GOOD, parsed
-
-TOKENS = """\
-name: tokens
-protocol: rigorous
-tasks: [figure_1]
-tests: [figure_1: {n: 40}]
-solvers:
-  - memformer: {memory: lfom, preconditioner: full, gate: token, depth: 2}
-  - linear_transformer: {preconditioner: full, depth: 2}
-"""
+from tests.builders import GOOD, TOKENS, parsed
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import signal
 
@@ -236,3 +237,20 @@ def test_a_full_disk_is_told_and_loses_nothing(store):
     assert not any(info.base_name[0] == "." for info in everything)
     store.commit([outcome])
     assert len(queries.done(store.place)) == 2
+
+
+@pytest.mark.parametrize("how", ["put", "create"])
+def test_a_write_outlives_the_sweep_of_a_driver_that_starts(store, how, monkeypatch):
+    """Which takes the temporary file for one that a killed driver left: two that start at once sweep so."""
+    flush = os.fsync
+    sweeps = iter([store.place.sweep])
+
+    def swept(handle: int) -> None:
+        flush(handle)
+        next(sweeps, lambda: None)()
+
+    monkeypatch.setattr(os, "fsync", swept)
+    assert getattr(store.place, how)("folder/name", b"content") in (None, True)
+    assert store.place.read("folder/name") == b"content"
+    assert store.place.names("folder") == ["name"]
+    assert not next(sweeps, None)

@@ -102,6 +102,22 @@ def test_packs_that_stopped_at_one_point_go_on_as_one(solver):
     assert joined.select(found[1].jobs).split()[1] == found[1].split()[1]
 
 
+def test_parts_are_joined_of_which_one_trains_no_more():
+    """As packs are that were split where some jobs had reached their plateau, and the rest had not."""
+    given = pack(PROTOCOLS_TRIED["cycles, rates, halving, a plateau"])
+    whole = train.run(given, CPU)[0]
+    stages, found = 1, []
+    while (one := stopped(given, stages)) is not None:
+        found.append(one)
+        stages += 1
+    narrow = next(one for one in found if 0 < len(one.live) < len(one.jobs))
+    over = [job for j, job in enumerate(narrow.jobs) if j not in narrow.live]
+    parts = [narrow.select(over), narrow.select([job for job in narrow.jobs if job not in over])]
+    assert parts[0].live == []
+    joined = Checkpoint.join(parts)
+    same(train.run(replace(given, resume=joined.select(narrow.jobs)), CPU)[0], whole)
+
+
 def test_a_checkpoint_is_not_touched_by_what_is_trained_after_it():
     given = pack(PROTOCOLS_TRIED["one cycle"])
     stages = train.train(given, CPU)
