@@ -4,18 +4,38 @@ slicing and transposing an array need.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
 class Variable:
-    """An integer expression `code` of the C++ program, with 0 <= value < size; it changes in the loop at `depth`."""
+    """A loop variable, or a function of one that is not affine: 0 <= value < size.
 
-    code: str
+    A loop variable has a name alone. Otherwise kind says which function of the expression `of` it is: its quotient or
+    remainder by `n`, or an entry of the constant table `name`.
+    """
+
+    name: str
     size: int
-    depth: int
+    kind: Literal["loop", "quotient", "remainder", "entry"] = "loop"
+    of: Affine | None = None
+    n: int = 0
+
+    @property
+    def loops(self) -> frozenset[Variable]:
+        """The loop variables that it depends on."""
+        return frozenset([self]) if self.of is None else self.of.loops
+
+    @property
+    def code(self) -> str:
+        """The variable in C++."""
+        if self.of is None:
+            return self.name
+        if self.kind == "entry":
+            return f"{self.name}[{self.of.code}]"
+        return f"(({self.of.code}) {'/' if self.kind == 'quotient' else '%'} {self.n})"
 
 
 @dataclass(frozen=True)
@@ -29,6 +49,11 @@ class Affine:
     def maximum(self) -> int:
         """The largest value of the expression."""
         return self.constant + sum(factor * (v.size - 1) for v, factor in self.terms)
+
+    @property
+    def loops(self) -> frozenset[Variable]:
+        """The loop variables that it depends on."""
+        return frozenset().union(*(v.loops for v, _ in self.terms))
 
     @property
     def code(self) -> str:
@@ -57,25 +82,47 @@ class Affine:
         multiple = Affine(divisible, self.constant // n)
         if rest.maximum < n:
             return simplified(multiple), simplified(rest)
-        depth = depth_of(rest)
-        quotient = Variable(f"(({rest.code}) / {n})", rest.maximum // n + 1, depth)
-        remainder = Variable(f"(({rest.code}) % {n})", n, depth)
+        quotient = Variable("", rest.maximum // n + 1, "quotient", rest, n)
+        remainder = Variable("", n, "remainder", rest, n)
         return multiple + Affine(((quotient, 1),)), Affine(((remainder, 1),))
 
 
-def simplified(expression: Affine) -> Affine | int:
+Position = Affine | int
+Table = Callable[[str, int], int]  # the value of an entry of a constant table
+
+
+def simplified(expression: Affine) -> Position:
     """The expression, or an int if it has no variables."""
     return expression if expression.terms else expression.constant
 
 
-def code_of(expression: Any) -> str:
+def substituted(expression: Position, values: Mapping[Variable, Position], table: Table) -> Position:
+    """The expression with other expressions, or ints, in place of some of its loop variables."""
+    if isinstance(expression, int) or not expression.loops & values.keys():
+        return expression
+    total: Any = expression.constant
+    for v, factor in expression.terms:
+        total = total + _substituted(v, values, table) * factor
+    return total if isinstance(total, int) else simplified(total)
+
+
+def _substituted(v: Variable, values: Mapping[Variable, Position], table: Table) -> Position:
+    if v.of is None:
+        return values.get(v, Affine(((v, 1),)))
+    of = substituted(v.of, values, table)
+    if isinstance(of, Affine):
+        return Affine(((replace(v, of=of), 1),))
+    return table(v.name, of) if v.kind == "entry" else of // v.n if v.kind == "quotient" else of % v.n
+
+
+def code_of(expression: Position) -> str:
     """An affine expression, or an int, in C++."""
     return expression.code if isinstance(expression, Affine) else str(expression)
 
 
-def depth_of(expression: Any) -> int:
-    """The depth of the innermost loop that changes an affine expression, or an int; 0 if no loop does."""
-    return max((v.depth for v, _ in expression.terms), default=0) if isinstance(expression, Affine) else 0
+def loops_of(expression: Position) -> frozenset[Variable]:
+    """The loop variables that an affine expression, or an int, depends on."""
+    return expression.loops if isinstance(expression, Affine) else frozenset()
 
 
 def ravel(index: Sequence[Any], shape: Sequence[int]) -> Any:

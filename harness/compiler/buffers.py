@@ -1,66 +1,64 @@
-"""The layout of a step's arrays in its scratch memory."""
+"""The layout of a program's buffers in its scratch memory."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-BYTES = {"float": 4, "double": 8, "bool": 1, "int64_t": 8}
+from .ir import BYTES, PROMPT, Memory
 
 
-@dataclass
-class Buffer:
-    """The memory of one array of the step, and its live range."""
+@dataclass(eq=False)
+class Buffer(Memory):
+    """An array in the program's own scratch memory."""
 
-    name: str
-    type: str
-    size: int  # elements of the array, prompts aside
-    level: int
-    mask: str
-    lanes: int  # numbers per element
-    defined: int  # the live range: the number of the array it holds, and of the last array that reads it
-    last_use: int
-    crosses: bool = False  # written in the loop `draw`, read in the loop `tile`
+    accumulates: bool = False  # sums over prompts, each in every lane
 
-    @property
-    def bytes(self) -> int:
+    def bytes(self, lanes: int) -> int:
         """The size in bytes, rounded up to whole cache lines of 64."""
-        return -(-self.size * self.lanes * BYTES[self.type] // 64) * 64
+        wide = self.accumulates or self.level & PROMPT
+        return -(-self.size * (lanes if wide else 1) * BYTES[self.type] // 64) * 64
 
 
-Layout = list[tuple[Buffer, int]]  # buffers and their byte offsets
+@dataclass(frozen=True)
+class Span:
+    """The bytes that a buffer needs, and the numbers of the first and the last statement that use it."""
+
+    buffer: Buffer
+    bytes: int
+    first: int
+    last: int
 
 
-def pointers(layout: Layout, base: str) -> list[str]:
-    """C++ declarations of a pointer to each buffer, relative to the pointer `base`."""
-    return [f"{b.type}* {b.name} = ({b.type}*)({base} + {offset});" for b, offset in layout]
+Layout = dict[Memory, int]  # byte offsets
 
 
-def consecutive(buffers: Iterable[Buffer], start: int) -> tuple[Layout, int]:
-    """A layout of buffers one after the other, from offset `start` on; and the offset where it ends."""
-    layout: Layout = []
-    for buffer in buffers:
-        layout.append((buffer, start))
-        start += buffer.bytes
-    return layout, start
+def consecutive(spans: Iterable[Span]) -> tuple[Layout, int]:
+    """A layout of buffers one after the other; and the offset where it ends."""
+    layout: Layout = {}
+    end = 0
+    for span in spans:
+        layout[span.buffer] = end
+        end += span.bytes
+    return layout, end
 
 
-def first_fit(buffers: Iterable[Buffer], start: int) -> tuple[Layout, int]:
-    """A layout that reuses memory, from offset `start` on; and the offset where it ends.
+def first_fit(spans: Iterable[Span]) -> tuple[Layout, int]:
+    """A layout that reuses memory; and the offset where it ends.
 
-    Each buffer goes into the first gap between the buffers that are live when it is defined.
+    Each buffer goes into the first gap between the buffers that are in use when it is first written.
     """
-    layout: Layout = []
-    live: Layout = []
-    end = start
-    for buffer in buffers:
-        live = sorted(((b, offset) for b, offset in live if b.last_use >= buffer.defined), key=lambda entry: entry[1])
-        free = start
-        for other, offset in live:
-            if offset - free >= buffer.bytes:
+    layout: Layout = {}
+    live: list[tuple[int, Span]] = []
+    end = 0
+    for span in sorted(spans, key=lambda span: span.first):
+        live = sorted(((at, other) for at, other in live if other.last >= span.first), key=lambda entry: entry[0])
+        free = 0
+        for at, other in live:
+            if at - free >= span.bytes:
                 break
-            free = max(free, offset + other.bytes)
-        layout.append((buffer, free))
-        live.append((buffer, free))
-        end = max(end, free + buffer.bytes)
+            free = max(free, at + other.bytes)
+        layout[span.buffer] = free
+        live.append((free, span))
+        end = max(end, free + span.bytes)
     return layout, end

@@ -1,77 +1,98 @@
-"""The intermediate form of a step: scalar operands in C++, and arrays that give an operand for every index.
+"""The intermediate form of a step: expressions of one element each, and arrays that give an expression at every index.
 
-An operand has a level, which says what it depends on and so where in the loop nest it is computed:
+An expression has a level, which says what it depends on and so where in the loop nest it is computed:
 
     job { step { draw: prompts } trial { member { tile: prompts } after } }
 
-An operand that depends on the job alone is computed once per job, one that also depends on a prompt once per prompt,
-and so on.
+What depends on the job alone is computed once per job, what also depends on a prompt once per prompt, and so on. Equal
+expressions are one object, which `Builder.expr` takes care of.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
+from .affine import Position, Variable
+
 PROMPTS = 15_485_863  # the length of the prompts axis in a trace: a prime that no other axis has
-W = 8  # lanes of a vector: one prompt each
 
 MEMBER, PROMPT, AFTER = 2, 4, 8  # bits of a level: depends on the member, on a prompt, on a sum over prompts
-CPP_TYPES = {torch.float32: "float", torch.float64: "double", torch.bool: "bool", torch.int64: "int64_t"}
-VECTOR = {"float": "vf", "double": "vd"}  # the vector type of a scalar type
+TYPES = {torch.float32: "float", torch.float64: "double", torch.bool: "bool", torch.int64: "int64_t"}
+BYTES = {"float": 4, "double": 8, "bool": 1, "int64_t": 8}
 
 Index = tuple[Any, ...]  # an int or an affine expression for each axis; the entry of the prompts' axis is not used
+Section = Literal["job", "draw", "member", "tile", "after", "ends"]  # parts of the loop nest
 
 
 class NotLowerable(Exception):
     """The step contains something that has no translation to C++; the message names it."""
 
 
-@dataclass(frozen=True)
-class Operand:
-    """A literal or a variable of the C++ program: a scalar, or a vector if it depends on the prompt."""
+@dataclass(eq=False)
+class Memory:
+    """An array in memory that an expression can load from: an input of the step, or a buffer of the program."""
 
-    code: str
+    name: str  # of the pointer
+    type: str
+    size: int  # elements, prompts aside
+    level: int
+    compared: str = ""  # of conditions: the type of the numbers that they compare
+
+
+@dataclass(frozen=True, eq=False)
+class Expr:
+    """One element: an operation on other expressions.
+
+    const          detail: the number
+    load           detail: (the memory, the position in it)
+    variate        detail: (normals or uniforms, counter, which of the counter's four)
+    step           the number of the step
+    + - * / < <= > >= == != & | pow      of two arguments
+    neg not cast   of one
+    call           of one; detail: the function, by its name in C
+    choose         a condition, and what is chosen where it holds and where not
+    sum            of one, over the loops in detail
+    total          of one, over all prompts
+    """
+
+    op: str
+    args: tuple[Expr, ...]
     type: str  # float, double, bool, int64_t
-    level: int = 0
-    value: float | None = None  # of a literal
-    mask: str = ""  # vi or vl: the vector type of a bool that depends on the prompt
-    depth: int = 0  # of the loop in which it is declared
+    level: int
+    detail: Any
+    compared: str  # of a condition: the type of the numbers that it compares
+    number: int  # in the order of creation
+    loops: frozenset[Variable]  # that change its value
 
     @property
-    def declared_type(self) -> str:
-        """The type of the C++ variable, a vector type if the operand depends on the prompt."""
-        if not self.level & PROMPT:
-            return self.type
-        return self.mask if self.type == "bool" else VECTOR[self.type]
+    def value(self) -> float | None:
+        """The number, of a constant; None for other expressions."""
+        value: float | None = self.detail if self.op == "const" else None
+        return value
 
     @property
-    def vector(self) -> str:
-        """The C++ text of the operand as a vector; a scalar is repeated in all lanes."""
-        return self.code if self.level & PROMPT else f"({VECTOR[self.type]}{{}} + {self.code})"
-
-
-def constant(value: float, type: str) -> Operand:
-    """The literal of a number, in a scalar C++ type."""
-    if type in ("bool", "int64_t"):
-        return Operand(str(int(value)), type, 0, value)
-    text = {math.inf: "__builtin_inf()", -math.inf: "-__builtin_inf()"}.get(value, repr(float(value)))
-    return Operand('__builtin_nan("")' if value != value else f"{type}({text})", type, 0, value)
+    def place(self) -> tuple[Memory, Position]:
+        """What a load reads."""
+        assert self.op == "load"
+        place: tuple[Memory, Position] = self.detail
+        return place
 
 
 @dataclass(frozen=True)
 class Array:
-    """A tensor of the step: `at` gives the operand at an index, which has an entry for each axis."""
+    """A tensor of the step: `at` gives the expression at an index, which has an entry for each axis."""
 
     shape: tuple[int, ...]
     type: str
-    at: Callable[[Index], Operand]
+    at: Callable[[Index], Expr]
     regions: tuple[Region, ...] = ()  # the parts of a joined array; a later one overwrites an earlier one
+    memory: Memory | None = None  # which holds exactly its elements, in their order
 
     @property
     def size(self) -> int:
@@ -92,9 +113,32 @@ class Region:
     part: Array
 
 
-def level_of(operands: Sequence[Operand]) -> int:
-    """The union of the operands' levels: everything that at least one of them depends on."""
+def level_of(exprs: Iterable[Expr]) -> int:
+    """The union of the expressions' levels: everything that at least one of them depends on."""
     level = 0
-    for operand in operands:
-        level |= operand.level
+    for expr in exprs:
+        level |= expr.level
     return level
+
+
+def section_of(level: int) -> Section:
+    """The part of the loop nest in which what has this level is computed."""
+    if level & AFTER:
+        if level & PROMPT:
+            raise NotLowerable("prompts that meet a sum over prompts")
+        return "after"
+    if level & PROMPT:
+        return "tile" if level & MEMBER else "draw"
+    return "member" if level & MEMBER else "job"
+
+
+def needed(roots: Iterable[Expr]) -> list[Expr]:
+    """The roots and everything that they are computed from, in the order of creation."""
+    found: dict[int, Expr] = {}
+    ahead = list(roots)
+    while ahead:
+        expr = ahead.pop()
+        if expr.number not in found:
+            found[expr.number] = expr
+            ahead += expr.args
+    return [found[number] for number in sorted(found)]

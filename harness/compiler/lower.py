@@ -11,24 +11,25 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.fx import GraphModule, Interpreter, Node
 
-from .emitter import Emitter
-from .ir import CPP_TYPES, MEMBER, PROMPTS, Array, NotLowerable, Operand
-from .looped import LoopedEmitter
+from .builder import Builder
+from .ir import MEMBER, PROMPT, PROMPTS, TYPES, Array, Memory, NotLowerable, Section
+from .loop_program import BLOCK, LoopProgram
+from .looped import Looped
 from .ops import CONSTANT, POINTWISE, RULES
 from .ops_views import VIEWS
 from .step import Step, Tensors
 from .streams import UNIFORMS
+from .target import Target, host
 from .trace import Shapes, trace
-from .unrolled import TooLong, UnrolledEmitter
+from .unrolled import TooLong, Unrolled
 
-PRELUDE = Path(__file__).parent / "prelude.h"
+SUMS = ("sum", "mm", "bmm")  # computed where they are used, by a pointwise operation alone
 UNROLLED_LIMIT = 8_000  # statements; beyond it loops are as fast, and compile in a third of the time
 
 
@@ -60,28 +61,28 @@ def lower(step: Step, job: Shapes, state: Shapes, *, unrolled: bool = True) -> L
         traced, drawn, changed, recorded, job_inputs, state_inputs = trace(step, job, state)
     except RuntimeError as error:  # such as a branch on a value; errors of the step itself were raised before
         raise NotLowerable(f"the trace: {error}") from error
-    limit = UNROLLED_LIMIT if unrolled else 0
-    try:
-        emitter: Emitter = UnrolledEmitter(step.prompts, limit)
-        return _emitted(emitter, traced, step, job_inputs, state_inputs, drawn, changed, recorded)
-    except TooLong:
-        emitter = LoopedEmitter(step.prompts)
-        return _emitted(emitter, traced, step, job_inputs, state_inputs, drawn, changed, recorded)
+    lowering = _Lowering(step, traced, drawn, changed, recorded, job_inputs, state_inputs, host())
+    if unrolled:
+        try:
+            return lowering.unrolled()
+        except TooLong:
+            pass
+    return lowering.looped()
 
 
-class _Lowering(Interpreter):
-    """Interprets a traced step with Arrays in place of tensors, which emits its operations."""
+class _Operations(Interpreter):
+    """Interprets a traced step with Arrays in place of tensors, which builds its expressions."""
 
-    def __init__(self, module: GraphModule, inputs: Sequence[Array], emitter: Emitter) -> None:
+    def __init__(self, module: GraphModule, inputs: Sequence[Array], builder: Builder) -> None:
         super().__init__(module)
-        self.inputs, self.emitter = iter(inputs), emitter
+        self.inputs, self.builder = iter(inputs), builder
 
     def run_node(self, n: Node) -> Any:
         if n.op == "placeholder":
             return next(self.inputs)
         if n.op == "get_attr":
             tensor = getattr(self.module, str(n.target))
-            return self.emitter.literal(tensor.flatten().tolist(), tuple(tensor.shape), CPP_TYPES[tensor.dtype])
+            return self.builder.literal(tensor.flatten().tolist(), tuple(tensor.shape), TYPES[tensor.dtype])
         args, kwargs = self.fetch_args_kwargs_from_env(n)
         if PROMPTS in args:
             raise NotLowerable(f"the number of prompts as an operand of {n.target}")
@@ -92,16 +93,38 @@ class _Lowering(Interpreter):
         name = _operation(n)
         if name not in RULES:
             raise NotLowerable(f"the operation {n.target}")
-        result = RULES[name](self.emitter, n.meta["val"], *args, **kwargs)
-        lazy = name in CONSTANT or name in VIEWS or (name in POINTWISE and len(n.users) == 1 and not _repeated(n))
+        result = RULES[name](self.builder, n.meta["val"], *args, **kwargs)
         if isinstance(result, list):
-            return [self.emitter.materialise(array, lazy=lazy) for array in result]
-        return self.emitter.materialise(result, lazy=lazy)
+            return [self.builder.materialise(array, lazy=_lazy(n)) for array in result]
+        return self.builder.materialise(result, lazy=_lazy(n))
 
 
 def _operation(n: Node) -> str:
     """The name of a node's operation, without its namespace and overload."""
     return str(n.target).removeprefix("aten.").partition(".")[0]
+
+
+def _lazy(n: Node) -> bool:
+    """Whether a node's elements are computed where they are used, as each is used once, or costs nothing."""
+    name = _operation(n)
+    if name in CONSTANT or name in VIEWS:
+        return True
+    if len(n.users) != 1 or _repeated(n):
+        return False
+    if name in POINTWISE:
+        return True
+    reader = n
+    while reader is n or _operation(reader) in VIEWS:
+        [reader] = reader.users
+        if reader.op == "output" or (len(reader.users) != 1 and _operation(reader) in VIEWS):
+            return False
+    return name in SUMS and not _sums_prompts(n) and _operation(reader) in POINTWISE and not _lazy(reader)
+
+
+def _sums_prompts(n: Node) -> bool:
+    """Whether a sum or product of matrices is over the prompts' axis."""
+    shapes = [x.meta["val"].shape for x in n.args if isinstance(x, Node)]
+    return any(PROMPTS in shape for shape in shapes) and PROMPTS not in n.meta["val"].shape
 
 
 def _repeated(n: Node) -> bool:
@@ -115,47 +138,108 @@ def _repeated(n: Node) -> bool:
     return sizes[1] > sizes[0] or (_operation(user) in VIEWS and _repeated(user))
 
 
-def _emitted(
-    emitter: Emitter,
-    traced: GraphModule,
-    step: Step,
-    job: Tensors,
-    state: Tensors,
-    drawn: list[tuple[str, tuple[int, ...]]],
-    changed: list[str],
-    recorded: list[str],
-) -> Lowered:
-    """The program of a traced step, from an emitter; the other arguments are what `trace` returns."""
-    pointers: list[str] = []
+@dataclass(frozen=True)
+class _Lowering:
+    """A traced step on its way to a program; the other fields are what `trace` returns."""
 
-    def stored(name: str, x: Tensor, level: int) -> Array:
-        type, member = CPP_TYPES[x.dtype], "(r * jobs + j)" if level else "j"
-        line = f"{type}* {name} = ({type}*)tensors[{len(pointers)}] + {member} * {x.numel()};"
-        emitter.sections["member" if level else "job"].append(line)
-        pointers.append(name)
-        return emitter.stored(name, tuple(x.shape), type, level)
+    step: Step
+    traced: GraphModule
+    drawn: list[tuple[str, tuple[int, ...]]]
+    changed: list[str]
+    recorded: list[str]
+    job: Tensors
+    state: Tensors
+    target: Target
 
-    inputs = [stored(f"job_{i}", x, 0) for i, x in enumerate(job.values())]
-    inputs += [stored(f"state_{i}", x, MEMBER) for i, x in enumerate(state.values())]
-    inputs.append(Array((), "int64_t", lambda index: Operand("t", "int64_t")))
-    begin = {"normals": 0, "uniforms": UNIFORMS}
-    for kind, shape in drawn:
-        if shape[-1] != PROMPTS:
-            raise NotLowerable("a draw that is the same for all prompts")
-        inputs.append(emitter.drawn(kind, (1, *shape), begin[kind]))
-        begin[kind] += math.prod(shape[:-1])
-    outputs = _Lowering(traced, inputs, emitter).run()
-    order = list(state)
-    for name, array in zip(changed, outputs, strict=False):
-        emitter.assign(f"state_{order.index(name)}", array, CPP_TYPES[state[name].dtype])
-    records: dict[str, tuple[torch.dtype, tuple[int, ...]]] = {}
-    for i, (name, array) in enumerate(zip(recorded, outputs[len(changed) :], strict=True)):
-        records[name] = (next(dtype for dtype, type in CPP_TYPES.items() if type == array.type), array.shape[2:])
-        pointer = f"(({array.type}*)tensors[{len(pointers) + i}])"
-        if PROMPTS in array.shape:
-            emitter.assign_by_prompt(f"{pointer} + (r * jobs + j) * {array.size} * padded", array)
-        else:
-            emitter.assign(f"({pointer} + (((t - first) * rates + r) * jobs + j) * {array.size})", array, array.type)
-    scratch = len(pointers) + len(recorded)  # its pointer follows those of the records, and the key's follows it
-    source, size = emitter.source(f"tensors[{scratch}]", f"tensors[{scratch + 1}]", step.renew)
-    return Lowered(emitter.opening + PRELUDE.read_text() + source, records, size, emitter.padded)
+    @property
+    def lanes(self) -> int:
+        """How many prompts stand side by side."""
+        return self.target.lanes(self.step.dtype)
+
+    def unrolled(self) -> Lowered:
+        """As unrolled code; raises TooLong."""
+        builder = Unrolled(self.step.prompts, UNROLLED_LIMIT)
+        inputs, records = self._built(builder)
+        sections, pointers, size = builder.program(self.target, self.lanes, self._scratch)
+        return self._lowered(sections, inputs, records, size, pointers=pointers, functions="", reductions="")
+
+    def looped(self) -> Lowered:
+        """As loops over arrays."""
+        builder = Looped(self.step.prompts)
+        inputs, records = self._built(builder)
+        program = LoopProgram(builder, self.target, self.lanes)
+        return self._lowered(
+            program.sections,
+            inputs,
+            records,
+            program.size,
+            pointers=program.pointers(self._scratch),
+            functions=program.functions,
+            reductions="\n".join(program.reductions),
+        )
+
+    @property
+    def _scratch(self) -> str:
+        """The code of the pointer to the scratch memory, which follows those of the job, the state and the records."""
+        return f"tensors[{len(self.job) + len(self.state) + len(self.recorded)}]"
+
+    @property
+    def _key(self) -> str:
+        return f"tensors[{len(self.job) + len(self.state) + len(self.recorded) + 1}]"
+
+    def _built(self, builder: Builder) -> tuple[list[Memory], list[Array]]:
+        """Build the step's expressions; returns the memory of its inputs, and the arrays of its records."""
+        memory = [Memory(f"job_{i}", TYPES[x.dtype], x.numel(), 0) for i, x in enumerate(self.job.values())]
+        memory += [Memory(f"state_{i}", TYPES[x.dtype], x.numel(), MEMBER) for i, x in enumerate(self.state.values())]
+        tensors = [*self.job.values(), *self.state.values()]
+        inputs = [builder.stored(place, tuple(x.shape)) for place, x in zip(memory, tensors, strict=True)]
+        inputs.append(Array((), "int64_t", lambda index: builder.expr("step", (), "int64_t")))
+        begin = {"normals": 0, "uniforms": UNIFORMS}
+        for kind, shape in self.drawn:
+            if shape[-1] != PROMPTS:
+                raise NotLowerable("a draw that is the same for all prompts")
+            inputs.append(builder.drawn(kind, (1, *shape), begin[kind]))
+            begin[kind] += math.prod(shape[:-1])
+        outputs = _Operations(self.traced, inputs, builder).run()
+        state = dict(zip(self.state, memory[len(self.job) :], strict=True))
+        for name, array in zip(self.changed, outputs, strict=False):
+            builder.assign(state[name], array, "ends")
+        records = outputs[len(self.changed) :]
+        for i, array in enumerate(records):
+            by_prompt = PROMPTS in array.shape
+            place = Memory(f"record_{i}", array.type, array.size, PROMPT | MEMBER if by_prompt else MEMBER)
+            builder.assign(place, array, "tile" if by_prompt else "ends")
+        return memory, records
+
+    def _lowered(
+        self, sections: dict[Section, list[str]], inputs: list[Memory], arrays: list[Array], size: int, **texts: str
+    ) -> Lowered:
+        """The program of these sections, with the pointers to the job, the state and the records put first."""
+        padded = -(-self.step.prompts // self.lanes) * self.lanes
+        records: dict[str, tuple[torch.dtype, tuple[int, ...]]] = {}
+        job: list[str] = []
+        member: list[str] = []
+        for n, memory in enumerate(inputs):
+            number, lines = ("(r * jobs + j)", member) if memory.level else ("j", job)
+            lines.append(f"{memory.type}* {memory.name} = ({memory.type}*)tensors[{n}] + {number} * {memory.size};")
+        for i, (name, array) in enumerate(zip(self.recorded, arrays, strict=True)):
+            records[name] = (next(dtype for dtype, type in TYPES.items() if type == array.type), array.shape[2:])
+            number, row = ("(r * jobs + j)", " * padded") if PROMPTS in array.shape else (_RECORD, "")
+            pointer = f"({array.type}*)tensors[{len(inputs) + i}]"
+            member.append(f"{array.type}* record_{i} = {pointer} + {number} * {array.size}{row};")
+        sections["job"][:0] = job
+        sections["member"][:0] = member
+        source = self.target.source(
+            sections,
+            lanes=self.lanes,
+            prompts=self.step.prompts,
+            padded=padded,
+            block=BLOCK,
+            renew=self.step.renew,
+            key=self._key,
+            **texts,
+        )
+        return Lowered(source, records, size, padded)
+
+
+_RECORD = "(((t - first) * trials + r) * jobs + j)"  # the number of a record of a step

@@ -9,12 +9,12 @@ from typing import Any
 
 from torch import Tensor
 
-from .emitter import Emitter
-from .ir import PROMPTS, Array, Index, NotLowerable, Operand, Region, constant
+from .builder import Builder
+from .ir import PROMPTS, Array, Expr, Index, NotLowerable, Region
 from .ops_views import Rule, broadcast, cpp_type, filled
 
 
-def joined(value: Tensor, regions: Sequence[Region], element: Callable[[Index], Operand]) -> Array:
+def joined(value: Tensor, regions: Sequence[Region], element: Callable[[Index], Expr]) -> Array:
     """An array of several regions; `element` gives the operand at an index of ints."""
     return Array(tuple(value.shape), cpp_type(value), element, tuple(regions))
 
@@ -29,16 +29,16 @@ def _from_entry(axis: int, i: int, index: Index) -> Index:
     return (*index[:axis], i, *index[axis:])
 
 
-def cat(emitter: Emitter, value: Tensor, arrays: Sequence[Array], axis: int = 0) -> Array:
+def cat(builder: Builder, value: Tensor, arrays: Sequence[Array], axis: int = 0) -> Array:
     """Arrays concatenated along an axis."""
     axis %= len(value.shape)
     type = cpp_type(value)
     arrays = [x for x in arrays if len(x.shape) > axis]  # torch lets an empty one have any shape
     owner = [(x, i) for x in arrays for i in range(x.shape[axis])]
 
-    def element(index: Index) -> Operand:
+    def element(index: Index) -> Expr:
         x, i = owner[index[axis]]
-        return emitter.cast(x.at((*index[:axis], i, *index[axis + 1 :])), type)
+        return builder.cast(x.at((*index[:axis], i, *index[axis + 1 :])), type)
 
     regions, start = [], 0
     for x in arrays:
@@ -47,18 +47,18 @@ def cat(emitter: Emitter, value: Tensor, arrays: Sequence[Array], axis: int = 0)
     return joined(value, regions, element)
 
 
-def stack(emitter: Emitter, value: Tensor, arrays: Sequence[Array], axis: int = 0) -> Array:
+def stack(builder: Builder, value: Tensor, arrays: Sequence[Array], axis: int = 0) -> Array:
     """Arrays of one shape stacked along a new axis."""
     axis %= len(value.shape)
     type = cpp_type(value)
     return joined(
         value,
         [Region(functools.partial(_from_entry, axis, n), x) for n, x in enumerate(arrays)],
-        lambda index: emitter.cast(arrays[index[axis]].at(index[:axis] + index[axis + 1 :]), type),
+        lambda index: builder.cast(arrays[index[axis]].at(index[:axis] + index[axis + 1 :]), type),
     )
 
 
-def index(emitter: Emitter, value: Tensor, x: Array, tables: Sequence[Array | None]) -> Array:
+def index(builder: Builder, value: Tensor, x: Array, tables: Sequence[Array | None]) -> Array:
     """The array's entries at constant indices of one axis, or of adjacent axes; tables: the indices by axis."""
     axes = [a for a, table in enumerate(tables) if table is not None]
     if axes != list(range(axes[0], axes[0] + len(axes))) or any(x.shape[a] == PROMPTS for a in axes):
@@ -67,10 +67,10 @@ def index(emitter: Emitter, value: Tensor, x: Array, tables: Sequence[Array | No
     shape = max((table.shape for table in indices), key=len)
     start = axes[0]
 
-    def element(outer: Index) -> Operand:
+    def element(outer: Index) -> Expr:
         inner = outer[start : start + len(shape)]
         entries = [
-            emitter.lookup(broadcast(table, shape), inner, x.shape[a]) for a, table in zip(axes, indices, strict=True)
+            builder.lookup(broadcast(table, shape), inner, x.shape[a]) for a, table in zip(axes, indices, strict=True)
         ]
         return x.at((*outer[:start], *entries, *outer[start + len(shape) :]))
 
@@ -78,7 +78,7 @@ def index(emitter: Emitter, value: Tensor, x: Array, tables: Sequence[Array | No
 
 
 def index_put(
-    emitter: Emitter,
+    builder: Builder,
     value: Tensor,
     x: Array,
     tables: Sequence[Array | None],
@@ -93,14 +93,14 @@ def index_put(
     if more or shape[axis] == PROMPTS:
         raise NotLowerable("an assignment to several axes, or to prompts")
     for inner in product(*(range(n) for n in indices[0].shape)):
-        sources.setdefault(emitter.lookup(indices[0], inner, shape[axis]), []).append(inner)
+        sources.setdefault(builder.lookup(indices[0], inner, shape[axis]), []).append(inner)
     spread = broadcast(part, (*shape[:axis], *indices[0].shape, *shape[axis + 1 :]))
 
-    def element(index: Index) -> Operand:
-        operands = [spread.at((*index[:axis], *inner, *index[axis + 1 :])) for inner in sources.get(index[axis], [])]
+    def element(index: Index) -> Expr:
+        args = [spread.at((*index[:axis], *inner, *index[axis + 1 :])) for inner in sources.get(index[axis], [])]
         if not accumulate:
-            return operands[-1] if operands else x.at(index)
-        return emitter.add([x.at(index), *operands], x.type)
+            return args[-1] if args else x.at(index)
+        return builder.add([x.at(index), *args], x.type)
 
     def entry(i: int) -> Region:
         into = functools.partial(_from_entry, axis, i)
@@ -112,14 +112,14 @@ def index_put(
 def overwritten(base: Array, region: Region, back: Callable[[Index], Index | None], value: Tensor) -> Array:
     """The base array with one region replaced; `back` inverts `region.into`, and gives None outside the region."""
 
-    def element(index: Index) -> Operand:
+    def element(index: Index) -> Expr:
         inner = back(index)
         return base.at(index) if inner is None else region.part.at(inner)
 
     return joined(value, (Region(lambda index: index, base), region), element)
 
 
-def select_scatter(emitter: Emitter, value: Tensor, x: Array, part: Array, axis: int, i: int) -> Array:
+def select_scatter(builder: Builder, value: Tensor, x: Array, part: Array, axis: int, i: int) -> Array:
     """The array with entry i of an axis replaced."""
     axis %= len(value.shape)
     i %= value.shape[axis]
@@ -127,13 +127,13 @@ def select_scatter(emitter: Emitter, value: Tensor, x: Array, part: Array, axis:
     return overwritten(x, region, lambda index: index[:axis] + index[axis + 1 :] if index[axis] == i else None, value)
 
 
-def select_backward(emitter: Emitter, value: Tensor, part: Array, shape: Any, axis: int, i: int) -> Array:
+def select_backward(builder: Builder, value: Tensor, part: Array, shape: Any, axis: int, i: int) -> Array:
     """An array of zeros with entry i of an axis replaced."""
-    return select_scatter(emitter, value, filled(value, 0), part, axis, i)
+    return select_scatter(builder, value, filled(builder, value, 0), part, axis, i)
 
 
 def slice_scatter(
-    emitter: Emitter,
+    builder: Builder,
     value: Tensor,
     x: Array,
     part: Array,
@@ -158,17 +158,19 @@ def slice_scatter(
 
 
 def slice_backward(
-    emitter: Emitter, value: Tensor, part: Array, shape: Any, axis: int, start: int, end: int, step: int
+    builder: Builder, value: Tensor, part: Array, shape: Any, axis: int, start: int, end: int, step: int
 ) -> Array:
     """An array of zeros with the slice start:end:step of an axis replaced."""
-    return slice_scatter(emitter, value, filled(value, 0), part, axis, start, end, step)
+    return slice_scatter(builder, value, filled(builder, value, 0), part, axis, start, end, step)
 
 
-def eye(emitter: Emitter, value: Tensor, *_: Any, **options: Any) -> Array:
+def eye(builder: Builder, value: Tensor, *_: Any, **options: Any) -> Array:
     """The identity matrix, which need not be square."""
-    ones = Array((min(value.shape),), cpp_type(value), lambda index: constant(1.0, cpp_type(value)))
+    ones = Array((min(value.shape),), cpp_type(value), lambda index: builder.constant(1.0, cpp_type(value)))
     diagonal = Region(lambda index: (*index, *index), ones)
-    return overwritten(filled(value, 0), diagonal, lambda index: index[:1] if index[0] == index[1] else None, value)
+    return overwritten(
+        filled(builder, value, 0), diagonal, lambda index: index[:1] if index[0] == index[1] else None, value
+    )
 
 
 JOINING: dict[str, Rule] = {

@@ -1,6 +1,6 @@
 """Rules for views and casts: the same elements at other indices, or of another type.
 
-A rule takes the emitter, the traced result (for its shape and dtype) and the operation's arguments, and returns an
+A rule takes the builder, the traced result (for its shape and dtype) and the operation's arguments, and returns an
 Array, or a list of Arrays for an operation with several results.
 """
 
@@ -13,18 +13,18 @@ from typing import Any
 from torch import Tensor
 
 from .affine import ravel, unravel
-from .emitter import Emitter
-from .ir import CPP_TYPES, PROMPTS, Array, Index, NotLowerable, Operand, constant
+from .builder import Builder
+from .ir import PROMPTS, TYPES, Array, Expr, Index, NotLowerable
 
 Rule = Callable[..., "Array | list[Array]"]
 
 
-def as_array(x: Any, type: str) -> Array:
-    """The array itself, or an array of rank 0 for a number, in the given C++ type if that is one of CPP_TYPES."""
+def as_array(builder: Builder, x: Any, type: str) -> Array:
+    """The array itself, or an array of rank 0 for a number, in the given C++ type if that is one of TYPES."""
     if isinstance(x, Array):
         return x
-    number_type = type if type in CPP_TYPES.values() else ("bool" if isinstance(x, bool) else "double")
-    return Array((), number_type, lambda index: constant(x, number_type))
+    number_type = type if type in TYPES.values() else ("bool" if isinstance(x, bool) else "double")
+    return Array((), number_type, lambda index: builder.constant(x, number_type))
 
 
 def broadcast(x: Array, shape: Sequence[int]) -> Array:
@@ -34,7 +34,7 @@ def broadcast(x: Array, shape: Sequence[int]) -> Array:
     lead = len(shape) - len(x.shape)
     axes = [i for i, n in enumerate(x.shape) if n != 1]
 
-    def element(index: Index) -> Operand:
+    def element(index: Index) -> Expr:
         inner: list[Any] = [0] * len(x.shape)
         for i in axes:
             inner[i] = index[lead + i]
@@ -45,30 +45,30 @@ def broadcast(x: Array, shape: Sequence[int]) -> Array:
 
 def cpp_type(value: Tensor) -> str:
     """The C++ type of a tensor's elements; raises NotLowerable if there is none."""
-    if value.dtype not in CPP_TYPES:
+    if value.dtype not in TYPES:
         raise NotLowerable(f"numbers of type {value.dtype}")
-    return CPP_TYPES[value.dtype]
+    return TYPES[value.dtype]
 
 
-def filled(value: Tensor, number: float) -> Array:
+def filled(builder: Builder, value: Tensor, number: float) -> Array:
     """An array with the shape and type of a tensor, and the same number everywhere."""
     type = cpp_type(value)
-    return Array(tuple(value.shape), type, lambda index: constant(number, type))
+    return Array(tuple(value.shape), type, lambda index: builder.constant(number, type))
 
 
-def cast(emitter: Emitter, value: Tensor, x: Array, *_: Any, **options: Any) -> Array:
+def cast(builder: Builder, value: Tensor, x: Array, *_: Any, **options: Any) -> Array:
     """The array converted to the type of the result, which may be its own."""
     type = cpp_type(value)
-    return Array(tuple(value.shape), type, lambda index: emitter.cast(x.at(index), type))
+    return Array(tuple(value.shape), type, lambda index: builder.cast(x.at(index), type))
 
 
-def view(emitter: Emitter, value: Tensor, x: Array, *_: Any, **options: Any) -> Array:
+def view(builder: Builder, value: Tensor, x: Array, *_: Any, **options: Any) -> Array:
     """The array in another shape, its elements in the same order; the prompts' axis is neither split nor merged."""
     old, new = _around(x.shape), _around(tuple(value.shape))
     if [math.prod(part) for part in old] != [math.prod(part) for part in new] or len(old) != len(new):
         raise NotLowerable(f"a view of {x.shape} as {tuple(value.shape)}, which cuts the prompts' axis")
 
-    def element(index: Index) -> Operand:
+    def element(index: Index) -> Expr:
         parts = [index] if len(new) == 1 else [index[: len(new[0])], index[len(new[0]) + 1 :]]
         inner: list[Any] = []
         for i, (part, new_shape, old_shape) in enumerate(zip(parts, new, old, strict=True)):
@@ -86,16 +86,16 @@ def _around(shape: tuple[int, ...]) -> list[tuple[int, ...]]:
     return [shape[:i], shape[i + 1 :]]
 
 
-def expand(emitter: Emitter, value: Tensor, x: Array, *_: Any, **options: Any) -> Array:
+def expand(builder: Builder, value: Tensor, x: Array, *_: Any, **options: Any) -> Array:
     """The array broadcast to the shape of the result."""
     return broadcast(x, value.shape)
 
 
-def permute(emitter: Emitter, value: Tensor, x: Array, axes: Sequence[int]) -> Array:
+def permute(builder: Builder, value: Tensor, x: Array, axes: Sequence[int]) -> Array:
     """The array with its axes in another order."""
     axes = [a % len(x.shape) for a in axes]
 
-    def element(index: Index) -> Operand:
+    def element(index: Index) -> Expr:
         inner = [0] * len(axes)
         for i, a in zip(index, axes, strict=True):
             inner[a] = i
@@ -104,32 +104,32 @@ def permute(emitter: Emitter, value: Tensor, x: Array, axes: Sequence[int]) -> A
     return Array(tuple(value.shape), x.type, element)
 
 
-def transpose(emitter: Emitter, value: Tensor, x: Array, a: int = 0, b: int = 1) -> Array:
+def transpose(builder: Builder, value: Tensor, x: Array, a: int = 0, b: int = 1) -> Array:
     """The array with two axes exchanged."""
     axes = list(range(len(x.shape)))
     axes[a], axes[b] = axes[b], axes[a]
-    return permute(emitter, value, x, axes)
+    return permute(builder, value, x, axes)
 
 
-def unsqueeze(emitter: Emitter, value: Tensor, x: Array, axis: int) -> Array:
+def unsqueeze(builder: Builder, value: Tensor, x: Array, axis: int) -> Array:
     """The array with a new axis of length 1."""
     axis %= len(value.shape)
     return Array(tuple(value.shape), x.type, lambda index: x.at(index[:axis] + index[axis + 1 :]))
 
 
-def squeeze(emitter: Emitter, value: Tensor, x: Array, axes: int | Sequence[int] | None = None) -> Array:
+def squeeze(builder: Builder, value: Tensor, x: Array, axes: int | Sequence[int] | None = None) -> Array:
     """The array without those of the axes that have length 1; axes: None for all."""
     candidates = range(len(x.shape)) if axes is None else [axes] if isinstance(axes, int) else axes
     removed = {a % len(x.shape) for a in candidates if x.shape[a] == 1}
 
-    def element(index: Index) -> Operand:
+    def element(index: Index) -> Expr:
         rest = iter(index)
         return x.at(tuple(0 if a in removed else next(rest) for a in range(len(x.shape))))
 
     return Array(tuple(value.shape), x.type, element)
 
 
-def select(emitter: Emitter, value: Tensor, x: Array, axis: int, i: int) -> Array:
+def select(builder: Builder, value: Tensor, x: Array, axis: int, i: int) -> Array:
     """The array at entry i of an axis, without that axis."""
     axis %= len(x.shape)
     i %= x.shape[axis]
@@ -137,7 +137,7 @@ def select(emitter: Emitter, value: Tensor, x: Array, axis: int, i: int) -> Arra
 
 
 def slice_axis(
-    emitter: Emitter, value: Tensor, x: Array, axis: int = 0, start: Any = None, end: Any = None, step: int = 1
+    builder: Builder, value: Tensor, x: Array, axis: int = 0, start: Any = None, end: Any = None, step: int = 1
 ) -> Array:
     """A slice start:end:step of an axis of the array."""
     if x.shape[axis] == PROMPTS and tuple(value.shape) != x.shape:
@@ -145,24 +145,24 @@ def slice_axis(
     axis %= len(x.shape)
     first = range(x.shape[axis])[slice(start, end, step)].start if value.shape[axis] else 0
 
-    def element(index: Index) -> Operand:
+    def element(index: Index) -> Expr:
         return x.at((*index[:axis], first + step * index[axis], *index[axis + 1 :]))
 
     return Array(tuple(value.shape), x.type, element)
 
 
-def split(emitter: Emitter, value: Sequence[Tensor], x: Array, size: int | Sequence[int], axis: int = 0) -> list[Array]:
+def split(builder: Builder, value: Sequence[Tensor], x: Array, size: int | Sequence[int], axis: int = 0) -> list[Array]:
     """Consecutive slices of an axis of the array; their lengths are those of the results."""
     slices, start = [], 0
     for part in value:
-        slices.append(slice_axis(emitter, part, x, axis, start, start + part.shape[axis]))
+        slices.append(slice_axis(builder, part, x, axis, start, start + part.shape[axis]))
         start += part.shape[axis]
     return slices
 
 
-def unbind(emitter: Emitter, value: Sequence[Tensor], x: Array, axis: int = 0) -> list[Array]:
+def unbind(builder: Builder, value: Sequence[Tensor], x: Array, axis: int = 0) -> list[Array]:
     """The array at every entry of an axis, each without that axis."""
-    return [select(emitter, part, x, axis, i) for i, part in enumerate(value)]
+    return [select(builder, part, x, axis, i) for i, part in enumerate(value)]
 
 
 VIEWS: dict[str, Rule] = {

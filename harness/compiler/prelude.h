@@ -1,4 +1,4 @@
-// What every generated program stands on: eight prompts side by side, Philox 4x32-10, and a few functions of them.
+// What every generated program stands on: LANES prompts side by side, Philox 4x32-10, and a few functions of them.
 // It includes no header: they would take longer to compile than most steps.
 
 typedef __INT32_TYPE__ int32_t;
@@ -7,95 +7,52 @@ typedef __UINT32_TYPE__ uint32_t;
 typedef __UINT64_TYPE__ uint64_t;
 
 #define INLINE __attribute__((always_inline))  // steps are long, and compilers cautious in long functions
+#define NOINLINE __attribute__((noinline))
 
-constexpr int W = 8;
+constexpr int W = LANES;
 typedef float vf __attribute__((vector_size(4 * W)));
 typedef int32_t vi __attribute__((vector_size(4 * W)));
 typedef uint32_t vu __attribute__((vector_size(4 * W)));
-typedef vf vf_at __attribute__((aligned(4)));
-INLINE static inline vf load(const float* p) { return *(const vf_at*)p; }
-INLINE static inline void store(float* p, vf x) { *(vf_at*)p = x; }
-
-// Eight doubles, and eight conditions on them: one register, or two. What does not fit one register the compiler takes
-// apart in a straight line, but keeps in memory in a loop; two structs of halves it takes apart in a loop, but not
-// where there are thousands of them.
-#if defined(__AVX512F__) || defined(STRAIGHT_LINE)
 typedef double vd __attribute__((vector_size(8 * W)));
 typedef int64_t vl __attribute__((vector_size(8 * W)));
+typedef vf vf_at __attribute__((aligned(4)));
 typedef vd vd_at __attribute__((aligned(8)));
+INLINE static inline vf load(const float* p) { return *(const vf_at*)p; }
 INLINE static inline vd load(const double* p) { return *(const vd_at*)p; }
+INLINE static inline void store(float* p, vf x) { *(vf_at*)p = x; }
 INLINE static inline void store(double* p, vd x) { *(vd_at*)p = x; }
 INLINE static inline vf to_vf(vd x) { return __builtin_convertvector(x, vf); }
 INLINE static inline vd to_vd(vf x) { return __builtin_convertvector(x, vd); }
 INLINE static inline vi to_vi(vl m) { return __builtin_convertvector(m, vi); }
 INLINE static inline vl to_vl(vi m) { return __builtin_convertvector(m, vl); }
+INLINE static inline vu lane_numbers() {
+  vu x;
+  for (int i = 0; i < W; i++) x[i] = i;
+  return x;
+}
 template <class F> INLINE static inline vd by_lane(vd x, F f) {
   for (int i = 0; i < W; i++) x[i] = f(x[i], i);
   return x;
 }
-#else
-typedef double hd __attribute__((vector_size(4 * W)));
-typedef int64_t hl __attribute__((vector_size(4 * W)));
-typedef float hf __attribute__((vector_size(2 * W)));
-typedef int32_t hi __attribute__((vector_size(2 * W)));
-typedef hd hd_at __attribute__((aligned(8)));
-struct vd;
-struct vl {
-  hl low, high;
-  INLINE vl(hl a, hl b) : low(a), high(b) {}
-  INLINE explicit vl(const vd& bits);
-};
-struct vd {
-  hd low{}, high{};
-  INLINE vd() {}
-  INLINE vd(hd a, hd b) : low(a), high(b) {}
-  INLINE explicit vd(const vl& bits) : low((hd)bits.low), high((hd)bits.high) {}
-  INLINE double operator[](int i) const { return i < W / 2 ? low[i] : high[i - W / 2]; }
-};
-INLINE inline vl::vl(const vd& bits) : low((hl)bits.low), high((hl)bits.high) {}
-#define ARITHMETIC(op)                                                                              \
-  INLINE static inline vd operator op(vd a, vd b) { return {a.low op b.low, a.high op b.high}; }           \
-  INLINE static inline vd operator op(vd a, double b) { return {a.low op b, a.high op b}; }                \
-  INLINE static inline vd operator op(double a, vd b) { return {a op b.low, a op b.high}; }
-#define COMPARISON(op)                                                                              \
-  INLINE static inline vl operator op(vd a, vd b) { return {(hl)(a.low op b.low), (hl)(a.high op b.high)}; } \
-  INLINE static inline vl operator op(vd a, double b) { return {(hl)(a.low op b), (hl)(a.high op b)}; }    \
-  INLINE static inline vl operator op(double a, vd b) { return {(hl)(a op b.low), (hl)(a op b.high)}; }
-#define LOGIC(op) \
-  INLINE static inline vl operator op(vl a, vl b) { return {(hl)(a.low op b.low), (hl)(a.high op b.high)}; }
-ARITHMETIC(+) ARITHMETIC(-) ARITHMETIC(*) ARITHMETIC(/)
-COMPARISON(<) COMPARISON(<=) COMPARISON(>) COMPARISON(>=) COMPARISON(==) COMPARISON(!=)
-LOGIC(&) LOGIC(|) LOGIC(==) LOGIC(!=)
-#undef ARITHMETIC
-#undef COMPARISON
-#undef LOGIC
-INLINE static inline vd operator-(vd a) { return {-a.low, -a.high}; }
-INLINE static inline vl operator~(vl a) { return {~a.low, ~a.high}; }
-INLINE static inline void operator+=(vd& a, vd b) { a = a + b; }
-INLINE static inline vd load(const double* p) { return {*(const hd_at*)p, *(const hd_at*)(p + W / 2)}; }
-INLINE static inline void store(double* p, vd x) { *(hd_at*)p = x.low, *(hd_at*)(p + W / 2) = x.high; }
-#define JOINED(a, b) __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7)
-#define LOW(x) __builtin_shufflevector(x, x, 0, 1, 2, 3)
-#define HIGH(x) __builtin_shufflevector(x, x, 4, 5, 6, 7)
-INLINE static inline vf to_vf(vd x) { return JOINED(__builtin_convertvector(x.low, hf), __builtin_convertvector(x.high, hf)); }
-INLINE static inline vd to_vd(vf x) { return {__builtin_convertvector(LOW(x), hd), __builtin_convertvector(HIGH(x), hd)}; }
-INLINE static inline vi to_vi(vl m) { return JOINED(__builtin_convertvector(m.low, hi), __builtin_convertvector(m.high, hi)); }
-INLINE static inline vl to_vl(vi m) { return {__builtin_convertvector(LOW(m), hl), __builtin_convertvector(HIGH(m), hl)}; }
-template <class F> INLINE static inline vd by_lane(vd x, F f) {
-  for (int i = 0; i < W / 2; i++) x.low[i] = f(x.low[i], i), x.high[i] = f(x.high[i], i + W / 2);
-  return x;
-}
-INLINE static inline vd pick(vl m, vd a, vd b) { return {m.low ? a.low : b.low, m.high ? a.high : b.high}; }
-#endif
 template <class F> INLINE static inline vf by_lane(vf x, F f) {
   for (int i = 0; i < W; i++) x[i] = f(x[i], i);
   return x;
 }
 template <class M, class V> INLINE static inline V pick(M m, V a, V b) { return m ? a : b; }
 
-template <class V> INLINE static inline auto total(V x) {  // of the lanes, in a fixed order
-  return ((x[0] + x[4]) + (x[2] + x[6])) + ((x[1] + x[5]) + (x[3] + x[7]));
+template <class T> INLINE static inline T total(const T* x) {  // of W numbers, in a fixed order
+  typedef T Four __attribute__((vector_size(4 * sizeof(T)), aligned(sizeof(T)), may_alias));
+  Four sums[W / 4];
+#pragma GCC unroll 4
+  for (int i = 0; i < W / 4; i++) sums[i] = *(const Four*)(x + 4 * i);
+#pragma GCC unroll 2
+  for (int n = W / 8; n; n /= 2)
+#pragma GCC unroll 2
+    for (int i = 0; i < n; i++) sums[i] += sums[i + n];
+  return (sums[0][0] + sums[0][2]) + (sums[0][1] + sums[0][3]);
 }
+INLINE static inline float total(vf x) { return total((const float*)&x); }
+INLINE static inline double total(vd x) { return total((const double*)&x); }
 
 template <class V> INLINE static inline V only(V x, int64_t lanes) {  // the first of them, zeros after
   return by_lane(x, [=](auto one, int i) INLINE { return i < lanes ? one : 0; });
@@ -141,24 +98,26 @@ INLINE static inline double f_log(double x) { return __builtin_log(x); }
 
 struct Words { vu a, b, c, d; };
 
-struct Key { uint64_t a[10], b[10]; };  // of each round
+struct Stream { uint64_t a[10], b[10]; uint32_t word, step; };  // the key of each round; two words of all counters
 
-static inline Key schedule(uint32_t k, uint32_t l) {
-  Key key;
-  for (int i = 0; i < 10; i++, k += 0x9E3779B9u, l += 0xBB67AE85u) key.a[i] = k, key.b[i] = l;
-  return key;
+static inline Stream stream_of(const int64_t* key, uint32_t step) {
+  Stream stream;
+  uint32_t k = key[0], l = key[1];
+  for (int i = 0; i < 10; i++, k += 0x9E3779B9u, l += 0xBB67AE85u) stream.a[i] = k, stream.b[i] = l;
+  stream.word = key[2], stream.step = step;
+  return stream;
 }
 
 // As many 64-bit words as a register holds; of each the upper half may be anything.
 #if defined(__AVX512F__)
-constexpr int PARTS = 1;
+constexpr int PARTS = W > 8 ? W / 8 : 1;
 #else
-constexpr int PARTS = 2;
+constexpr int PARTS = W > 4 ? W / 4 : 1;
 #endif
 typedef uint64_t vq __attribute__((vector_size(8 * W / PARTS)));
 typedef uint32_t vp __attribute__((vector_size(4 * W / PARTS)));
 
-static inline vq multiply(vq x, uint32_t m) {  // the low words' products
+INLINE static inline vq multiply(vq x, uint32_t m) {  // the low words' products
   vq all = vq{} + m;
 #if defined(__AVX512F__)
   asm("vpmuludq %1, %0, %0" : "+v"(x) : "v"(all));
@@ -171,24 +130,28 @@ static inline vq multiply(vq x, uint32_t m) {  // the low words' products
 #endif
 }
 
-static inline Words philox(vu prompt, uint32_t step, uint32_t counter, uint32_t stream, const Key& key) {
+INLINE static inline Words philox(vu prompt, uint32_t counter, const Stream& stream) {
   Words words;
-#pragma GCC unroll 2
+  vq a[PARTS], b[PARTS], c[PARTS], d[PARTS];
   for (int part = 0; part < PARTS; part++) {
-    vq a = __builtin_convertvector(((const vp*)&prompt)[part], vq);
-    vq b = vq{} + step, c = vq{} + counter, d = vq{} + stream;
+    a[part] = __builtin_convertvector(((const vp*)&prompt)[part], vq);
+    b[part] = vq{} + stream.step, c[part] = vq{} + counter, d[part] = vq{} + stream.word;
+  }
 #pragma GCC unroll 10
-    for (int i = 0; i < 10; i++) {
-      vq p = multiply(a, 0xD2511F53u), q = multiply(c, 0xCD9E8D57u);
-      a = (q >> 32) ^ b ^ key.a[i];
-      c = (p >> 32) ^ d ^ key.b[i];
-      b = q;
-      d = p;
+  for (int i = 0; i < 10; i++)
+#pragma GCC unroll 4
+    for (int part = 0; part < PARTS; part++) {
+      vq p = multiply(a[part], 0xD2511F53u), q = multiply(c[part], 0xCD9E8D57u);
+      a[part] = (q >> 32) ^ b[part] ^ stream.a[i];
+      c[part] = (p >> 32) ^ d[part] ^ stream.b[i];
+      b[part] = q;
+      d[part] = p;
     }
-    ((vp*)&words.a)[part] = __builtin_convertvector(a, vp);
-    ((vp*)&words.b)[part] = __builtin_convertvector(b, vp);
-    ((vp*)&words.c)[part] = __builtin_convertvector(c, vp);
-    ((vp*)&words.d)[part] = __builtin_convertvector(d, vp);
+  for (int part = 0; part < PARTS; part++) {
+    ((vp*)&words.a)[part] = __builtin_convertvector(a[part], vp);
+    ((vp*)&words.b)[part] = __builtin_convertvector(b[part], vp);
+    ((vp*)&words.c)[part] = __builtin_convertvector(c[part], vp);
+    ((vp*)&words.d)[part] = __builtin_convertvector(d[part], vp);
   }
   return words;
 }
@@ -220,4 +183,55 @@ static inline void uniforms(Words w, vf out[4]) {
   out[1] = uniform(w.b);
   out[2] = uniform(w.c);
   out[3] = uniform(w.d);
+}
+
+// What looped code shares: the variates of several counters, accumulators, and products with symmetric matrices.
+typedef void Conversion(Words, vf*);
+template <int count> NOINLINE static void draw(float* out, vu index, uint32_t first, const Stream& stream, Conversion convert) {
+  for (int c = 0; c < count; c++) {
+    vf z[4];
+    convert(philox(index, first + c, stream), z);
+    for (int i = 0; i < 4; i++) store(out + (c * 4 + i) * W, z[i]);
+  }
+}
+template <int n, class T> static inline void zero(T* sums) {
+  for (int i = 0; i < n * W; i++) sums[i] = 0;
+}
+template <int n, class T> NOINLINE static void totals(T* out, const T* sums) {
+  for (int i = 0; i < n; i++) out[i] = total(sums + i * W);
+}
+
+// y = S x, rows i to i + R of what is on and below the diagonal: every element is read once and used twice.
+template <int n, int R, class T> INLINE static inline void symmetric_rows(int i, T* __restrict y, const T* __restrict S, const T* __restrict x) {
+  typedef decltype(load(x)) V;
+  V sums[R], own[R];
+#pragma GCC unroll 8
+  for (int r = 0; r < R; r++) sums[r] = V{}, own[r] = load(x + (i + r) * W);
+  for (int j = 0; j < i; j++) {
+    V other = load(x + j * W), back = load(y + j * W);
+#pragma GCC unroll 8
+    for (int r = 0; r < R; r++) {
+      V s = load(S + ((i + r) * n + j) * W);
+      sums[r] += s * other;
+      back += s * own[r];
+    }
+    store(y + j * W, back);
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < R; r++) {
+#pragma GCC unroll 8
+    for (int q = 0; q < r; q++) {
+      V s = load(S + ((i + r) * n + i + q) * W);
+      sums[r] += s * own[q];
+      sums[q] += s * own[r];
+    }
+    sums[r] += load(S + ((i + r) * n + i + r) * W) * own[r];
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < R; r++) store(y + (i + r) * W, sums[r]);
+}
+template <int n, class T> NOINLINE static void symmetric_product(T* __restrict y, const T* __restrict S, const T* __restrict x) {
+  constexpr int R = 5;
+  for (int i = 0; i + R <= n; i += R) symmetric_rows<n, R>(i, y, S, x);
+  if constexpr (n % R != 0) symmetric_rows<n, n % R>(n / R * R, y, S, x);
 }

@@ -1,96 +1,60 @@
-"""The emitter of unrolled code: one C++ variable per array element, so that the compiler keeps them in registers.
-
-Equal expressions are emitted once. A vector holds W prompts.
-"""
+"""Unrolled code: one C++ variable per array element, so that the compiler keeps them in registers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from itertools import product
-from typing import Any
 
 from .affine import ravel
-from .emitter import Emitter
-from .ir import AFTER, MEMBER, PROMPT, VECTOR, Array, Index, NotLowerable, Operand, W, constant, level_of
+from .builder import Builder, after
+from .ir import BYTES, PROMPT, Array, Expr, Index, Memory, NotLowerable, Section, needed, section_of
+from .target import CONDITIONS, VECTORS, Target
 
 
 class TooLong(Exception):
     """The unrolled program has more statements than the limit allows."""
 
 
-class UnrolledEmitter(Emitter):
-    """Emits a statement for every element of every array; raises TooLong after `limit` statements."""
-
-    opening = "#define STRAIGHT_LINE\n"
+class Unrolled(Builder):
+    """Makes an expression for every element of every array; raises TooLong after `limit` expressions."""
 
     def __init__(self, prompts: int, limit: int) -> None:
-        super().__init__(prompts, W)
+        super().__init__(prompts)
         self.limit = limit
-        self.variables: dict[Any, Operand] = {}  # by expression, so that equal expressions are emitted once
-        self.accumulators: list[str] = []
-        self.reloads: dict[str, str] = {}  # variables of `draw` that `tile` reads, and the statements that load them
-        self.rows: dict[str, int] = {"float": 0, "double": 0}  # rows of `padded` prompts that these take, by type
+        self.count = 0
+        self.outputs: list[tuple[Memory, int, Expr, Section]] = []  # what is stored where at the end
 
-    def emit(
-        self, code: str, operands: Sequence[Operand], type: str, mask: str = "", level: int | None = None
-    ) -> Operand:
-        """A variable with the value of the expression `code`, declared in the section of its level."""
-        level = level_of(operands) if level is None else level
-        if code not in self.variables:
-            self.count += 1
-            if self.count > self.limit:
-                raise TooLong
-            result = self.variables[code] = Operand(f"t{self.count}", type, level, mask=mask)
-            self.sections[self.section(level)].append(f"const {result.declared_type} {result.code} = {code};")
-        return self.variables[code]
+    def made(self, expr: Expr) -> Expr:
+        """The expression; raises TooLong where there are too many."""
+        self.count += expr.op != "const"
+        if self.count > self.limit:
+            raise TooLong
+        return expr
 
-    def use(self, operand: Operand, level: int) -> Operand:
-        """The operand; one that is computed in `draw` and read in `tile` is stored and loaded again."""
-        if operand.value is not None or self.section(level) != "tile" or self.section(operand.level) != "draw":
-            return operand
-        if operand.code not in self.reloads:  # a condition is stored as the bits of a number
-            row_type = {"vi": "float", "vl": "double"}.get(operand.mask, operand.type)
-            row = self.rows[row_type]
-            self.rows[row_type] += 1
-            pointer = f"drawn_{row_type} + {row} * padded + k"
-            self.sections["draw"].append(f"store({pointer}, ({VECTOR[row_type]}){operand.code});")
-            type = operand.declared_type
-            self.reloads[operand.code] = f"const {type} d_{operand.code} = ({type})load({pointer});"
-        return replace(operand, code=f"d_{operand.code}")
-
-    def sum(self, ranges: Sequence[range], term: Callable[[Index], Operand], type: str) -> Operand:
+    def sum(self, ranges: Sequence[range], term: Callable[[Index], Expr], type: str) -> Expr:
         """The sum of the terms, one addition each, from left to right."""
         return self.add([term(index) for index in product(*ranges)], type)
 
-    def over_prompts(self, operand: Operand) -> Operand:
-        """The total over the lanes of a vector accumulator, to which every tile adds."""
-        if not operand.level & PROMPT:
-            return self.binary("*", operand, constant(self.prompts, operand.type))
-        key = ("sum", operand.code)
-        if key not in self.variables:
-            level = operand.level | MEMBER
-            name = f"s{len(self.accumulators)}"
-            self.accumulators.append(f"{VECTOR[operand.type]} {name}")
-            term = self.use(operand, level).code
-            self.sections["tile"].append(f"{name} += {self.without_padding(term, 'prompts - k')};")
-            self.variables[key] = self.emit(f"total({name})", [], operand.type, level=(level & ~PROMPT) | AFTER)
-        return self.variables[key]
+    def over_prompts(self, expr: Expr) -> Expr:
+        """The sum of an expression over all prompts."""
+        if not expr.level & PROMPT:
+            return self.repeated(expr)
+        return self.expr("total", (expr,), expr.type, level=after(expr.level))
 
     def materialise(self, array: Array, *, lazy: bool) -> Array:
-        """The array with its elements computed now, even if lazy: the C++ compiler drops those that are not used."""
+        """The array with its elements computed now, even if lazy: those that nobody needs are never written."""
         if array.size > self.limit:
             raise TooLong
         elements = {index: array.at(index) for index in array.indices}
         return Array(array.shape, array.type, elements.__getitem__)
 
-    def stored(self, name: str, shape: tuple[int, ...], type: str, level: int) -> Array:
-        """The array behind the C++ pointer `name`, loaded element by element."""
-        return Array(shape, type, lambda index: self.emit(f"{name}[{ravel(index, shape)}]", [], type, level=level))
+    def stored(self, memory: Memory, shape: tuple[int, ...]) -> Array:
+        """An input of the step, loaded element by element."""
+        return Array(shape, memory.type, lambda index: self.load(memory, ravel(index, shape)))
 
     def literal(self, values: Sequence[float], shape: tuple[int, ...], type: str) -> Array:
-        """An array whose elements are C++ literals."""
-        return Array(shape, type, lambda index: constant(values[ravel(index, shape)], type))
+        """An array of constants."""
+        return Array(shape, type, lambda index: self.constant(values[ravel(index, shape)], type))
 
     def lookup(self, table: Array, index: Index, size: int) -> int:
         """An entry of a table of integer constants, modulo `size`."""
@@ -100,37 +64,121 @@ class UnrolledEmitter(Emitter):
         return int(value) % size
 
     def drawn(self, kind: str, shape: tuple[int, ...], begin: int) -> Array:
-        """Random variates, with an array of four vectors for each counter."""
+        """Random variates, four to a counter."""
 
-        def element(index: Index) -> Operand:
-            counter, lane = divmod(begin + ravel(index[1:-1], shape[1:-1]), 4)
-            words = f"philox(index, word, {counter}u, key_2, rounds)"
-            name = f"z{counter}"
-            if ("drawn", name) not in self.variables:
-                self.variables["drawn", name] = Operand(name, "float", PROMPT)
-                self.sections["draw"].append(f"vf {name}[4]; {kind}({words}, {name});")
-            return self.emit(f"{name}[{lane}]", [], "float", level=PROMPT)
+        def element(index: Index) -> Expr:
+            place = divmod(begin + ravel(index[1:-1], shape[1:-1]), 4)
+            return self.expr("variate", (), "float", detail=(kind, *place), level=PROMPT)
 
         return Array(shape, "float", element)
 
-    def assign(self, pointer: str, array: Array, type: str) -> None:
-        """Emit an assignment for each element."""
+    def assign(self, memory: Memory, array: Array, section: Section) -> None:
+        """Note what is to be stored."""
         for n, index in enumerate(array.indices):
-            self.sections["ends"].append(f"{pointer}[{n}] = {self.cast(array.at(index), type).code};")
+            value = array.at(index)
+            if section == "ends":
+                value = self.cast(value, memory.type)
+            self.outputs.append((memory, n, value, section))
 
-    def assign_by_prompt(self, pointer: str, array: Array) -> None:
-        """Emit a vector store for each element."""
-        for n, index in enumerate(array.indices):
-            value = self.use(array.at(index), MEMBER | PROMPT).vector
-            self.sections["tile"].append(f"store({pointer} + {n} * padded + k, {value});")
+    def program(self, target: Target, lanes: int, scratch: str) -> tuple[dict[Section, list[str]], str, int]:
+        """The sections of the program; the declarations of pointers into the memory at the pointer `scratch`; and the
+        bytes of it that they need.
+        """
+        padded = -(-self.prompts // lanes) * lanes
+        writer = _Writer(target, padded > self.prompts)
+        live = needed(expr for _, _, expr, _ in self.outputs)
+        for expr in live:
+            writer.write(expr)
+        for memory, n, expr, section in self.outputs:
+            writer.store(memory, n, expr, section)
+        return writer.sections, writer.pointers(scratch, padded), writer.size(padded)
 
-    def finish(self, scratch: str) -> tuple[str, int]:
-        """Complete the sections; the scratch memory has a row for each variable of `draw` that `tile` reads."""
-        self.sections["draw"][:0] = ["vu index; for (int i = 0; i < W; i++) index[i] = begin + k + i;"]
-        self.sections["tile"][:0] = self.reloads.values()
-        self.sections["member"] += [f"{name}{{}};" for name in self.accumulators]
-        doubles, floats = self.rows["double"] * self.padded, self.rows["float"] * self.padded
-        pointers = (
-            f"double* drawn_double = (double*){scratch};\nfloat* drawn_float = (float*)(drawn_double + {doubles});"
-        )
-        return pointers, 8 * doubles + 4 * floats
+
+class _Writer:
+    """Writes expressions as statements, each into the section of its level."""
+
+    def __init__(self, target: Target, partial: bool) -> None:
+        self.target, self.partial = target, partial  # whether the last tile holds fewer prompts than lanes
+        names: tuple[Section, ...] = ("job", "draw", "member", "tile", "after", "ends")
+        self.sections: dict[Section, list[str]] = {name: [] for name in names}
+        self.names: dict[int, str] = {}  # of the variables, by the number of the expression
+        self.counters: dict[tuple[str, int], str] = {}  # arrays of the four variates of a counter
+        self.reloads: dict[int, str] = {}  # variables of `tile` with what `draw` computed
+        self.rows = {"float": 0, "double": 0}  # of `padded` prompts that these take in memory, by type
+        self.sums = 0
+        self.sections["draw"].append("const vu index = (uint32_t)(begin + k) + lane_numbers();")
+
+    def write(self, expr: Expr) -> None:
+        """Declare a variable with the value of an expression."""
+        if expr.op == "const":
+            self.names[expr.number] = self.target.code(expr, ())
+            return
+        section = section_of(expr.level)
+        code = self._total(expr) if expr.op == "total" else self._code(expr, section)
+        name = self.names[expr.number] = f"t{len(self.names)}"
+        self.sections[section].append(f"const {self.target.type_of(expr)} {name} = {code};")
+
+    def _code(self, expr: Expr, section: Section) -> str:
+        if expr.op == "load":
+            memory, position = expr.place
+            return f"{memory.name}[{position}]"
+        if expr.op == "variate":
+            kind, counter, i = expr.detail
+            return f"{self._counter(kind, counter)}[{i}]"
+        return self.target.code(expr, [self._read(arg, section) for arg in expr.args])
+
+    def _counter(self, kind: str, counter: int) -> str:
+        """The array of a counter's four variates."""
+        if (kind, counter) not in self.counters:
+            name = self.counters[kind, counter] = f"z{len(self.counters)}"
+            self.sections["draw"].append(f"vf {name}[4]; {kind}(philox(index, {counter}u, stream), {name});")
+        return self.counters[kind, counter]
+
+    def _read(self, expr: Expr, section: Section) -> str:
+        """The variable of an expression; what is computed in `draw` and read in `tile` is stored and loaded again."""
+        name = self.names[expr.number]
+        if section != "tile" or expr.op == "const" or section_of(expr.level) != "draw":
+            return name
+        if expr.number not in self.reloads:  # a condition is stored as the bits of a number
+            type = expr.compared if expr.type == "bool" else expr.type
+            pointer = f"drawn_{type} + {self.rows[type]} * padded + k"
+            self.rows[type] += 1
+            self.sections["draw"].append(f"store({pointer}, ({VECTORS[type]}){name});")
+            declared = self.target.type_of(expr)
+            self.reloads[expr.number] = f"d{len(self.reloads)}"
+            loaded = f"const {declared} {self.reloads[expr.number]} = ({declared})load({pointer});"
+            self.sections["tile"].append(loaded)
+        return self.reloads[expr.number]
+
+    def _total(self, expr: Expr) -> str:
+        """The sum over the lanes of a vector to which every tile adds."""
+        [term] = expr.args
+        name, vector = f"s{self.sums}", VECTORS[term.type]
+        self.sums += 1
+        self.sections["member"].append(f"{vector} {name}{{}};")
+        added = f"{name} + {self._read(term, 'tile')}"
+        if self.partial:
+            added = f"pick(inside_{CONDITIONS[term.type]}, {added}, {name})"
+        self.sections["tile"].append(f"{name} = {added};")
+        return f"total({name})"
+
+    def store(self, memory: Memory, n: int, expr: Expr, section: Section) -> None:
+        """Store element n of an output."""
+        if section == "tile":
+            value = self.target.vector(expr, self._read(expr, "tile"))
+            self.sections["tile"].append(f"store({memory.name} + {n} * padded + k, {value});")
+        else:
+            self.sections["ends"].append(f"{memory.name}[{n}] = {self.names[expr.number]};")
+
+    def pointers(self, scratch: str, padded: int) -> str:
+        """Declarations of pointers to the rows of what `draw` leaves for `tile`."""
+        if self.partial:
+            inside = ["const vu left = (uint32_t)(prompts - k) + vu{};", "const vi inside_vi = lane_numbers() < left;"]
+            inside.append("const vl inside_vl = to_vl(inside_vi);")
+            self.sections["tile"][:0] = inside
+        floats = f"float* drawn_float = (float*)(drawn_double + {self.rows['double'] * padded});"
+        return f"double* drawn_double = (double*){scratch};\n{floats}"
+
+    def size(self, padded: int) -> int:
+        """The bytes of scratch memory."""
+        return sum(BYTES[type] * rows for type, rows in self.rows.items()) * padded
