@@ -36,7 +36,7 @@ class LoopProgram:
         names: tuple[Section, ...] = ("job", "draw", "member", "tile", "after", "ends")
         self.sections: dict[Section, list[str]] = {name: [] for name in names}
         self.reductions: list[str] = []
-        self._write()
+        self._write(target)
 
     def _lay_out(self, lanes: int) -> None:
         """Place the buffers: those of members, and for every tile those that another loop over tiles reads; the others
@@ -70,7 +70,7 @@ class LoopProgram:
             return "drawn" if reduced or any(reader.section == "tile" for reader in readers) else "local"
         return "block" if reduced else "local"
 
-    def _write(self) -> None:
+    def _write(self, target: Target) -> None:
         for statement in self.statements:
             match statement:
                 case Totals(accumulators=sums):
@@ -79,7 +79,9 @@ class LoopProgram:
                     self.sections["after"].append(line)
                 case Draw():
                     kind, name = statement.kind, statement.memory.name
-                    line = f"draw<{statement.count}>({name}, index, {statement.first}u, stream, {kind});"
+                    line = (
+                        f"draw_{kind}<{statement.count}, {target.counters}>({name}, index, {statement.first}u, stream);"
+                    )
                     self.sections["draw"].append(line)
                 case SymmetricProduct(matrix=matrix, vector=vector):
                     names = f"{statement.memory.name}, {matrix.name}, {vector.name} + {statement.start} * W"

@@ -70,33 +70,42 @@ BY_LANE(f_cos, __builtin_cosf, __builtin_cos)
 BY_LANE(f_tanh, __builtin_tanhf, __builtin_tanh)
 #undef BY_LANE
 
+// Steps of several computations side by side, so that none waits for the one before it.
+template <int N, class F> INLINE static inline void each(F step) {
+#pragma GCC unroll 16
+  for (int i = 0; i < N; i++) step(i);
+}
+
 // log of positive normal numbers: mantissa in [sqrt(1/2), sqrt(2)), then the series of log1p (Cephes, Moshier 1992).
+template <int N> INLINE static inline void logs(const vf* x, vf* y) {
+  vf e[N], m[N], z[N];
+  each<N>([&](int i) INLINE {
+    const vi bits = (vi)x[i] - 0x3f3504f3;
+    e[i] = __builtin_convertvector(bits >> 23, vf);
+    m[i] = (vf)((bits & 0x007fffff) + 0x3f3504f3) - 1.0f;
+    z[i] = m[i] * m[i];
+    y[i] = m[i] * 7.0376836292e-2f - 1.1514610310e-1f;
+  });
+  each<N>([&](int i) INLINE { y[i] = y[i] * m[i] + 1.1676998740e-1f; });
+  each<N>([&](int i) INLINE { y[i] = y[i] * m[i] - 1.2420140846e-1f; });
+  each<N>([&](int i) INLINE { y[i] = y[i] * m[i] + 1.4249322787e-1f; });
+  each<N>([&](int i) INLINE { y[i] = y[i] * m[i] - 1.6668057665e-1f; });
+  each<N>([&](int i) INLINE { y[i] = y[i] * m[i] + 2.0000714765e-1f; });
+  each<N>([&](int i) INLINE { y[i] = y[i] * m[i] - 2.4999993993e-1f; });
+  each<N>([&](int i) INLINE { y[i] = y[i] * m[i] + 3.3333331174e-1f; });
+  each<N>([&](int i) INLINE { y[i] = y[i] * m[i] * z[i] - 2.12194440e-4f * e[i] - 0.5f * z[i]; });
+  each<N>([&](int i) INLINE { y[i] = m[i] + y[i] + 0.693359375f * e[i]; });
+}
 INLINE static inline vf f_log(vf x) {
-  vi bits = (vi)x;
-  vi e = ((bits >> 23) & 0xff) - 126;
-  vf m = (vf)((bits & 0x007fffff) | 0x3f000000);
-  vi low = m < 0.707106781186547524f;
-  e += low;
-  m = (low ? m + m : m) - 1.0f;
-  vf z = m * m, fe = __builtin_convertvector(e, vf);
-  vf y = m * 7.0376836292e-2f - 1.1514610310e-1f;
-  y = y * m + 1.1676998740e-1f;
-  y = y * m - 1.2420140846e-1f;
-  y = y * m + 1.4249322787e-1f;
-  y = y * m - 1.6668057665e-1f;
-  y = y * m + 2.0000714765e-1f;
-  y = y * m - 2.4999993993e-1f;
-  y = y * m + 3.3333331174e-1f;
-  y = y * m * z - 2.12194440e-4f * fe - 0.5f * z;
-  return m + y + 0.693359375f * fe;
+  vf y;
+  logs<1>(&x, &y);
+  return y;
 }
 INLINE static inline vd f_log(vd x) {
   return by_lane(x, [](double one, int) INLINE { return __builtin_log(one); });
 }
 INLINE static inline float f_log(float x) { return __builtin_logf(x); }
 INLINE static inline double f_log(double x) { return __builtin_log(x); }
-
-struct Words { vu a, b, c, d; };
 
 struct Stream { uint64_t a[10], b[10]; uint32_t word, step; };  // the key of each round; two words of all counters
 
@@ -120,80 +129,105 @@ typedef uint32_t vp __attribute__((vector_size(4 * W / PARTS)));
 INLINE static inline vq multiply(vq x, uint32_t m) {  // the low words' products
   vq all = vq{} + m;
 #if defined(__AVX512F__)
-  asm("vpmuludq %1, %0, %0" : "+v"(x) : "v"(all));
-  return x;
+  vq products;
+  asm("vpmuludq %2, %1, %0" : "=v"(products) : "v"(x), "v"(all));
+  return products;
 #elif defined(__AVX2__)
-  asm("vpmuludq %1, %0, %0" : "+x"(x) : "x"(all));
-  return x;
+  vq products;
+  asm("vpmuludq %2, %1, %0" : "=x"(products) : "x"(x), "x"(all));
+  return products;
 #else
   return (x & 0xffffffffu) * all;
 #endif
 }
 
-INLINE static inline Words philox(vu prompt, uint32_t counter, const Stream& stream) {
-  Words words;
-  vq a[PARTS], b[PARTS], c[PARTS], d[PARTS];
-  for (int part = 0; part < PARTS; part++) {
-    a[part] = __builtin_convertvector(((const vp*)&prompt)[part], vq);
-    b[part] = vq{} + stream.step, c[part] = vq{} + counter, d[part] = vq{} + stream.word;
-  }
-#pragma GCC unroll 10
-  for (int i = 0; i < 10; i++)
+// The words of N counters from `first` on, four to a counter. In the first two rounds only the prompt's word differs from
+// lane to lane, so that they take few operations, most of which the counters share.
+template <int N> INLINE static inline void philox(vu prompt, uint32_t first, const Stream& stream, vu* words) {
+  vq a[N][PARTS], b[N][PARTS], c[N][PARTS], d[N][PARTS];
 #pragma GCC unroll 4
-    for (int part = 0; part < PARTS; part++) {
-      vq p = multiply(a[part], 0xD2511F53u), q = multiply(c[part], 0xCD9E8D57u);
-      a[part] = (q >> 32) ^ b[part] ^ stream.a[i];
-      c[part] = (p >> 32) ^ d[part] ^ stream.b[i];
-      b[part] = q;
-      d[part] = p;
-    }
   for (int part = 0; part < PARTS; part++) {
-    ((vp*)&words.a)[part] = __builtin_convertvector(a[part], vp);
-    ((vp*)&words.b)[part] = __builtin_convertvector(b[part], vp);
-    ((vp*)&words.c)[part] = __builtin_convertvector(c[part], vp);
-    ((vp*)&words.d)[part] = __builtin_convertvector(d[part], vp);
+    const vq own = multiply(__builtin_convertvector(((const vp*)&prompt)[part], vq), 0xD2511F53u);
+    const vq next = multiply((own >> 32) ^ (stream.word ^ stream.b[0]), 0xCD9E8D57u);
+    each<N>([&](int i) INLINE {
+      const uint64_t q = (first + i) * (uint64_t)0xCD9E8D57u;
+      const uint64_t p = (uint32_t)((q >> 32) ^ stream.step ^ stream.a[0]) * (uint64_t)0xD2511F53u;
+      a[i][part] = (next >> 32) ^ (q ^ stream.a[1]);
+      b[i][part] = next;
+      c[i][part] = own ^ ((p >> 32) ^ stream.b[1]);
+      d[i][part] = vq{} + p;
+    });
   }
-  return words;
+#pragma GCC unroll 8
+  for (int round = 2; round < 10; round++)
+#pragma GCC unroll 4
+    for (int part = 0; part < PARTS; part++)
+      each<N>([&](int i) INLINE {
+        const vq p = multiply(a[i][part], 0xD2511F53u), q = multiply(c[i][part], 0xCD9E8D57u);
+        a[i][part] = (q >> 32) ^ b[i][part] ^ stream.a[round];
+        c[i][part] = (p >> 32) ^ d[i][part] ^ stream.b[round];
+        b[i][part] = q;
+        d[i][part] = p;
+      });
+#pragma GCC unroll 4
+  for (int part = 0; part < PARTS; part++)
+    each<N>([&](int i) INLINE {
+      ((vp*)(words + 4 * i))[part] = __builtin_convertvector(a[i][part], vp);
+      ((vp*)(words + 4 * i + 1))[part] = __builtin_convertvector(b[i][part], vp);
+      ((vp*)(words + 4 * i + 2))[part] = __builtin_convertvector(c[i][part], vp);
+      ((vp*)(words + 4 * i + 3))[part] = __builtin_convertvector(d[i][part], vp);
+    });
 }
 
 // Box and Muller: the angle's quadrant from its top bits, sine and cosine within an eighth turn by polynomials.
-static inline void normal_pair(vu x, vu y, vf& first, vf& second) {
-  vf u = (__builtin_convertvector(x, vf) + 0.5f) * 0x1p-32f;
-  vf radius = f_sqrt(-2.0f * f_log(u));
-  vu quadrant = (y + 0x20000000u) >> 30;
-  vf t = __builtin_convertvector((vi)(y - (quadrant << 30)), vf) * 1.4629180792671596e-09f;
-  vf z = t * t;
-  vf sine = ((-1.9515295891e-4f * z + 8.3321608736e-3f) * z - 1.6666654611e-1f) * z * t + t;
-  vf cosine = ((2.443315711809948e-5f * z - 1.388731625493765e-3f) * z + 4.166664568298827e-2f) * z * z - 0.5f * z + 1.0f;
-  vi odd = (vi)(quadrant & 1u) != 0;
-  vi flip_sine = (vi)(quadrant & 2u) != 0, flip_cosine = (vi)((quadrant + 1u) & 2u) != 0;
-  vf s = odd ? cosine : sine, c = odd ? sine : cosine;
-  first = radius * (flip_cosine ? -c : c);
-  second = radius * (flip_sine ? -s : s);
+template <int N> INLINE static inline void normals(vu prompt, uint32_t first, const Stream& stream, vf* out) {
+  constexpr int P = 2 * N;  // pairs
+  vu words[4 * N], turn[P];
+  vf u[P], radius[P], t[P], z[P], sine[P], cosine[P];
+  philox<N>(prompt, first, stream, words);
+  each<P>([&](int i) INLINE { u[i] = __builtin_convertvector(words[2 * i], vf) * 0x1p-32f + 0x1p-33f; });
+  logs<P>(u, radius);
+  each<P>([&](int i) INLINE { radius[i] = f_sqrt(-2.0f * radius[i]); });
+  each<P>([&](int i) INLINE { turn[i] = words[2 * i + 1] + 0x20000000u; });
+  each<P>([&](int i) INLINE {
+    t[i] = __builtin_convertvector((vi)((turn[i] & 0x3fffffffu) - 0x20000000u), vf) * 1.4629180792671596e-09f;
+    z[i] = t[i] * t[i];
+  });
+  each<P>([&](int i) INLINE { sine[i] = -1.9515295891e-4f * z[i] + 8.3321608736e-3f; });
+  each<P>([&](int i) INLINE { cosine[i] = 2.443315711809948e-5f * z[i] - 1.388731625493765e-3f; });
+  each<P>([&](int i) INLINE { sine[i] = sine[i] * z[i] - 1.6666654611e-1f; });
+  each<P>([&](int i) INLINE { cosine[i] = cosine[i] * z[i] + 4.166664568298827e-2f; });
+  each<P>([&](int i) INLINE { sine[i] = sine[i] * z[i] * t[i] + t[i]; });
+  each<P>([&](int i) INLINE { cosine[i] = cosine[i] * z[i] * z[i] - 0.5f * z[i] + 1.0f; });
+  each<P>([&](int i) INLINE {
+    const vi odd = (vi)(turn[i] & 0x40000000u) != 0;
+    const vu s = (vu)(odd ? cosine[i] : sine[i]), c = (vu)(odd ? sine[i] : cosine[i]);
+    out[2 * i] = radius[i] * (vf)(c ^ ((turn[i] + 0x40000000u) & 0x80000000u));
+    out[2 * i + 1] = radius[i] * (vf)(s ^ (turn[i] & 0x80000000u));
+  });
 }
 
-static inline void normals(Words w, vf out[4]) {
-  normal_pair(w.a, w.b, out[0], out[1]);
-  normal_pair(w.c, w.d, out[2], out[3]);
-}
-
-static inline vf uniform(vu x) { return (__builtin_convertvector((vi)(x >> 9), vf) + 0.5f) * 0x1p-23f; }
-static inline void uniforms(Words w, vf out[4]) {
-  out[0] = uniform(w.a);
-  out[1] = uniform(w.b);
-  out[2] = uniform(w.c);
-  out[3] = uniform(w.d);
+template <int N> INLINE static inline void uniforms(vu prompt, uint32_t first, const Stream& stream, vf* out) {
+  vu words[4 * N];
+  philox<N>(prompt, first, stream, words);
+  each<4 * N>([&](int i) INLINE { out[i] = (__builtin_convertvector((vi)(words[i] >> 9), vf) + 0.5f) * 0x1p-23f; });
 }
 
 // What looped code shares: the variates of several counters, accumulators, and products with symmetric matrices.
-typedef void Conversion(Words, vf*);
-template <int count> NOINLINE static void draw(float* out, vu index, uint32_t first, const Stream& stream, Conversion convert) {
-  for (int c = 0; c < count; c++) {
-    vf z[4];
-    convert(philox(index, first + c, stream), z);
-    for (int i = 0; i < 4; i++) store(out + (c * 4 + i) * W, z[i]);
+#define DRAW(kind)                                                                                               \
+  template <int N> NOINLINE static void kind##_to(float* out, vu prompt, uint32_t first, const Stream& stream) {  \
+    vf z[4 * N];                                                                                                 \
+    kind<N>(prompt, first, stream, z);                                                                           \
+    for (int i = 0; i < 4 * N; i++) store(out + i * W, z[i]);                                                    \
+  }                                                                                                              \
+  template <int count, int N> static void draw_##kind(float* out, vu prompt, uint32_t first, const Stream& stream) { \
+    for (int c = 0; c + N <= count; c += N) kind##_to<N>(out + 4 * c * W, prompt, first + c, stream);            \
+    if constexpr (constexpr int rest = count % N; rest > 0)                                                      \
+      kind##_to<rest>(out + 4 * (count - rest) * W, prompt, first + count - rest, stream);                       \
   }
-}
+DRAW(normals)
+DRAW(uniforms)
+#undef DRAW
 template <int n, class T> static inline void zero(T* sums) {
   for (int i = 0; i < n * W; i++) sums[i] = 0;
 }

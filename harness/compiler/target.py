@@ -27,6 +27,11 @@ class Target:
     register: int
     registers: int
 
+    @property
+    def counters(self) -> int:
+        """How many counters of the random streams are best computed side by side."""
+        return self.registers // 8
+
     def lanes(self, dtype: torch.dtype) -> int:
         """How many prompts stand side by side in a step of this type."""
         return self.register // dtype.itemsize

@@ -87,6 +87,7 @@ class Unrolled(Builder):
         padded = -(-self.prompts // lanes) * lanes
         writer = _Writer(target, padded > self.prompts)
         live = needed(expr for _, _, expr, _ in self.outputs)
+        writer.draw({expr.detail[:2] for expr in live if expr.op == "variate"})
         for expr in live:
             writer.write(expr)
         for memory, n, expr, section in self.outputs:
@@ -102,11 +103,23 @@ class _Writer:
         names: tuple[Section, ...] = ("job", "draw", "member", "tile", "after", "ends")
         self.sections: dict[Section, list[str]] = {name: [] for name in names}
         self.names: dict[int, str] = {}  # of the variables, by the number of the expression
-        self.counters: dict[tuple[str, int], str] = {}  # arrays of the four variates of a counter
+        self.counters: dict[tuple[str, int], tuple[str, int]] = {}  # arrays of their variates, and where these start
         self.reloads: dict[int, str] = {}  # variables of `tile` with what `draw` computed
         self.rows = {"float": 0, "double": 0}  # of `padded` prompts that these take in memory, by type
         self.sums = 0
         self.sections["draw"].append("const vu index = (uint32_t)(begin + k) + lane_numbers();")
+
+    def draw(self, counters: set[tuple[str, int]]) -> None:
+        """Declare arrays with the variates of these counters, those of a few consecutive ones together."""
+        ahead = sorted(counters)
+        while ahead:
+            kind, first = ahead[0]
+            run = [place for i, place in enumerate(ahead[: self.target.counters]) if place == (kind, first + i)]
+            name = f"z{len(self.counters)}"
+            self.counters |= {place: (name, 4 * i) for i, place in enumerate(run)}
+            line = f"vf {name}[{4 * len(run)}]; {kind}<{len(run)}>(index, {first}u, stream, {name});"
+            self.sections["draw"].append(line)
+            ahead = ahead[len(run) :]
 
     def write(self, expr: Expr) -> None:
         """Declare a variable with the value of an expression."""
@@ -124,15 +137,9 @@ class _Writer:
             return f"{memory.name}[{position}]"
         if expr.op == "variate":
             kind, counter, i = expr.detail
-            return f"{self._counter(kind, counter)}[{i}]"
+            name, start = self.counters[kind, counter]
+            return f"{name}[{start + i}]"
         return self.target.code(expr, [self._read(arg, section) for arg in expr.args])
-
-    def _counter(self, kind: str, counter: int) -> str:
-        """The array of a counter's four variates."""
-        if (kind, counter) not in self.counters:
-            name = self.counters[kind, counter] = f"z{len(self.counters)}"
-            self.sections["draw"].append(f"vf {name}[4]; {kind}(philox(index, {counter}u, stream), {name});")
-        return self.counters[kind, counter]
 
     def _read(self, expr: Expr, section: Section) -> str:
         """The variable of an expression; what is computed in `draw` and read in `tile` is stored and loaded again."""
