@@ -78,7 +78,7 @@ class LoopProgram:
                     self.sections["member"].append(f"zero<{sums.size}>({sums.name});")
                     self.sections["after"].append(line)
                 case Draw():
-                    kind, name = statement.kind, statement.memory.name
+                    name = statement.memory.name
                     line = (
                         f"draw_{kind}<{statement.count}, {target.counters}>({name}, index, {statement.first}u, stream);"
                     )
