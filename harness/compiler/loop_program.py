@@ -79,10 +79,8 @@ class LoopProgram:
                     self.sections["after"].append(line)
                 case Draw():
                     name = statement.memory.name
-                    line = (
-                        f"draw_{kind}<{statement.count}, {target.counters}>({name}, index, {statement.first}u, stream);"
-                    )
-                    self.sections["draw"].append(line)
+                    form = f"draw_{statement.kind}<{statement.count}, {target.counters}>"
+                    self.sections["draw"].append(f"{form}({name}, index, {statement.first}u, stream);")
                 case SymmetricProduct(matrix=matrix, vector=vector):
                     names = f"{statement.memory.name}, {matrix.name}, {vector.name} + {statement.start} * W"
                     self.sections[statement.section].append(f"symmetric_product<{statement.n}>({names});")
