@@ -12,7 +12,7 @@ from step import CPU, DEPTH, MEMFORMER, TASK, advance, pack
 from timing import Row, timed
 
 from lfombench.harness import PROTOCOLS, Job
-from lfombench.harness.compiler.cpp import Native
+from lfombench.harness.compiler.native import Native
 from lfombench.harness.training.pack import Pack, WorkOrder
 from lfombench.harness.training.training_step import training
 from lfombench.solvers import LinearTransformer
@@ -29,7 +29,7 @@ def width() -> list[Row]:
     for jobs in WIDTHS:
         given = pack(MEMFORMER, jobs)
         step, job, state, key = training(given, CPU)
-        run = Native(step, job, state, key)
+        run = Native(step, job, state, key, "unrolled")
         count = 100  # of the same prompts; they are drawn anew for each call
         run(0, 2)
         taken = []
@@ -110,7 +110,7 @@ def grid() -> list[Row]:
         pack_of = Pack(tuple(Job.of(task=task, solver=solver, protocol=protocol, seed=s) for s in range(4)))
         step = training(WorkOrder(pack_of), CPU)
         begin = time.perf_counter()
-        run = Native(*step)
+        run = Native(*step, "unrolled")
         made = time.perf_counter() - begin
         run(0, 1)
         count, begin = 0, time.perf_counter()

@@ -8,12 +8,12 @@ share nothing, so a member's numbers do not depend, to the bit, on the other mem
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-import torch
 from torch import Tensor
 from torch.fx import GraphModule, Interpreter, Node
 
@@ -33,14 +33,22 @@ SUMS = ("sum", "mm", "bmm")  # computed where they are used, by a pointwise oper
 UNROLLED_LIMIT = 8_000  # statements; beyond it loops are as fast, and compile in a third of the time
 
 
-@dataclass(frozen=True)
-class Lowered:
-    """A C++ program for a step, and what a caller must know to allocate its arguments."""
+Form = Literal["unrolled", "looped"]
 
-    source: str
-    records: dict[str, tuple[torch.dtype, tuple[int, ...]]]  # dtype and shape per member; prompts last, if any
+
+@dataclass(frozen=True)
+class Layout:
+    """What a caller of a program must know to allocate its arguments."""
+
+    records: dict[str, tuple[str, tuple[int, ...]]]  # dtype and shape per member; prompts last, if any
     scratch: int  # bytes
     padded: int  # prompts of a step, rounded up to whole tiles
+
+    @classmethod
+    def of(cls, plain: dict[str, Any]) -> Layout:
+        """The layout from its fields as JSON has them."""
+        records = {name: (dtype, tuple(shape)) for name, (dtype, shape) in plain["records"].items()}
+        return cls(records, plain["scratch"], plain["padded"])
 
     def shape(self, name: str, trials: int, jobs: int, steps: int) -> tuple[int, ...]:
         """The shape of a record of a whole pack."""
@@ -51,23 +59,32 @@ class Lowered:
         return (steps, trials, jobs, *shape)
 
 
-def lower(step: Step, job: Shapes, state: Shapes, *, unrolled: bool = True) -> Lowered:
-    """The C++ program of a step, for a pack whose members have tensors of these shapes.
+@dataclass(frozen=True)
+class Lowered:
+    """A C++ program for a step."""
 
-    unrolled: unroll all loops over array elements, unless that takes more than UNROLLED_LIMIT statements. Raises
-    NotLowerable where the step cannot be traced or contains an operation without a rule.
+    source: str
+    layout: Layout
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What a step consists of, whatever its machine and its pack: what decides how it runs."""
+
+    operations: int  # on tensors
+    numbers: int  # that these compute for each prompt
+    statements: int | None  # of the unrolled program; None if it would have too many
+
+
+def lowering(step: Step, job: Shapes, state: Shapes) -> Lowering:
+    """The step of one member, traced, for members that have tensors of these shapes.
+
+    Raises NotLowerable where the step cannot be traced.
     """
     try:
-        traced, drawn, changed, recorded, job_inputs, state_inputs = trace(step, job, state)
+        return Lowering(step, *trace(step, job, state), host())
     except RuntimeError as error:  # such as a branch on a value; errors of the step itself were raised before
         raise NotLowerable(f"the trace: {error}") from error
-    lowering = _Lowering(step, traced, drawn, changed, recorded, job_inputs, state_inputs, host())
-    if unrolled:
-        try:
-            return lowering.unrolled()
-        except TooLong:
-            pass
-    return lowering.looped()
 
 
 class _Operations(Interpreter):
@@ -139,8 +156,8 @@ def _repeated(n: Node) -> bool:
 
 
 @dataclass(frozen=True)
-class _Lowering:
-    """A traced step on its way to a program; the other fields are what `trace` returns."""
+class Lowering:
+    """A traced step on its way to a program; the fields from `traced` to `state` are what `trace` returns."""
 
     step: Step
     traced: GraphModule
@@ -156,15 +173,28 @@ class _Lowering:
         """How many prompts stand side by side."""
         return self.target.lanes(self.step.dtype)
 
-    def unrolled(self) -> Lowered:
-        """As unrolled code; raises TooLong."""
-        builder = Unrolled(self.step.prompts, UNROLLED_LIMIT)
-        inputs, records = self._built(builder)
-        sections, pointers, size = builder.program(self.target, self.lanes, self._scratch)
-        return self._lowered(sections, inputs, records, size, pointers=pointers, functions="", reductions="")
+    @functools.cached_property
+    def counts(self) -> Counts:
+        """What the step consists of. Raises NotLowerable where an operation has no rule."""
+        values = [n.meta["val"] for n in self.traced.graph.nodes if n.op == "call_function" and "val" in n.meta]
+        sizes = [x.numel() // PROMPTS for x in values if isinstance(x, Tensor) and PROMPTS in x.shape]
+        return Counts(len(values), sum(sizes), self._unrolled[0].count if self._unrolled else None)
 
-    def looped(self) -> Lowered:
-        """As loops over arrays."""
+    @functools.cached_property
+    def _unrolled(self) -> tuple[Unrolled, list[Memory], list[Array]] | None:
+        """The step with an expression for each element, and its inputs and records; None where it would be too long."""
+        builder = Unrolled(self.step.prompts, UNROLLED_LIMIT)
+        try:
+            return builder, *self._built(builder)
+        except TooLong:
+            return None
+
+    def lowered(self, form: Form) -> Lowered:
+        """The program in this form, or looped where the unrolled one would be too long. Raises NotLowerable."""
+        if form == "unrolled" and self._unrolled:
+            unrolled, inputs, records = self._unrolled
+            sections, pointers, size = unrolled.program(self.target, self.lanes, self._scratch)
+            return self._lowered(sections, inputs, records, size, pointers=pointers, functions="", reductions="")
         builder = Looped(self.step.prompts)
         inputs, records = self._built(builder)
         program = LoopProgram(builder, self.target, self.lanes)
@@ -216,14 +246,15 @@ class _Lowering:
     ) -> Lowered:
         """The program of these sections, with the pointers to the job, the state and the records put first."""
         padded = -(-self.step.prompts // self.lanes) * self.lanes
-        records: dict[str, tuple[torch.dtype, tuple[int, ...]]] = {}
+        records: dict[str, tuple[str, tuple[int, ...]]] = {}
         job: list[str] = []
         member: list[str] = []
         for n, memory in enumerate(inputs):
             number, lines = ("(r * jobs + j)", member) if memory.level else ("j", job)
             lines.append(f"{memory.type}* {memory.name} = ({memory.type}*)tensors[{n}] + {number} * {memory.size};")
         for i, (name, array) in enumerate(zip(self.recorded, arrays, strict=True)):
-            records[name] = (next(dtype for dtype, type in TYPES.items() if type == array.type), array.shape[2:])
+            dtype = next(dtype for dtype, type in TYPES.items() if type == array.type)
+            records[name] = str(dtype).removeprefix("torch."), array.shape[2:]
             number, row = ("(r * jobs + j)", " * padded") if PROMPTS in array.shape else (_RECORD, "")
             pointer = f"({array.type}*)tensors[{len(inputs) + i}]"
             member.append(f"{array.type}* record_{i} = {pointer} + {number} * {array.size}{row};")
@@ -239,7 +270,7 @@ class _Lowering:
             key=self._key,
             **texts,
         )
-        return Lowered(source, records, size, padded)
+        return Lowered(source, Layout(records, size, padded))
 
 
 _RECORD = "(((t - first) * trials + r) * jobs + j)"  # the number of a record of a step

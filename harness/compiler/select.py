@@ -1,32 +1,30 @@
-"""Choose how a step runs: as machine code or through torch.compile where compilation pays off, else eagerly.
+"""Choose how a step runs: as machine code, or through torch.compile, where that saves more than it costs; else eagerly.
 
-The choice depends on the structure of the step and the length of the run alone, never on the pack's width or on
-measured times: a job gives the same bits whatever jobs share its pack, and each time it is run.
+The choice rests on what the step consists of and on how many prompts a member meets, never on the pack's width, on
+measured times or on the machine: a job gives the same bits whatever jobs share its pack, and each time it is run.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 from typing import Literal
 
 from torch import Tensor
 
 from ..spans import span
-from .cpp import Native, NoCompiler
+from .cpp import NoCompiler
 from .inductor import Inductor, Uncompilable
 from .ir import NotLowerable
+from .lower import Counts, Form
+from .native import Native, counts, shapes
 from .step import Eager, Step, Tensors
 
 log = logging.getLogger("lfombench")
 
-# Thresholds in prompts per member over the whole run. The C++ compiler takes 1 to 4 s, and an eager step 10 to 100 us
-# per prompt: compilation pays off from a handful of jobs on. torch.compile takes 15 to 50 s.
-PAYS = 16_000
-PAYS_INDUCTOR = 10 * PAYS
-# The C++ compiler takes up to minutes for unrolled code, 2 to 3 s for loops. For short runs, mostly tests, looped code
-# is as fast; for long training it is slower.
-PAYS_UNROLLED = 500_000
-
+LEAST = 4_000  # prompts per member over the whole run; for fewer, a trace would cost more than the run
+MEMBERS = 16  # of a small pack
+LEAST_INDUCTOR = 160_000  # for torch.compile, which takes 15 to 50 s
 
 Engine = Literal["auto", "eager", "unrolled", "looped", "inductor"]
 
@@ -44,18 +42,19 @@ def program(
         case "eager":
             return Eager(step, job, state, key)
         case "unrolled" | "looped":
-            return Native(step, job, state, key, unrolled=engine == "unrolled")
+            return Native(step, job, state, key, engine)
         case "inductor":
             return Inductor(step, job, state, key)
     prompts = step.prompts * calls
     reason = ""
-    if prompts >= PAYS and key.device.type == "cpu":
+    if prompts >= LEAST and key.device.type == "cpu":
         try:
             with span("compile"):
-                return Native(step, job, state, key, unrolled=prompts >= PAYS_UNROLLED)
+                form = cheapest(counts(step, shapes(job, 1), shapes(state, 2)), step, calls)
+                return Native(step, job, state, key, form) if form != "eager" else Eager(step, job, state, key)
         except (NotLowerable, NoCompiler) as error:
             reason = str(error).splitlines()[0]
-    if prompts >= PAYS_INDUCTOR or (prompts >= PAYS and key.device.type != "cpu"):
+    if prompts >= LEAST_INDUCTOR or (prompts >= LEAST and key.device.type != "cpu"):
         try:
             with span("compile"):
                 return Inductor(step, job, state, key)
@@ -64,3 +63,33 @@ def program(
     if reason:
         log.warning("runs eagerly, not compiled: %s", reason)
     return Eager(step, job, state, key)
+
+
+def cheapest(found: Counts, step: Step, calls: int) -> Form | Literal["eager"]:
+    """How a step runs in the shortest time, until it is ready and then for so many calls.
+
+    Machine code has to pay for itself with a single member, its unrolled form with as many as a small pack has.
+    """
+    costs = seconds(found, step.prompts, calls)
+    if costs["eager"] < costs["looped"]:
+        return "eager"
+    costs = seconds(found, step.prompts, calls * MEMBERS)
+    return "unrolled" if costs["unrolled"] < costs["looped"] else "looped"
+
+
+def seconds(found: Counts, prompts: int, calls: int) -> dict[Form | Literal["eager"], float]:
+    """What each form takes until it is ready, once traced, and for so many steps, on a nominal machine.
+
+    The figures were measured on one core of a server of 2024 (`benchmarks/ready.py`). They say which form is best, not
+    how long it takes elsewhere, and are the same everywhere so that all machines choose alike.
+    """
+    operations, numbers, statements = found.operations, found.numbers, found.statements
+    eager = operations * 6.5e-6 + prompts * numbers * 4.5e-10
+    looped = prompts * (operations * 3e-11 + numbers * 1.05e-11)
+    unrolled = math.inf if statements is None else prompts * (4e-9 + statements * 5.5e-12)
+    ready = {"looped": 0.2 + operations * 9e-4, "unrolled": 0.1 + (statements or 0) * 4.2e-4}
+    return {
+        "eager": calls * eager,
+        "looped": ready["looped"] + calls * looped,
+        "unrolled": ready["unrolled"] + calls * unrolled,
+    }

@@ -32,6 +32,7 @@ class Step:
     renew: int | None  # steps that use the same batch; None: all of them
     dtype: torch.dtype
     name: Hashable = field(default_factory=object)  # equal only where draw and update are the same program
+    identity: str | None = None  # the same in other processes: equal only where they are; None where nobody can tell
 
 
 class Eager:

@@ -69,7 +69,7 @@ def fit(order: WorkOrder, device: torch.device, prompts: int = PROMPTS) -> Fit:
 
     times, count = batches(pack.first.task.d, prompts) if is_bound else (1, pack.first.protocol.batch)
     begins = range(0, times * count, count)
-    step = Step(draw, update, count, None, dtype, ("fit", pack.program))
+    step = Step(draw, update, count, None, dtype, ("fit", pack.program), pack.identity("fit"))
     run = program(step, job, {}, source.key, len(begins), order.engine)
     with span("fit"):
         sums: list[Tensors] = [{} for _ in range(GROUPS)]

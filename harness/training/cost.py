@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass
 
 from ..compiler.lower import UNROLLED_LIMIT
-from ..compiler.select import PAYS
+from ..compiler.select import LEAST
 from ..spec.job import Job
 from ..spec.labels import digest
 from .closed_form import batches
@@ -39,7 +39,7 @@ def prior(job: Job, tests: int = 0) -> Prior:
     d, n, depth, protocol = job.task.d, job.task.n, job.solver.depth, job.protocol
     through_x = protocol.draw == "examples" or job.solver.on_tokens
     variates = d * n + 2 * d if through_x else d * (d / 2 + 2.5)
-    draw = 2e-9 * variates + 2e-10 * (d * d * n if through_x else d**3)
+    draw = 8e-10 * variates + 5e-11 * (d * d * n if through_x else d**3)
     layer = d * d * (1 if not job.solver.on_tokens else n)
     members, compiled = 0, 0.0
     fixed, each = 0.05, 0.0
@@ -47,9 +47,9 @@ def prior(job: Job, tests: int = 0) -> Prior:
         trained, drawn = _steps(job)
         members = len(job.trials)
         prompts = drawn * protocol.batch
-        eager = prompts < PAYS
+        eager = prompts < LEAST
         compiled += 0.0 if eager else _compiling(43 * depth * layer)
-        rate = 3e-8 if eager else 2e-10
+        rate = 3e-8 if eager else 1e-10
         each += trained * protocol.batch * rate * depth * layer
         each += prompts * (draw * (8 if eager else 1) if protocol.renew else 0.0)
         fixed += drawn * depth * 2e-4 if eager else 0.0
@@ -57,7 +57,7 @@ def prior(job: Job, tests: int = 0) -> Prior:
     if job.solver.family == "bound":
         passes.append((math.prod(batches(d)), 1, depth * d * (d + depth)))
     for count, times, work in passes:
-        eager = count < PAYS
+        eager = count < LEAST
         compiled += 0.0 if eager else _compiling(10 * work)
         each += count * times * (draw * (8 if eager else 1) + (2e-8 if eager else 1e-9) * work)
     each += (1 + tests) * protocol.test_prompts * (depth + 1) * 3e-8  # quantiles
@@ -81,7 +81,7 @@ def _steps(job: Job) -> tuple[int, int]:
 
 def _compiling(lines: float) -> float:
     """Seconds of the C++ compiler: for so many unrolled lines, or for loops, whose length hardly varies."""
-    return 0.6 + 6e-4 * lines if lines < UNROLLED_LIMIT else 3.0
+    return 0.6 + 4e-4 * lines if lines < UNROLLED_LIMIT else 1.2
 
 
 def structure(job: Job) -> str:

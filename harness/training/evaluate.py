@@ -97,9 +97,11 @@ def measure(
     check_contract(with_floats(solver, in_group("solver", job)), in_group("p", job), source)
     count = min(CHUNK, total)
     begins = range(0, total, count)
-    name = "test", pack.program, type(tasks[0]), json.dumps(shape_of(tasks[0]))
+    structure = json.dumps(shape_of(tasks[0]))
+    name = "test", pack.program, type(tasks[0]), structure
+    identity = pack.identity("test", structure, test=tasks[0])
     draw = functools.partial(source.draw, withheld=withheld)
-    step = Step(draw, update, count, None, dtype, name)
+    step = Step(draw, update, count, None, dtype, name, identity)
     run = program(step, job, {}, source.key, len(begins), order.engine)
     with span(role):
         chunks = [run(0, 1, begin)["error"][0, 0, ..., :count] for begin in begins]

@@ -20,8 +20,9 @@ from ..compiler.select import Engine
 from ..compiler.step import in_group
 from ..compiler.streams import Streams, keys
 from ..errors import UserError
+from ..spec.fingerprint import code
 from ..spec.job import Job
-from ..spec.labels import digest, spec_of
+from ..spec.labels import digest, nested, spec_of
 from ..spec.protocol import Protocol
 from .checkpoint import Checkpoint
 
@@ -72,6 +73,16 @@ class Pack:
     def program(self) -> Hashable:
         """Equal for packs whose steps are the same program. A class that is defined anew makes another program."""
         return type(self.first.task), type(self.first.solver), self.first.structure
+
+    def identity(self, *made_of: Any, test: Task | None = None) -> str | None:
+        """What a step of the pack is known by in all processes: its code, its structure, and what else it is made of.
+        None where a class is made by a function or a script, which may make another one of its name.
+        """
+        parts = [one for part in (self.first.task, self.first.solver, test) if part for one in nested(part)]
+        bases = [base for part in parts for base in type(part).__mro__]
+        if any("<" in base.__qualname__ or base.__module__ == "__main__" for base in bases):
+            return None
+        return digest([code(self.first.case, test), self.first.structure, *made_of])
 
     @property
     def members(self) -> int:

@@ -47,7 +47,8 @@ def training(order: WorkOrder, device: torch.device) -> tuple[Step, Tensors, Ten
         loss, gradients = loss_and_gradient(packed, in_group("p", state), in_group("frozen", job), batch, protocol)
         return adam.update(protocol, state, loss, gradients, t)
 
-    step = Step(source.batch, update, protocol.batch, protocol.renew, compute, ("train", pack.program))
+    name, identity = ("train", pack.program), pack.identity("train")
+    step = Step(source.batch, update, protocol.batch, protocol.renew, compute, name, identity)
     return step, job, state, source.key
 
 

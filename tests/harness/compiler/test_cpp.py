@@ -11,15 +11,16 @@ from typing import ClassVar, Literal
 import pytest
 import torch
 
-from lfombench.harness.compiler import cpp
-from lfombench.harness.compiler.cpp import Native, NoCompiler
+from lfombench.harness.compiler import cache, cpp, native
+from lfombench.harness.compiler.cpp import NoCompiler
+from lfombench.harness.compiler.native import Native
 from lfombench.harness.training import train
 from lfombench.harness.training.training_step import training
 from lfombench.solvers import (
     LinearTransformer,
     Method,
 )
-from tests.programs import CPU, pack
+from tests.programs import CPU, TASK, pack
 
 
 def test_packs_of_one_program_are_traced_once_and_a_class_defined_anew_is_another():
@@ -47,7 +48,7 @@ def test_packs_of_one_program_are_traced_once_and_a_class_defined_anew_is_anothe
     def loss(solver, jobs):
         step, job, state, key = training(pack(solver, jobs), CPU)
         runs.clear()  # its contract was checked
-        return Native(step, job, state, key)(0, 1)["loss"]
+        return Native(step, job, state, key, "unrolled")(0, 1)["loss"]
 
     first = descent(1.0)
     once = loss(first, 2)
@@ -68,23 +69,115 @@ def test_without_a_compiler_the_numbers_are_the_same(monkeypatch, caplog):
     assert "no C++ compiler (g++ or clang++) on the path" in caplog.text
 
 
-def test_a_compiler_that_fails_is_told(monkeypatch, tmp_path):
-    broken = tmp_path / "g++"
-    broken.write_text("#!/bin/sh\necho out of order >&2; exit 1\n")
-    broken.chmod(0o755)
+SOURCE = 'extern "C" void run(void**, const long* n) { *(long*)n = 7; }'
+
+
+@pytest.fixture
+def folder(monkeypatch, tmp_path):
+    """An empty cache."""
     monkeypatch.setenv("LFOMBENCH_CACHE", str(tmp_path / "cache"))
+    cpp.load.cache_clear()
+    return tmp_path / "cache"
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("echo out of order >&2; exit 1", "out of order"),
+        ("exit 0", "it said nothing and ended with 0"),
+        ("kill -9 $$", "it said nothing and ended with -9"),
+        ("printf 'caf\\351' >&2; exit 1", "caf"),
+    ],
+)
+def test_a_compiler_that_fails_is_told(monkeypatch, tmp_path, folder, script, said):
+    """As also one that does nothing and is content, one that is killed for its memory, and one that speaks Latin-1."""
+    broken = tmp_path / "g++"
+    broken.write_text(f"#!/bin/sh\n{script}\n")
+    broken.chmod(0o755)
     monkeypatch.setenv("CXX", str(broken))
-    with pytest.raises(NoCompiler, match="out of order"):
-        cpp.compiled("int main() {}")
-    assert not list((tmp_path / "cache").iterdir())
+    with pytest.raises(NoCompiler, match=said):
+        cpp.compile(SOURCE)
+    assert not list(folder.iterdir())
 
 
-def test_code_is_compiled_once_for_all_processes(monkeypatch, tmp_path):
-    monkeypatch.setenv("LFOMBENCH_CACHE", str(tmp_path))
-    source = 'extern "C" void run(void**, const long* n) { *(long*)n = 7; }'
-    cpp.compiled(source)
-    [library] = tmp_path.iterdir()
+def test_code_is_compiled_once_for_all_processes(folder):
+    name = cpp.compile(SOURCE)
+    [library] = folder.iterdir()
+    assert library.name == name
     stamp = library.stat().st_mtime_ns
-    again = f"from lfombench.harness.compiler.cpp import compiled; compiled({source!r})"
+    again = f"from lfombench.harness.compiler.cpp import compile, load; assert load(compile({SOURCE!r}))"
     subprocess.run([sys.executable, "-c", again], check=True)
-    assert [path.stat().st_mtime_ns for path in tmp_path.iterdir()] == [stamp]
+    assert [path.stat().st_mtime_ns for path in folder.iterdir()] == [stamp]
+
+
+@pytest.mark.parametrize("damage", ["cut", "changed", "open to others"])
+def test_what_is_not_to_be_trusted_is_made_again(folder, caplog, damage):
+    """A library cut in the middle would end the process that loads it; what others may change would run their code."""
+    path = folder / cpp.compile(SOURCE)
+    good = path.read_bytes()
+    if damage == "open to others":
+        path.chmod(0o666)
+    else:
+        path.write_bytes(good[:2000] if damage == "cut" else good[:500] + b"?" + good[501:])
+    assert cpp.load(path.name) is None
+    assert ("others can write to it" if damage == "open to others" else "it is damaged") in caplog.text
+    assert cpp.compile(SOURCE) == path.name
+    assert path.read_bytes() == good
+    assert cpp.load.__wrapped__(path.name) is not None
+
+
+def test_a_cache_that_cannot_be_made_is_one_of_this_process(monkeypatch, tmp_path, caplog):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("LFOMBENCH_CACHE", str(tmp_path / "file" / "cache"))
+    name = cpp.compile(SOURCE)
+    assert cpp.load.__wrapped__(name) is not None
+    assert caplog.text.count("compiled programs are kept for this process alone") == 1
+
+
+def test_a_home_that_is_not_known_needs_none(monkeypatch, caplog):
+    """Of a user without an entry, as in containers; a variable that is empty counts as not set."""
+
+    def unknown(user):
+        raise KeyError(f"getpwuid(): uid not found: {user}")
+
+    for variable in ("LFOMBENCH_CACHE", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.setenv(variable, "")
+    monkeypatch.setattr(cache.pwd, "getpwuid", unknown)
+    cache._usable.cache_clear()
+    assert cache.folder().is_dir()
+    assert "compiled programs are kept for this process alone" in caplog.text
+    cache._usable.cache_clear()
+
+
+def test_a_program_that_the_cache_knows_is_not_traced(monkeypatch, folder):
+    """In another process, which finds it by what it is made of."""
+    native.program.cache_clear()
+    given = pack(LinearTransformer(depth=1, preconditioner="scalar"))
+
+    def losses():
+        step, job, state, key = training(given, CPU)
+        native.counts(step, native.shapes(job, 1), native.shapes(state, 2))
+        return Native(step, job, state, key, "looped")(0, 3)["loss"]
+
+    once = losses()
+    for known in (native.program, native.counts, native._lowering):
+        known.cache_clear()
+    monkeypatch.setattr(native, "lowering", None)
+    assert torch.equal(losses(), once)
+
+
+def test_a_program_of_other_code_or_of_other_shapes_is_another(folder):
+    """What a function makes may be made otherwise the next time, so it has no identity."""
+
+    def identity(solver, **task):
+        return training(pack(solver, task=replace(TASK, **task)), CPU)[0].identity
+
+    @dataclass(frozen=True, kw_only=True)
+    class Local(LinearTransformer):
+        pass
+
+    linear = LinearTransformer(depth=1, preconditioner="scalar")
+    assert identity(linear) == identity(linear, noise=0.2)
+    assert identity(linear) != identity(replace(linear, depth=2))
+    assert identity(linear) != identity(linear, rotation="none")
+    assert identity(Local(depth=1, preconditioner="scalar")) is None

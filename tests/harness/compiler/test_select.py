@@ -7,8 +7,8 @@ import logging
 import pytest
 import torch
 
-from lfombench.harness.compiler.cpp import Native
 from lfombench.harness.compiler.ir import NotLowerable
+from lfombench.harness.compiler.native import Native
 from lfombench.harness.compiler.select import program
 from lfombench.harness.compiler.step import Eager, Step
 from lfombench.harness.compiler.streams import keys
@@ -22,7 +22,7 @@ def test_what_cannot_be_lowered_says_so_and_runs_eagerly(caplog):
     step = Step(lambda job, random, n: random.normal(4, n), update, 16, 1, torch.float64)
     key = keys([("x",)], CPU)
     with pytest.raises(NotLowerable, match=r"the operation aten\._linalg_det"):
-        Native(step, {}, {}, key)
+        Native(step, {}, {}, key, "looped")
     with caplog.at_level(logging.WARNING):
         run = program(step, {}, {}, key, calls=1100)  # enough for machine code to pay, not for torch.compile
     found = run(0, 2)["value"]
