@@ -82,7 +82,7 @@ class Builder(ABC):
         """An entry of a table of integer constants, modulo `size`, for use in an index expression."""
 
     @abstractmethod
-    def drawn(self, kind: str, shape: tuple[int, ...], begin: int) -> Array:
+    def drawn(self, kind: str, begin: int, shape: Sequence[int]) -> Array:
         """Random variates of every prompt, number `begin` and following, four to a counter.
 
         kind: normals or uniforms.

@@ -154,15 +154,17 @@ class Looped(Builder):
         self.tables[name] = entries
         return Affine(((Variable(name, size, "entry", position), 1),))
 
-    def drawn(self, kind: str, shape: tuple[int, ...], begin: int) -> Array:
+    def drawn(self, kind: str, begin: int, shape: Sequence[int]) -> Array:
         """Random variates, drawn into a buffer by a loop over counters."""
         first, end = begin // 4, -(-(begin + math.prod(shape[:-1])) // 4)
         buffer = Buffer(self._name(), "float", 4 * (end - first), PROMPT)
         self.statements.append(Draw("draw", buffer, kind, first, end - first))
-        return self._array(buffer, shape, begin % 4)
+        return self._array(buffer, tuple(shape), begin % 4)
 
     def assign(self, memory: Memory, array: Array, section: Section) -> None:
         """A nest that stores each element; one without prompts reads it from a buffer, as all are stored at the end."""
+        if not array.size:
+            return
         if section == "ends" and not isinstance(array.memory, Buffer):
             array = self._array(self._stored(array), array.shape)
         axes, position, value = self._element(array, Region(lambda index: index, array))

@@ -23,12 +23,12 @@ from .loop_program import BLOCK, LoopProgram
 from .looped import Looped
 from .ops import CONSTANT, POINTWISE, RULES
 from .ops_views import VIEWS
-from .step import Step, Tensors
-from .streams import UNIFORMS
+from .step import Step
 from .target import Target, host
-from .trace import Shapes, trace
+from .trace import Shapes, Trace, trace
 from .unrolled import TooLong, Unrolled
 
+DRAW = "lfombench"
 SUMS = ("sum", "mm", "bmm")  # computed where they are used, by a pointwise operation alone
 UNROLLED_LIMIT = 8_000  # statements; beyond it loops are as fast, and compile in a third of the time
 
@@ -73,6 +73,7 @@ class Counts:
 
     operations: int  # on tensors
     numbers: int  # that these compute for each prompt
+    variates: int  # that are drawn for each prompt
     statements: int | None  # of the unrolled program; None if it would have too many
 
 
@@ -82,7 +83,7 @@ def lowering(step: Step, job: Shapes, state: Shapes) -> Lowering:
     Raises NotLowerable where the step cannot be traced.
     """
     try:
-        return Lowering(step, *trace(step, job, state), host())
+        return Lowering(step, trace(step, job, state), host())
     except RuntimeError as error:  # such as a branch on a value; errors of the step itself were raised before
         raise NotLowerable(f"the trace: {error}") from error
 
@@ -108,6 +109,8 @@ class _Operations(Interpreter):
         if getattr(n.target, "__name__", "") == "getitem":
             return args[0][args[1]]
         name = _operation(n)
+        if name == DRAW:
+            return self.builder.drawn(*args)
         if name not in RULES:
             raise NotLowerable(f"the operation {n.target}")
         result = RULES[name](self.builder, n.meta["val"], *args, **kwargs)
@@ -157,15 +160,10 @@ def _repeated(n: Node) -> bool:
 
 @dataclass(frozen=True)
 class Lowering:
-    """A traced step on its way to a program; the fields from `traced` to `state` are what `trace` returns."""
+    """A traced step on its way to a program."""
 
     step: Step
-    traced: GraphModule
-    drawn: list[tuple[str, tuple[int, ...]]]
-    changed: list[str]
-    recorded: list[str]
-    job: Tensors
-    state: Tensors
+    trace: Trace
     target: Target
 
     @property
@@ -176,9 +174,10 @@ class Lowering:
     @functools.cached_property
     def counts(self) -> Counts:
         """What the step consists of. Raises NotLowerable where an operation has no rule."""
-        values = [n.meta["val"] for n in self.traced.graph.nodes if n.op == "call_function" and "val" in n.meta]
-        sizes = [x.numel() // PROMPTS for x in values if isinstance(x, Tensor) and PROMPTS in x.shape]
-        return Counts(len(values), sum(sizes), self._unrolled[0].count if self._unrolled else None)
+        nodes = [n for n in self.trace.graph.graph.nodes if n.op == "call_function" and "val" in n.meta]
+        sizes = [x.numel() // PROMPTS for n in nodes if isinstance(x := n.meta["val"], Tensor) and PROMPTS in x.shape]
+        variates = sum(n.meta["val"].numel() // PROMPTS for n in nodes if _operation(n) == DRAW)
+        return Counts(len(nodes), sum(sizes), variates, self._unrolled[0].count if self._unrolled else None)
 
     @functools.cached_property
     def _unrolled(self) -> tuple[Unrolled, list[Memory], list[Array]] | None:
@@ -209,32 +208,32 @@ class Lowering:
         )
 
     @property
+    def _arguments(self) -> int:
+        """The number of tensors of the job, the state and the records."""
+        return len(self.trace.job) + len(self.trace.state) + len(self.trace.recorded)
+
+    @property
     def _scratch(self) -> str:
         """The code of the pointer to the scratch memory, which follows those of the job, the state and the records."""
-        return f"tensors[{len(self.job) + len(self.state) + len(self.recorded)}]"
+        return f"tensors[{self._arguments}]"
 
     @property
     def _key(self) -> str:
-        return f"tensors[{len(self.job) + len(self.state) + len(self.recorded) + 1}]"
+        return f"tensors[{self._arguments + 1}]"
 
     def _built(self, builder: Builder) -> tuple[list[Memory], list[Array]]:
         """Build the step's expressions; returns the memory of its inputs, and the arrays of its records."""
-        memory = [Memory(f"job_{i}", TYPES[x.dtype], x.numel(), 0) for i, x in enumerate(self.job.values())]
-        memory += [Memory(f"state_{i}", TYPES[x.dtype], x.numel(), MEMBER) for i, x in enumerate(self.state.values())]
-        tensors = [*self.job.values(), *self.state.values()]
+        job, state = self.trace.job, self.trace.state
+        memory = [Memory(f"job_{i}", TYPES[x.dtype], x.numel(), 0) for i, x in enumerate(job.values())]
+        memory += [Memory(f"state_{i}", TYPES[x.dtype], x.numel(), MEMBER) for i, x in enumerate(state.values())]
+        tensors = [*job.values(), *state.values()]
         inputs = [builder.stored(place, tuple(x.shape)) for place, x in zip(memory, tensors, strict=True)]
         inputs.append(Array((), "int64_t", lambda index: builder.expr("step", (), "int64_t")))
-        begin = {"normals": 0, "uniforms": UNIFORMS}
-        for kind, shape in self.drawn:
-            if shape[-1] != PROMPTS:
-                raise NotLowerable("a draw that is the same for all prompts")
-            inputs.append(builder.drawn(kind, (1, *shape), begin[kind]))
-            begin[kind] += math.prod(shape[:-1])
-        outputs = _Operations(self.traced, inputs, builder).run()
-        state = dict(zip(self.state, memory[len(self.job) :], strict=True))
-        for name, array in zip(self.changed, outputs, strict=False):
-            builder.assign(state[name], array, "ends")
-        records = outputs[len(self.changed) :]
+        outputs = _Operations(self.trace.graph, inputs, builder).run()
+        places = dict(zip(state, memory[len(job) :], strict=True))
+        for name, array in zip(self.trace.changed, outputs, strict=False):
+            builder.assign(places[name], array, "ends")
+        records = outputs[len(self.trace.changed) :]
         for i, array in enumerate(records):
             by_prompt = PROMPTS in array.shape
             place = Memory(f"record_{i}", array.type, array.size, PROMPT | MEMBER if by_prompt else MEMBER)
@@ -252,7 +251,7 @@ class Lowering:
         for n, memory in enumerate(inputs):
             number, lines = ("(r * jobs + j)", member) if memory.level else ("j", job)
             lines.append(f"{memory.type}* {memory.name} = ({memory.type}*)tensors[{n}] + {number} * {memory.size};")
-        for i, (name, array) in enumerate(zip(self.recorded, arrays, strict=True)):
+        for i, (name, array) in enumerate(zip(self.trace.recorded, arrays, strict=True)):
             dtype = next(dtype for dtype, type in TYPES.items() if type == array.type)
             records[name] = str(dtype).removeprefix("torch."), array.shape[2:]
             number, row = ("(r * jobs + j)", " * padded") if PROMPTS in array.shape else (_RECORD, "")

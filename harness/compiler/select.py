@@ -6,6 +6,7 @@ measured times or on the machine: a job gives the same bits whatever jobs share 
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 from typing import Literal
@@ -23,7 +24,7 @@ from .step import Eager, Step, Tensors
 log = logging.getLogger("lfombench")
 
 LEAST = 4_000  # prompts per member over the whole run; for fewer, a trace would cost more than the run
-MEMBERS = 16  # of a small pack
+SEEDS, MEMBERS = 5, 16  # usual seeds of a case, members of a small pack
 LEAST_INDUCTOR = 160_000  # for torch.compile, which takes 15 to 50 s
 
 Engine = Literal["auto", "eager", "unrolled", "looped", "inductor"]
@@ -48,48 +49,61 @@ def program(
     prompts = step.prompts * calls
     reason = ""
     if prompts >= LEAST and key.device.type == "cpu":
+        draws = calls if not state else 1 if step.renew is None else calls / step.renew
         try:
             with span("compile"):
-                form = cheapest(counts(step, shapes(job, 1), shapes(state, 2)), step, calls)
+                form = cheapest(counts(step, shapes(job, 1), shapes(state, 2)), step, calls, draws)
                 return Native(step, job, state, key, form) if form != "eager" else Eager(step, job, state, key)
         except (NotLowerable, NoCompiler) as error:
             reason = str(error).splitlines()[0]
     if prompts >= LEAST_INDUCTOR or (prompts >= LEAST and key.device.type != "cpu"):
         try:
             with span("compile"):
-                return Inductor(step, job, state, key)
+                compiled = Inductor(step, job, state, key)
+            if reason:
+                say(f"runs through torch.compile, not as machine code: {reason}")
+            return compiled
         except Uncompilable as error:
             reason = f"{reason}; {str(error).splitlines()[0]}"
     if reason:
-        log.warning("runs eagerly, not compiled: %s", reason)
+        say(f"runs eagerly, not compiled: {reason}")
     return Eager(step, job, state, key)
 
 
-def cheapest(found: Counts, step: Step, calls: int) -> Form | Literal["eager"]:
-    """How a step runs in the shortest time, until it is ready and then for so many calls.
+@functools.cache
+def say(warning: str) -> None:
+    """Log a warning, once in this process."""
+    log.warning("%s", warning)
 
-    Machine code has to pay for itself with a single member, its unrolled form with as many as a small pack has.
+
+def cheapest(found: Counts, step: Step, calls: int, draws: float) -> Form | Literal["eager"]:
+    """How a step runs in the shortest time, until it is ready and then for so many calls, some of which draw prompts.
+
+    Machine code has to pay for itself with as many members as a case has seeds, its unrolled form with a small pack.
     """
-    costs = seconds(found, step.prompts, calls)
+    costs = seconds(found, step, calls, draws, SEEDS)
     if costs["eager"] < costs["looped"]:
         return "eager"
-    costs = seconds(found, step.prompts, calls * MEMBERS)
+    costs = seconds(found, step, calls, draws, MEMBERS)
     return "unrolled" if costs["unrolled"] < costs["looped"] else "looped"
 
 
-def seconds(found: Counts, prompts: int, calls: int) -> dict[Form | Literal["eager"], float]:
-    """What each form takes until it is ready, once traced, and for so many steps, on a nominal machine.
+def seconds(found: Counts, step: Step, calls: int, draws: float, members: int) -> dict[Form | Literal["eager"], float]:
+    """What each form takes until it is ready, once traced, and for so many calls, on a nominal machine.
 
     The figures were measured on one core of a server of 2024 (`benchmarks/ready.py`). They say which form is best, not
     how long it takes elsewhere, and are the same everywhere so that all machines choose alike.
     """
-    operations, numbers, statements = found.operations, found.numbers, found.statements
-    eager = operations * 6.5e-6 + prompts * numbers * 4.5e-10
-    looped = prompts * (operations * 3e-11 + numbers * 1.05e-11)
-    unrolled = math.inf if statements is None else prompts * (4e-9 + statements * 5.5e-12)
-    ready = {"looped": 0.2 + operations * 9e-4, "unrolled": 0.1 + (statements or 0) * 4.2e-4}
-    return {
-        "eager": calls * eager,
-        "looped": ready["looped"] + calls * looped,
-        "unrolled": ready["unrolled"] + calls * unrolled,
+    prompts, wide = members * step.prompts, step.dtype.itemsize / 4
+    eager = calls * (found.operations * 6.5e-6 + prompts * found.numbers * 4.5e-10 * wide)
+    eager += draws * prompts * found.variates * 2.1e-8
+    looped = calls * prompts * (found.operations * 3e-11 + found.numbers * 1.05e-11) * wide
+    times: dict[Form | Literal["eager"], float] = {
+        "eager": eager,
+        "looped": 0.2 + found.operations * 9e-4 + looped,
+        "unrolled": math.inf,
     }
+    if found.statements is not None:
+        unrolled = calls * prompts * (4e-9 + found.statements * 5.5e-12) * wide
+        times["unrolled"] = 0.1 + found.statements * 4.2e-4 + unrolled
+    return times

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import gc
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -10,31 +14,48 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from .ir import PROMPTS
+from .ir import PROMPTS, NotLowerable
 from .step import Step, Tensors
-from .streams import Draws
+from .streams import UNIFORMS, Draws
 
 Shapes = tuple[tuple[str, tuple[int, ...], torch.dtype], ...]  # names, shapes and types of one member's tensors
 
 
-class RecordedDraws(Draws):
-    """Draws that are recorded as (kind, shape), and give the tensors in `values` in turn, or uninitialised ones."""
+library = torch.library.Library("lfombench", "DEF")
+library.define("draw(str kind, int begin, int[] shape) -> Tensor")
 
-    def __init__(self, values: Sequence[Tensor] | None = None) -> None:
-        self.drawn: list[tuple[str, tuple[int, ...]]] = []
-        self.values = values
+
+def _undrawn(kind: str, begin: int, shape: Sequence[int]) -> Tensor:
+    return torch.empty(shape)
+
+
+torch.library.register_fake("lfombench::draw", _undrawn, lib=library)
+
+
+class TracedDraws(Draws):
+    """Draws that stand in the traced graph as operations of their own, `lfombench.draw(kind, begin, shape)`.
+
+    kind: normals or uniforms. begin: the number of the first variate of a prompt. shape: `1 ...`, prompts last.
+    """
+
+    def __init__(self) -> None:
+        self.begin = {"normals": 0, "uniforms": UNIFORMS}
 
     def normal(self, *shape: int) -> Tensor:
-        """A tensor in place of standard normals."""
+        """Standard normals."""
         return self._draw("normals", shape)
 
     def uniform(self, *shape: int) -> Tensor:
-        """A tensor in place of uniforms on (0, 1)."""
+        """Uniforms on (0, 1)."""
         return self._draw("uniforms", shape)
 
     def _draw(self, kind: str, shape: tuple[int, ...]) -> Tensor:
-        self.drawn.append((kind, shape))
-        return torch.empty(1, *shape) if self.values is None else self.values[len(self.drawn) - 1]
+        if shape[-1:] != (PROMPTS,):
+            raise NotLowerable("a draw that is the same for all prompts")
+        begin = self.begin[kind]
+        self.begin[kind] += math.prod(shape[:-1])
+        drawn: Tensor = torch.ops.lfombench.draw(kind, begin, [1, *shape])
+        return drawn
 
 
 class CastDraws(Draws):
@@ -52,34 +73,51 @@ class CastDraws(Draws):
         return self.draws.uniform(*shape).to(self.dtype)
 
 
-def trace(
-    step: Step, job: Shapes, state: Shapes
-) -> tuple[GraphModule, list[tuple[str, tuple[int, ...]]], list[str], list[str], Tensors, Tensors]:
+@dataclass(frozen=True)
+class Trace:
     """One member's step as a graph of tensor operations.
 
-    Returns the graph; what it draws, as (kind, shape); the names of the state's entries that it updates, and of its
-    records; and its inputs, fake tensors of the job (shape `1 ...`) and of the state (`1 1 ...`). The graph takes the
-    job, the state, the number of the step and the draws; it gives the updated state and the records.
+    The graph takes the job, the state and the number of the step; it gives the entries of the state that it changes,
+    and the records. job, state: its inputs, fake tensors `1 ...` and `1 1 ...`.
     """
-    with FakeTensorMode():
+
+    graph: GraphModule
+    changed: list[str]
+    recorded: list[str]
+    job: Tensors
+    state: Tensors
+
+
+def trace(step: Step, job: Shapes, state: Shapes) -> Trace:
+    """Trace a step for members that have tensors of these shapes."""
+    changed: list[str] = []
+    recorded: list[str] = []
+
+    def flat(*tensors: Tensor) -> list[Tensor]:
+        rest = iter(tensors)
+        own, member = ({name: next(rest) for name in inputs} for inputs in (job_inputs, state_inputs))
+        batch = step.draw(own, CastDraws(TracedDraws(), step.dtype), PROMPTS)
+        changes, records = step.update(own, member, batch, next(rest))
+        changed[:], recorded[:] = changes, records
+        return [*changes.values(), *records.values()]
+
+    with FakeTensorMode(), paused_collection():
         job_inputs = {name: torch.empty(1, *shape, dtype=dtype) for name, shape, dtype in job}
         state_inputs = {name: torch.empty(1, 1, *shape, dtype=dtype) for name, shape, dtype in state}
         number = torch.empty((), dtype=torch.int64)
-
-        def run(job: Tensors, state: Tensors, t: Tensor, random: Draws) -> tuple[Tensors, Tensors]:
-            return step.update(job, state, step.draw(job, CastDraws(random, step.dtype), PROMPTS), t)
-
-        recorded = RecordedDraws()
-        changes, records = run(job_inputs, state_inputs, number, recorded)
-        draws = [torch.empty(1, *shape) for _, shape in recorded.drawn]
-
-        def flat(*tensors: Tensor) -> list[Tensor]:
-            rest = list(tensors)
-            job, state = ({name: rest.pop(0) for name in inputs} for inputs in (job_inputs, state_inputs))
-            changes, records = run(job, state, rest.pop(0), RecordedDraws(rest))
-            return [*changes.values(), *records.values()]
-
         functional = torch.func.functionalize(flat, remove="mutations")
-        traced = make_fx(functional)(*job_inputs.values(), *state_inputs.values(), number, *draws)
-    traced.graph.eliminate_dead_code()
-    return traced, recorded.drawn, list(changes), list(records), job_inputs, state_inputs
+        graph = make_fx(functional)(*job_inputs.values(), *state_inputs.values(), number)
+    graph.graph.eliminate_dead_code()
+    return Trace(graph, changed, recorded, job_inputs, state_inputs)
+
+
+@contextlib.contextmanager
+def paused_collection() -> Iterator[None]:
+    """Without collections of garbage, which would look at every object again and again while thousands are made."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()

@@ -63,14 +63,14 @@ class Unrolled(Builder):
             raise NotLowerable("an index that is computed")
         return int(value) % size
 
-    def drawn(self, kind: str, shape: tuple[int, ...], begin: int) -> Array:
+    def drawn(self, kind: str, begin: int, shape: Sequence[int]) -> Array:
         """Random variates, four to a counter."""
 
         def element(index: Index) -> Expr:
             place = divmod(begin + ravel(index[1:-1], shape[1:-1]), 4)
             return self.expr("variate", (), "float", detail=(kind, *place), level=PROMPT)
 
-        return Array(shape, "float", element)
+        return Array(tuple(shape), "float", element)
 
     def assign(self, memory: Memory, array: Array, section: Section) -> None:
         """Note what is to be stored."""

@@ -22,6 +22,7 @@ from ..compiler.select import program
 from ..compiler.step import Step, Tensors, grouped, in_group
 from ..compiler.streams import Streams
 from ..spans import span
+from ..spec.job import Job
 from ..spec.labels import shape_of
 from .pack import Drawing, WorkOrder, drawing, floats, with_floats
 
@@ -102,10 +103,17 @@ def measure(
     identity = pack.identity("test", structure, test=tasks[0])
     draw = functools.partial(source.draw, withheld=withheld)
     step = Step(draw, update, count, None, dtype, name, identity)
-    run = program(step, job, {}, source.key, len(begins), order.engine)
+    run = program(step, job, {}, source.key, calls(order.first), order.engine)
     with span(role):
         chunks = [run(0, 1, begin)["error"][0, 0, ..., :count] for begin in begins]
     return torch.cat(chunks, -1)[..., :total]
+
+
+def calls(job: Job) -> int:
+    """How many chunks of prompts a job is tested and validated on, in all its trials; the program is the same."""
+    protocol, trials = job.protocol, len(job.trials)
+    rounds = trials * len(protocol.rounds) if job.solver.trains else trials
+    return -(-protocol.test_prompts // CHUNK) + (rounds * -(-protocol.validation_prompts // CHUNK) if rounds > 1 else 0)
 
 
 @torch.no_grad()

@@ -54,7 +54,8 @@ def parts(order: WorkOrder, device: torch.device) -> list[float]:
         return time.perf_counter() - begin
 
     def part(update: Update, draw: Draw = whole.draw) -> Step:
-        return replace(whole, draw=draw, update=update, name=(update.__name__, whole.name))
+        identity = whole.identity and f"{update.__name__} of {whole.identity}"
+        return replace(whole, draw=draw, update=update, name=(update.__name__, whole.name), identity=identity)
 
     of_task = {name: x for name, x in whole_job.items() if name == "frame" or name.startswith("task.")}
     draw = seconds(part(drawn), of_task, {"rate": state["rate"]})  # the same program whatever the solver

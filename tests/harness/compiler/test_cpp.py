@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import pwd
 import subprocess
 import sys
 from dataclasses import dataclass, replace
@@ -142,7 +143,7 @@ def test_a_home_that_is_not_known_needs_none(monkeypatch, caplog):
 
     for variable in ("LFOMBENCH_CACHE", "XDG_CACHE_HOME", "HOME"):
         monkeypatch.setenv(variable, "")
-    monkeypatch.setattr(cache.pwd, "getpwuid", unknown)
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
     cache._usable.cache_clear()
     assert cache.folder().is_dir()
     assert "compiled programs are kept for this process alone" in caplog.text
