@@ -31,7 +31,7 @@ from .cost import prior, structure
 from .diagnostics import diagnostics
 from .pack import Cost, Pack, WorkOrder
 from .peak import Peak
-from .step_profile import parts
+from .step_profile import budget, parts
 from .summary import losses_of, overflow
 
 Rows = list[dict[str, Any]]
@@ -68,10 +68,12 @@ def stages(order: WorkOrder, device: torch.device) -> Generator[Stage, None, Out
             tables["curves"] = _table("curves", _curves(pack, trained))
             tables["weights"] = _table("weights", _weights(pack, trained))
     spans = taken(pack.id)
-    if order.profiled and trained.engine:
+    if order.profiled and trained.engine and budget.allows():
         with span("probe"):
             shares = parts(order, device)
-        spans = split(spans, shares) + [s for s in taken(pack.id) if s.name == "probe"]
+        probes = [s for s in taken(pack.id) if s.name == "probe"]
+        budget.spend(sum(s.end - s.begin for s in probes))
+        spans = split(spans, shares) + probes
     return Outcome(pack.id, tables, len(pack.jobs), code=codes, spans=spans)
 
 

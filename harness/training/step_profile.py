@@ -20,6 +20,27 @@ from .training_step import training
 
 FRESH = 50  # steps that are timed where each draws its own prompts; else as many as training takes between two draws
 
+SHARE = 0.2  # of a process's time, that its probes may take
+
+
+class Budget:
+    """What a process has spent on probes since it began: the first is always allowed."""
+
+    def __init__(self) -> None:
+        self.begin, self.spent, self.longest = time.perf_counter(), 0.0, 0.0
+
+    def allows(self) -> bool:
+        """Whether another probe would keep within the budget, were it as long as the longest so far."""
+        return self.spent == 0.0 or self.spent + self.longest <= SHARE * (time.perf_counter() - self.begin)
+
+    def spend(self, seconds: float) -> None:
+        """Note a probe."""
+        self.spent += seconds
+        self.longest = max(self.longest, seconds)
+
+
+budget = Budget()
+
 
 def parts(order: WorkOrder, device: torch.device) -> list[float]:
     """Shares of a training step that go to drawing, forward, backward and optimiser.

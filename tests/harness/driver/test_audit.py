@@ -41,7 +41,7 @@ SWEEP = Sweep(
 
 def test_compiled_packs_and_jobs_alone_and_eager_agree(tmp_path):
     """All jobs of a sweep, by machine code at full width, within the tolerance that the README states."""
-    full = replace(QUICK, batch=300, validation_prompts=16_384, test_prompts=16_384)  # enough for compilation to pay
+    full = replace(QUICK, steps=300, batch=300, test_prompts=131_072)  # enough for compilation to pay
     summary = run(replace(SWEEP, protocols=[full], seeds=range(1)), str(tmp_path), workers=0, mlflow="off", audit=1.0)
     assert summary.exit_code == 0
     assert summary.audit.jobs == 4
