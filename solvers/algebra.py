@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Annotated, Literal
 
 import torch
@@ -40,11 +42,19 @@ def trained(*values: object) -> bool:
     return any(isinstance(value, str) and value in ("tuned", "per_layer") for value in values)
 
 
-def conditioned(kind: Preconditioner, problem: Problem, g: Float[Tensor, "*jobs d prompts"]) -> Tensor:
-    """The preconditioned vector M g: g itself, Sigma^{-1} g, or g over the Hessian's diagonal."""
-    if kind == "identity":
-        return g
-    return problem.whiten(g) if kind == "covariance" else ratio(g, diagonal(problem))
+def conditioner(kind: Preconditioner, problem: Problem) -> Callable[[Tensor], Tensor]:
+    """The map from g to M g: g itself, Sigma^{-1} g, or g over the Hessian's diagonal, which is computed once."""
+    if kind == "jacobi":
+        return functools.partial(_over, diagonal(problem))
+    return problem.whiten if kind == "covariance" else _itself
+
+
+def _itself(g: Tensor) -> Tensor:
+    return g
+
+
+def _over(M: Tensor, g: Tensor) -> Tensor:
+    return ratio(g, M)
 
 
 def needs(kind: Preconditioner, *values: object) -> frozenset[str]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
-from .algebra import conditioned, dot, ratio
+from .algebra import conditioner, dot, ratio
 from .base import Known, Oracle, Problem
 
 
@@ -40,7 +40,8 @@ class BestKrylov(Oracle):
             return (root.transpose(-2, -3) * v.unsqueeze(-3)).sum(-2)
 
         w = problem.start()
-        v = conditioned(self.preconditioner, problem, -problem.gradient(w))
+        M = conditioner(self.preconditioner, problem)
+        v = M(-problem.gradient(w))
         basis: list[tuple[Tensor, Tensor]] = []
         yield w
         for _ in range(self.depth):
@@ -52,4 +53,4 @@ class BestKrylov(Oracle):
             w = w + ratio(dot(in_error_norm(direction), in_error_norm(w_star - w)), squared_norm) * direction
             basis.append((direction, squared_norm))
             yield w
-            v = conditioned(self.preconditioner, problem, problem.curvature(direction))
+            v = M(problem.curvature(direction))

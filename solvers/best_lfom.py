@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .algebra import conditioned
+from .algebra import conditioner
 from .base import FittedBound, Known, Params, Problem, Residual, Span
 
 
@@ -73,7 +73,8 @@ class BestLfom(FittedBound):
 
     def _krylov(self, problem: Problem) -> Iterator[Tensor]:
         """Yield b, G b, G^2 b, ..., preconditioned throughout."""
-        v = conditioned(self.preconditioner, problem, -problem.gradient(problem.start()))
+        M = conditioner(self.preconditioner, problem)
+        v = M(-problem.gradient(problem.start()))
         for _ in range(self.depth):
             yield v
-            v = conditioned(self.preconditioner, problem, problem.curvature(v))
+            v = M(problem.curvature(v))

@@ -17,7 +17,7 @@ from annotated_types import Gt
 from jaxtyping import Float
 from torch import Tensor
 
-from .algebra import Preconditioner, conditioned, known, needs
+from .algebra import Preconditioner, conditioner, known, needs
 from .base import Method, Normal, Params, Problem, Span
 
 End = Annotated[float, Gt(0)]
@@ -65,12 +65,13 @@ class Chebyshev(Method):
         """Yield w_0 .. w_depth."""
         eta, rho = self._constants(params, problem)
         w = w_old = problem.start()
+        M = conditioner(self.preconditioner, problem)
         omega: Tensor | float = 1.0
         yield w
         for k in range(self.depth):
             if k:
                 omega = 1 / (1 - rho / 2) if k == 1 else 1 / (1 - rho * omega / 4)
-            step = w - eta * conditioned(self.preconditioner, problem, problem.gradient(w))
+            step = w - eta * M(problem.gradient(w))
             w, w_old = omega * step + (1 - omega) * w_old, w
             yield w
 

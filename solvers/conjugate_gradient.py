@@ -14,7 +14,7 @@ from typing import ClassVar, Literal
 from jaxtyping import Float
 from torch import Tensor
 
-from .algebra import Preconditioner, conditioned, dot, known, needs, ratio
+from .algebra import Preconditioner, conditioner, dot, known, needs, ratio
 from .base import Method, Params, Problem, Span
 
 
@@ -43,14 +43,15 @@ class ConjugateGradient(Method):
     def iterates(self, params: Params, problem: Problem) -> Iterator[Float[Tensor, "*jobs d prompts"]]:
         """Yield w_0 .. w_depth."""
         w = problem.start()
+        M = conditioner(self.preconditioner, problem)
         r = -problem.gradient(w)
-        z = p = conditioned(self.preconditioner, problem, r)
+        z = p = M(r)
         yield w
         for _ in range(self.depth):
             Gp = problem.curvature(p)
             a = ratio(dot(r, z), dot(p, Gp))
             rz_old = dot(r, z)
             w, r = w + a * p, r - a * Gp
-            z = conditioned(self.preconditioner, problem, r)
+            z = M(r)
             p = z + ratio(dot(r, z), rz_old) * p
             yield w

@@ -15,7 +15,7 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor
 
-from .algebra import Coefficient, Preconditioner, coefficient, coefficients, conditioned, known, needs, trained
+from .algebra import Coefficient, Preconditioner, coefficient, coefficients, conditioner, known, needs, trained
 from .base import Method, Normal, Params, Problem, Span
 
 
@@ -62,8 +62,9 @@ class GradientDescent(Method):
             mu, L = problem.interval(known(self.preconditioner) or "identity")
             theory = 2 / (mu + L)
         w = problem.start()
+        M = conditioner(self.preconditioner, problem)
         yield w
         for l in range(self.depth):
             eta = coefficient(self.step, "step", params, l, theory)
-            w = w - eta * conditioned(self.preconditioner, problem, problem.gradient(w))
+            w = w - eta * M(problem.gradient(w))
             yield w

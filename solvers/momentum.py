@@ -17,7 +17,7 @@ from typing import Literal
 from jaxtyping import Float
 from torch import Tensor
 
-from .algebra import Coefficient, Preconditioner, coefficient, coefficients, conditioned, known, needs, trained
+from .algebra import Coefficient, Preconditioner, coefficient, coefficients, conditioner, known, needs, trained
 from .base import Method, Normal, Params, Problem, Span
 
 
@@ -66,12 +66,13 @@ class Momentum(Method):
         if "theory" in (self.step, self.momentum):
             theory = self.theory(*problem.interval(known(self.preconditioner) or "identity"))
         w = w_old = problem.start()
+        M = conditioner(self.preconditioner, problem)
         yield w
         for l in range(self.depth):
             eta = coefficient(self.step, "step", params, l, theory[0])
             beta = coefficient(self.momentum, "momentum", params, l - 1, theory[1]) if l else 0.0
             extrapolated = w + beta * (w - w_old) if l else w
-            g = conditioned(self.preconditioner, problem, problem.gradient(self.gradient_point(w, extrapolated)))
+            g = M(problem.gradient(self.gradient_point(w, extrapolated)))
             w, w_old = extrapolated - eta * g, w
             yield w
 

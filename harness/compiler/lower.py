@@ -232,9 +232,13 @@ class Lowering:
         outputs = _Operations(self.trace.graph, inputs, builder).run()
         places = dict(zip(state, memory[len(job) :], strict=True))
         for name, array in zip(self.trace.changed, outputs, strict=False):
+            if array.shape != tuple(state[name].shape):
+                raise NotLowerable(f"the state's {name} of shape {array.shape[2:]}, in place of {state[name].shape[2:]}")
             builder.assign(places[name], array, "ends")
         records = outputs[len(self.trace.changed) :]
         for i, array in enumerate(records):
+            if array.shape[:2] != (1, 1):
+                raise NotLowerable(f"the record {self.trace.recorded[i]} without axes for trials and jobs")
             by_prompt = PROMPTS in array.shape
             place = Memory(f"record_{i}", array.type, array.size, PROMPT | MEMBER if by_prompt else MEMBER)
             builder.assign(place, array, "tile" if by_prompt else "ends")

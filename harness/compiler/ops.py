@@ -128,6 +128,12 @@ def full(builder: Builder, value: Tensor, *arguments: Any, **options: Any) -> Ar
     return filled(builder, value, number)
 
 
+def arange(builder: Builder, value: Tensor, *numbers: float, **options: Any) -> Array:
+    """Consecutive numbers: up to an end, from a start to an end, or in steps."""
+    start, step = (numbers[0] if len(numbers) > 1 else 0), (numbers[2] if len(numbers) > 2 else 1)
+    return builder.literal([start + i * step for i in range(value.numel())], tuple(value.shape), cpp_type(value))
+
+
 def reduced_axes(axes: Any, rank: int) -> list[int]:
     """The axes of a reduction as non-negative numbers; all axes where it names none."""
     if axes is None or axes == []:
@@ -240,6 +246,7 @@ POINTWISE: dict[str, Rule] = {
     "_to_copy": cast,
 }
 CONSTANT: dict[str, Rule] = {
+    "arange": arange,
     **{name: full for name in ("full", "full_like", "new_full", "scalar_tensor")},
     **{
         name: lambda e, value, *_, **__: filled(e, value, 0)

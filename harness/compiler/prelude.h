@@ -64,11 +64,46 @@ template <class V> INLINE static inline V only(V x, int64_t lanes) {  // the fir
   INLINE static inline vf name(vf x) { return by_lane(x, [](float one, int) INLINE { return single(one); }); } \
   INLINE static inline vd name(vd x) { return by_lane(x, [](double one, int) INLINE { return full(one); }); }
 BY_LANE(f_sqrt, __builtin_sqrtf, __builtin_sqrt)
-BY_LANE(f_exp, __builtin_expf, __builtin_exp)
 BY_LANE(f_sin, __builtin_sinf, __builtin_sin)
 BY_LANE(f_cos, __builtin_cosf, __builtin_cos)
 BY_LANE(f_tanh, __builtin_tanhf, __builtin_tanh)
 #undef BY_LANE
+
+// exp: 2^n times the series of the rest, |rest| <= log(2) / 2; infinite past the largest number, 0 below the smallest.
+INLINE static inline float f_exp(float x) { return __builtin_expf(x); }
+INLINE static inline double f_exp(double x) { return __builtin_exp(x); }
+INLINE static inline vf f_exp(vf x) {
+  const vf shifted = x * 1.44269504f + 12582912.0f, n = shifted - 12582912.0f;  // adding 1.5 2^23 rounds to an integer
+  const vf r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+  vf y = r * 1.98412698e-4f + 1.38888889e-3f;
+  y = y * r + 8.33333333e-3f;
+  y = y * r + 4.16666667e-2f;
+  y = y * r + 1.66666667e-1f;
+  y = (y * r + 0.5f) * (r * r) + r + 1.0f;
+  const vi power = (vi)shifted - 0x4b400000, half = power >> 1;  // 2^n may be out of range where the result is not
+  y = y * (vf)((half + 127) << 23) * (vf)((power - half + 127) << 23);
+  y = x < -104.0f ? vf{} : y;
+  return x > 89.0f ? vf{} + __builtin_inff() : y;
+}
+INLINE static inline vd f_exp(vd x) {
+  const vd shifted = x * 1.4426950408889634 + 6755399441055744.0, n = shifted - 6755399441055744.0;
+  const vd r = (x - n * 0.6931471803691238) - n * 1.9082149292705877e-10;
+  vd y = r * 1.6059043836821613e-10 + 2.08767569878681e-9;
+  y = y * r + 2.505210838544172e-8;
+  y = y * r + 2.7557319223985893e-7;
+  y = y * r + 2.7557319223985893e-6;
+  y = y * r + 2.48015873015873e-5;
+  y = y * r + 1.984126984126984e-4;
+  y = y * r + 1.388888888888889e-3;
+  y = y * r + 8.333333333333333e-3;
+  y = y * r + 4.1666666666666664e-2;
+  y = y * r + 0.16666666666666666;
+  y = (y * r + 0.5) * (r * r) + r + 1.0;
+  const vl power = (vl)shifted - 0x4338000000000000, half = power >> 1;
+  y = y * (vd)((half + 1023) << 52) * (vd)((power - half + 1023) << 52);
+  y = x < -746.0 ? vd{} : y;
+  return x > 710.0 ? vd{} + __builtin_inf() : y;
+}
 
 // Steps of several computations side by side, so that none waits for the one before it.
 template <int N, class F> INLINE static inline void each(F step) {

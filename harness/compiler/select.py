@@ -23,7 +23,8 @@ from .step import Eager, Step, Tensors
 
 log = logging.getLogger("lfombench")
 
-LEAST = 4_000  # prompts per member over the whole run; for fewer, a trace would cost more than the run
+LEAST = 4_000  # prompts per member over the whole run, at d = 5; for fewer, a trace would cost more than the run
+SMALL = 50  # numbers that describe a job at d = 5
 SEEDS, MEMBERS = 5, 16  # usual seeds of a case, members of a small pack
 LEAST_INDUCTOR = 160_000  # for torch.compile, which takes 15 to 50 s
 
@@ -47,8 +48,9 @@ def program(
         case "inductor":
             return Inductor(step, job, state, key)
     prompts = step.prompts * calls
+    numbers = sum(x.numel() for x in (*job.values(), *state.values())) / len(key)  # of a job
     reason = ""
-    if prompts >= LEAST and key.device.type == "cpu":
+    if prompts * max(1.0, numbers / SMALL) >= LEAST and key.device.type == "cpu":
         draws = calls if not state else 1 if step.renew is None else calls / step.renew
         try:
             with span("compile"):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.fx import GraphModule
+from torch.fx import Graph, GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from .ir import PROMPTS, NotLowerable
@@ -107,8 +107,19 @@ def trace(step: Step, job: Shapes, state: Shapes) -> Trace:
         number = torch.empty((), dtype=torch.int64)
         functional = torch.func.functionalize(flat, remove="mutations")
         graph = make_fx(functional)(*job_inputs.values(), *state_inputs.values(), number)
+    merge_equal_nodes(graph.graph)
     graph.graph.eliminate_dead_code()
     return Trace(graph, changed, recorded, job_inputs, state_inputs)
+
+
+def merge_equal_nodes(graph: Graph) -> None:
+    """Let equal operations on equal arguments be one: none has side effects, and a draw gives what it gave."""
+    known: dict[str, Node] = {}
+    for node in graph.nodes:
+        if node.op == "call_function":
+            first = known.setdefault(f"{node.target} {node.args} {node.kwargs}", node)
+            if first is not node:
+                node.replace_all_uses_with(first)
 
 
 @contextlib.contextmanager

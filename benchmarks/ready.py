@@ -1,0 +1,115 @@
+"""Every solver: how long until its test runs as machine code, against the whole test as it is written.
+
+From an empty cache, for as many jobs as a case usually has seeds: 20,480 prompts each, in float64. Theirs is the test
+run eagerly; ours what `auto` makes of it, compilation included. In the note: trace and compiler, and the test after
+that.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from timing import Row, timed
+
+from lfombench.harness import PROTOCOLS, Job
+from lfombench.harness.compiler import cache, native
+from lfombench.harness.training.closed_form import fit
+from lfombench.harness.training.evaluate import test
+from lfombench.harness.training.pack import Pack, WorkOrder
+from lfombench.harness.training.training_step import initial
+from lfombench.solvers import (
+    Bayes,
+    BestKrylov,
+    BestLfom,
+    Chebyshev,
+    ConjugateGradient,
+    GdPlusPlus,
+    GradientDescent,
+    HeavyBall,
+    LBfgs,
+    Lfom,
+    LinearTransformer,
+    Memformer,
+    Nesterov,
+    Newton,
+    Ridge,
+    SoftmaxTransformer,
+    Solver,
+)
+from lfombench.tasks import LinearRegression
+
+CPU = torch.device("cpu")
+SEEDS = 5
+SIZES = ((4, 5, 20480), (32, 20, 20480), (32, 64, 2048))  # depth, d, prompts
+
+
+def solvers(depth: int) -> list[Solver]:
+    full: dict[str, Any] = {"depth": depth, "preconditioner": "full"}
+    return [
+        GradientDescent(depth=depth, step="theory"),
+        HeavyBall(depth=depth, step="theory", momentum="theory"),
+        Nesterov(depth=depth, step="theory", momentum="theory"),
+        Chebyshev(depth=depth, interval="theory"),
+        ConjugateGradient(depth=depth),
+        ConjugateGradient(depth=depth, preconditioner="jacobi"),
+        LBfgs(depth=depth),
+        Newton(depth=depth),
+        Ridge(depth=depth, penalty=0.1),
+        Bayes(depth=depth),
+        BestKrylov(depth=depth, preconditioner="identity"),
+        BestLfom(depth=depth, preconditioner="identity"),
+        Lfom(depth=depth, coefficients="diagonal"),
+        LinearTransformer(**full),
+        Memformer(memory="cgd", **full),
+        Memformer(memory="lfom", **full),
+        GdPlusPlus(depth=depth),
+        SoftmaxTransformer(depth=depth),
+    ]
+
+
+def order(solver: Solver, d: int, prompts: int, jobs: int = SEEDS) -> WorkOrder:
+    task = LinearRegression(d=d, n=2 * d, noise=0.1)
+    protocol = replace(PROTOCOLS["rigorous"], test_prompts=prompts, learning_rates=(0.01,))
+    return WorkOrder(
+        Pack(tuple(Job.of(task=task, solver=solver, protocol=protocol, seed=seed) for seed in range(jobs)))
+    )
+
+
+def row(solver: Solver, d: int, prompts: int) -> Row:
+    given = order(solver, d, prompts)
+    params = {} if not solver.fits else fit(replace(given, engine="eager"), CPU, 5000).params
+    if solver.family == "learned":
+        params = {name: p[0] for name, p in initial(given, CPU).items()}
+    with tempfile.TemporaryDirectory() as empty, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cache, "folder", lambda: cache.Path(empty))
+        for known in (native.program, native.counts, native._lowering):
+            known.cache_clear()
+        first = timed(lambda: test(given, params, None, CPU))
+        again = timed(lambda: test(given, params, None, CPU))
+    few = max(prompts // 10, 256)  # an eager test of all of them would take minutes
+    part = order(solver, d, few)
+    eager = timed(lambda: test(replace(part, engine="eager"), params, None, CPU)) * prompts / few
+    name = f"ready: {type(solver).__name__}, depth {solver.depth}, d = {d}, {prompts:,} prompts"
+    note = f"then {again:.2g} s; eagerly from {few:,} prompts"
+    return Row(name, "s", eager, first, eager / first, None, None, 1.0, note)
+
+
+def rows() -> list[Row]:
+    torch.set_num_threads(1)
+    found = [row(GradientDescent(depth=1, step="theory"), 5, 2048)][1:]  # imports
+    for depth, d, prompts in SIZES:
+        for solver in solvers(depth):
+            begin = time.perf_counter()
+            found.append(row(solver, d, prompts))
+            print(f"{found[-1].work}: {found[-1].theirs:.2f} {found[-1].ours:.2f} s, {found[-1].note}", flush=True)
+            assert time.perf_counter() - begin < 600
+    return found
+
+
+if __name__ == "__main__":
+    rows()
