@@ -10,6 +10,7 @@ from __future__ import annotations
 import tempfile
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -86,7 +87,7 @@ def row(solver: Solver, d: int, prompts: int) -> Row:
     if solver.family == "learned":
         params = {name: p[0] for name, p in initial(given, CPU).items()}
     with tempfile.TemporaryDirectory() as empty, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cache, "folder", lambda: cache.Path(empty))
+        patch.setattr(cache, "folder", lambda folder=Path(empty): folder)
         for known in (native.program, native.counts, native._lowering):
             known.cache_clear()
         first = timed(lambda: test(given, params, None, CPU))

@@ -12,7 +12,7 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 from .affine import Affine, Position, Variable, loops_of, substituted
-from .ir import AFTER, MEMBER, PROMPT, Array, Expr, Index, Memory, NotLowerable, Section, level_of
+from .ir import AFTER, MEMBER, PROMPT, Array, Expr, Index, Memory, NotLowerable, Section, level_of, needed
 
 
 class Builder(ABC):
@@ -171,24 +171,23 @@ class Builder(ABC):
         """
         values = {v: place for v, place in values.items() if place != Affine(((v, 1),))}
         done: dict[int, Expr] = dict(others or {})
-
-        def visit(expr: Expr) -> Expr:
-            if not others and not expr.loops & values.keys():
-                return expr
-            if expr.number not in done:
-                if expr.op == "load":
-                    memory, position = expr.place
-                    done[expr.number] = self.load(memory, self.position(position, values))
-                else:
-                    args = tuple(map(visit, expr.args))
-                    if expr.op in ("+", "*") and args[1].number < args[0].number:
-                        args = args[::-1]
-                    done[expr.number] = self.expr(
-                        expr.op, args, expr.type, detail=expr.detail, compared=expr.compared, level=expr.level
-                    )
-            return done[expr.number]
-
-        return visit(expr)
+        for part in needed([expr]):  # the arguments of each come before it
+            if part.number in done:
+                continue
+            if part.op == "load" and part.loops & values.keys():
+                memory, position = part.place
+                done[part.number] = self.load(memory, self.position(position, values))
+                continue
+            args = tuple(done[arg.number] for arg in part.args)
+            if all(new is old for new, old in zip(args, part.args, strict=True)):
+                done[part.number] = part
+                continue
+            if part.op in ("+", "*") and args[1].number < args[0].number:
+                args = args[::-1]
+            done[part.number] = self.expr(
+                part.op, args, part.type, detail=part.detail, compared=part.compared, level=part.level
+            )
+        return done[expr.number]
 
     def position(self, position: Position, values: dict[Variable, Position]) -> Position:
         """The index expression with other index expressions in place of some loop variables."""

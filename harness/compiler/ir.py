@@ -132,13 +132,16 @@ def section_of(level: int) -> Section:
     return "member" if level & MEMBER else "job"
 
 
-def needed(roots: Iterable[Expr]) -> list[Expr]:
-    """The roots and everything that they are computed from, in the order of creation."""
+def needed(roots: Iterable[Expr], *, outside_sums: bool = False) -> list[Expr]:
+    """The roots and everything that they are computed from, each after its arguments.
+
+    outside_sums: without the terms of sums, which are computed in loops of their own.
+    """
     found: dict[int, Expr] = {}
     ahead = list(roots)
     while ahead:
         expr = ahead.pop()
         if expr.number not in found:
             found[expr.number] = expr
-            ahead += expr.args
+            ahead += expr.args if expr.op != "sum" or not outside_sums else ()
     return [found[number] for number in sorted(found)]

@@ -28,6 +28,7 @@ from .target import Target, host
 from .trace import Shapes, Trace, trace
 from .unrolled import TooLong, Unrolled
 
+DEEPEST = 50  # lazy results of lazy results, each of which is a call inside a call
 DRAW = "lfombench"
 SUMS = ("sum", "mm", "bmm")  # computed where they are used, by a pointwise operation alone
 UNROLLED_LIMIT = 8_000  # statements; beyond it loops are as fast, and compile in a third of the time
@@ -94,6 +95,7 @@ class _Operations(Interpreter):
     def __init__(self, module: GraphModule, inputs: Sequence[Array], builder: Builder) -> None:
         super().__init__(module)
         self.inputs, self.builder = iter(inputs), builder
+        self.depths: dict[Node, int] = {}  # of lazy results: how many others they are computed from, one by another
 
     def run_node(self, n: Node) -> Any:
         if n.op == "placeholder":
@@ -114,9 +116,12 @@ class _Operations(Interpreter):
         if name not in RULES:
             raise NotLowerable(f"the operation {n.target}")
         result = RULES[name](self.builder, n.meta["val"], *args, **kwargs)
+        depth = 1 + max((self.depths.get(arg, 0) for arg in n.all_input_nodes), default=0)
+        lazy = _lazy(n) and depth <= DEEPEST
+        self.depths[n] = depth if lazy else 0
         if isinstance(result, list):
-            return [self.builder.materialise(array, lazy=_lazy(n)) for array in result]
-        return self.builder.materialise(result, lazy=_lazy(n))
+            return [self.builder.materialise(array, lazy=lazy) for array in result]
+        return self.builder.materialise(result, lazy=lazy)
 
 
 def _operation(n: Node) -> str:
@@ -233,7 +238,9 @@ class Lowering:
         places = dict(zip(state, memory[len(job) :], strict=True))
         for name, array in zip(self.trace.changed, outputs, strict=False):
             if array.shape != tuple(state[name].shape):
-                raise NotLowerable(f"the state's {name} of shape {array.shape[2:]}, in place of {state[name].shape[2:]}")
+                raise NotLowerable(
+                    f"the state's {name} of shape {array.shape[2:]}, in place of {state[name].shape[2:]}"
+                )
             builder.assign(places[name], array, "ends")
         records = outputs[len(self.trace.changed) :]
         for i, array in enumerate(records):

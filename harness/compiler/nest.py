@@ -176,24 +176,30 @@ class _Writer:
 
     def _read(self, expr: Expr) -> str:
         """The code of an expression's value: a constant, or a variable, which is declared where it changes."""
+        for part in needed([expr], outside_sums=True):
+            self._declare(part)
+        return self._name_of(expr)
+
+    def _name_of(self, expr: Expr) -> str:
+        """The code of a value that has been declared."""
+        return self.target.code(expr, ()) if expr.op == "const" else self.scopes[self._depth(expr)].names[expr.number]
+
+    def _declare(self, expr: Expr) -> None:
+        """Declare a variable for an expression whose arguments have theirs."""
         if expr.op == "const":
-            return self.target.code(expr, ())
+            return
         depth = self._depth(expr)
         scope = self.scopes[depth]
-        if expr.number not in scope.names:
-            if expr.op == "sum":
-                self._sum(expr, depth)
-            else:
-                code = self._code(expr)
-                name = scope.names[expr.number] = self._name()
-                scope.lines.append(f"const {self.target.type_of(expr)} {name} = {code};")
-        return scope.names[expr.number]
-
-    def _code(self, expr: Expr) -> str:
-        if expr.op == "load":
-            return self._load(expr)
+        if expr.number in scope.names:
+            return
+        if expr.op == "sum":
+            self._sum(expr, depth)
+            return
         self.step |= expr.op == "step"
-        return self.target.code(expr, [self._read(arg) for arg in expr.args])
+        args = [self._name_of(arg) for arg in expr.args]
+        code = self._load(expr) if expr.op == "load" else self.target.code(expr, args)
+        name = scope.names[expr.number] = self._name()
+        scope.lines.append(f"const {self.target.type_of(expr)} {name} = {code};")
 
     def _load(self, expr: Expr) -> str:
         memory, position = expr.place

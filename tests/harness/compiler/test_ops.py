@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from lfombench.harness.compiler.ir import NotLowerable
 from lfombench.harness.compiler.select import program
 from lfombench.harness.compiler.step import Step
 from lfombench.harness.compiler.streams import keys
@@ -12,7 +13,7 @@ from tests.programs import CPU
 
 OPERATIONS = {
     "arithmetic": lambda x, y: x + 2 * y - x / (y * y + 1) - 3,
-    "alpha": lambda x, y: torch.sub(x, y, alpha=2),
+    "alpha": lambda x, y: torch.sub(x, y, alpha=2) + torch.rsub(x, y, alpha=3) + torch.rsub(y, 2.0),
     "powers": lambda x, y: (
         x**2 + x.square() * y + y.abs() ** 0.5 + x**3 + (1 + y * y).rsqrt() + (1 + x * x).reciprocal()
     ),
@@ -65,3 +66,51 @@ def test_operations_and_their_gradients(dtype, form):
     for part, (ours, theirs) in {"value": (found[0][0], found[1][0]), "gradient": (found[0][1], found[1][1])}.items():
         for name in OPERATIONS:
             assert torch.allclose(ours[name], theirs[name], rtol=2e-5, atol=1e-4), f"{part} of {name}"
+
+
+@pytest.mark.parametrize("form", ["unrolled", "looped"])
+def test_a_long_chain_of_operations_is_not_a_deep_one(form):
+    """As the largest of 500 numbers, compared one by one, or a product of as many factors."""
+
+    def update(job, state, batch, t):
+        value = batch
+        for _ in range(500):
+            value = torch.maximum(value * 0.999, batch) + 0.001
+        return {}, {"value": value.sum((1, 2)).unsqueeze(0)}
+
+    step = Step(lambda job, random, n: random.normal(2, n), update, 13, 1, torch.float64)
+    found = [program(step, {}, {}, keys([("x",)], CPU), 1, engine)(0, 1)["value"] for engine in (form, "eager")]
+    assert torch.allclose(*found)
+
+
+def test_extremes_of_numbers_that_are_none_are_none():
+    """A nan in either place, as in PyTorch; infinities as they come; and exponentials past what a float can hold."""
+
+    def update(job, state, batch, t):
+        none = batch * torch.tensor(float("nan"))
+        large = 1e30 * (batch + 2)
+        values = [
+            torch.maximum(none, batch),
+            torch.minimum(batch, none),
+            torch.relu(none),
+            (large * 1e5).exp(),
+            (-large).exp(),
+            none.exp(),
+            torch.maximum(batch, large * 1e30),
+        ]
+        return {}, {"value": torch.cat(values, 1).unsqueeze(0)}
+
+    step = Step(lambda job, random, n: random.uniform(2, n), update, 13, None, torch.float32)
+    found = [program(step, {}, {}, keys([("x",)], CPU), 1, engine)(0, 1)["value"] for engine in ("looped", "eager")]
+    ours, theirs = found[0][..., :13], found[1]
+    assert torch.equal(ours.isnan(), theirs.isnan())
+    assert torch.allclose(ours.nan_to_num(), theirs.nan_to_num(), rtol=1e-6)
+
+
+def test_a_rule_for_a_division_that_rounds_is_missing_and_said_to_be():
+    def update(job, state, batch, t):
+        return {}, {"value": torch.div(batch, 2.0, rounding_mode="floor").unsqueeze(0)}
+
+    step = Step(lambda job, random, n: random.normal(2, n), update, 13, None, torch.float64)
+    with pytest.raises(NotLowerable, match="a division that rounds: floor"):
+        program(step, {}, {}, keys([("x",)], CPU), 1, "looped")
