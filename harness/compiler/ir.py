@@ -34,6 +34,13 @@ class NotLowerable(Exception):
     """The step contains something that has no translation to C++; the message names it."""
 
 
+def type_of(dtype: torch.dtype) -> str:
+    """The type of a tensor's elements. Raises NotLowerable if there is none."""
+    if dtype not in TYPES:
+        raise NotLowerable(f"numbers of type {str(dtype).removeprefix('torch.')}")
+    return TYPES[dtype]
+
+
 @dataclass(eq=False)
 class Memory:
     """An array in memory that an expression can load from: an input of the step, or a buffer of the program."""

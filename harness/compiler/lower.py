@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.fx import GraphModule, Interpreter, Node
 
 from .builder import Builder
-from .ir import MEMBER, PROMPT, PROMPTS, TYPES, Array, Memory, NotLowerable, Section
+from .ir import MEMBER, PROMPT, PROMPTS, TYPES, Array, Memory, NotLowerable, Section, type_of
 from .loop_program import BLOCK, LoopProgram
 from .looped import Looped
 from .ops import CONSTANT, POINTWISE, RULES
@@ -102,7 +102,7 @@ class _Operations(Interpreter):
             return next(self.inputs)
         if n.op == "get_attr":
             tensor = getattr(self.module, str(n.target))
-            return self.builder.literal(tensor.flatten().tolist(), tuple(tensor.shape), TYPES[tensor.dtype])
+            return self.builder.literal(tensor.flatten().tolist(), tuple(tensor.shape), type_of(tensor.dtype))
         args, kwargs = self.fetch_args_kwargs_from_env(n)
         if PROMPTS in args:
             raise NotLowerable(f"the number of prompts as an operand of {n.target}")
@@ -229,8 +229,8 @@ class Lowering:
     def _built(self, builder: Builder) -> tuple[list[Memory], list[Array]]:
         """Build the step's expressions; returns the memory of its inputs, and the arrays of its records."""
         job, state = self.trace.job, self.trace.state
-        memory = [Memory(f"job_{i}", TYPES[x.dtype], x.numel(), 0) for i, x in enumerate(job.values())]
-        memory += [Memory(f"state_{i}", TYPES[x.dtype], x.numel(), MEMBER) for i, x in enumerate(state.values())]
+        memory = [Memory(f"job_{i}", type_of(x.dtype), x.numel(), 0) for i, x in enumerate(job.values())]
+        memory += [Memory(f"state_{i}", type_of(x.dtype), x.numel(), MEMBER) for i, x in enumerate(state.values())]
         tensors = [*job.values(), *state.values()]
         inputs = [builder.stored(place, tuple(x.shape)) for place, x in zip(memory, tensors, strict=True)]
         inputs.append(Array((), "int64_t", lambda index: builder.expr("step", (), "int64_t")))

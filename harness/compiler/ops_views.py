@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .affine import ravel, unravel
 from .builder import Builder
-from .ir import PROMPTS, TYPES, Array, Expr, Index, NotLowerable
+from .ir import PROMPTS, TYPES, Array, Expr, Index, NotLowerable, type_of
 
 Rule = Callable[..., "Array | list[Array]"]
 
@@ -45,9 +45,7 @@ def broadcast(x: Array, shape: Sequence[int]) -> Array:
 
 def cpp_type(value: Tensor) -> str:
     """The C++ type of a tensor's elements; raises NotLowerable if there is none."""
-    if value.dtype not in TYPES:
-        raise NotLowerable(f"numbers of type {value.dtype}")
-    return TYPES[value.dtype]
+    return type_of(value.dtype)
 
 
 def filled(builder: Builder, value: Tensor, number: float) -> Array:

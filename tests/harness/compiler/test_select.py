@@ -12,7 +12,9 @@ from lfombench.harness.compiler.native import Native
 from lfombench.harness.compiler.select import program
 from lfombench.harness.compiler.step import Eager, Step
 from lfombench.harness.compiler.streams import keys
-from tests.programs import CPU
+from lfombench.harness.training.training_step import training
+from lfombench.solvers import LinearTransformer
+from tests.programs import CPU, pack
 
 
 def test_what_cannot_be_lowered_says_so_and_runs_eagerly(caplog):
@@ -44,3 +46,10 @@ def test_what_nothing_compiles_runs_eagerly(caplog):
     assert run(0, 2)["value"].min() > 0
     assert "runs eagerly, not compiled: the trace:" in caplog.text
     assert "; torch.compile:" in caplog.text
+
+
+def test_numbers_without_a_type_in_c_run_eagerly(caplog):
+    given = pack(LinearTransformer(depth=1, preconditioner="full"), steps=500, batch=64, dtype="bfloat16")
+    step, job, state, key = training(given, CPU)
+    assert isinstance(program(step, job, state, key, calls=500), Eager)
+    assert "runs eagerly, not compiled: numbers of type bfloat16" in caplog.text
