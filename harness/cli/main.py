@@ -12,6 +12,7 @@ from ..signals import ignore_signals
 from ..spec.user_modules import look_here
 from .catalog import protocols, solvers, sweeps, tasks
 from .cluster import logs, stop, submit
+from .compile import compile_solver
 from .maintain import merge, prune, why
 from .read import board, query, report, ui
 from .run import plan, run
@@ -45,7 +46,7 @@ def cli(debug: bool) -> None:
 
 ALL = (
     *(run, plan, status, board, query, report, ui, why, merge, prune),
-    *(submit, logs, stop, sweeps, tasks, solvers, protocols),
+    *(submit, logs, stop, sweeps, tasks, solvers, protocols, compile_solver),
 )
 for command in ALL:
     cli.add_command(command)

@@ -20,6 +20,7 @@ class Builder(ABC):
 
     def __init__(self, prompts: int) -> None:
         self.prompts = prompts  # of a step
+        self.line = ""  # of the model, that is being built
         self.exprs: dict[Hashable, Expr] = {}
         self.tables: dict[str, tuple[int, ...]] = {}  # of integers, which index expressions look up by name
 

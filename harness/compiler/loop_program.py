@@ -17,8 +17,9 @@ BLOCK = 8  # tiles that pass before the sums over prompts are taken
 class LoopProgram:
     """The text of a looped program."""
 
-    def __init__(self, built: Looped, target: Target, lanes: int) -> None:
-        self.built = built
+    def __init__(self, built: Looped, target: Target, lanes: int, *, lines: bool) -> None:
+        """lines: whether each call has the line of the model beside it."""
+        self.built, self.lines = built, lines
         self.padded = -(-built.prompts // lanes) * lanes
         self.statements = _live(built.statements)
         self._lay_out(lanes)
@@ -72,20 +73,21 @@ class LoopProgram:
 
     def _write(self, target: Target) -> None:
         for statement in self.statements:
+            beside = f"  // {statement.line}" if self.lines and statement.line else ""
             match statement:
                 case Totals(accumulators=sums):
-                    line = f"totals<{sums.size}>({statement.memory.name}, {sums.name});"
+                    line = f"totals<{sums.size}>({statement.memory.name}, {sums.name});{beside}"
                     self.sections["member"].append(f"zero<{sums.size}>({sums.name});")
                     self.sections["after"].append(line)
                 case Draw():
                     name = statement.memory.name
                     form = f"draw_{statement.kind}<{statement.count}, {target.counters}>"
-                    self.sections["draw"].append(f"{form}({name}, index, {statement.first}u, stream);")
+                    self.sections["draw"].append(f"{form}({name}, index, {statement.first}u, stream);{beside}")
                 case SymmetricProduct(matrix=matrix, vector=vector):
                     names = f"{statement.memory.name}, {matrix.name}, {vector.name} + {statement.start} * W"
-                    self.sections[statement.section].append(f"symmetric_product<{statement.n}>({names});")
+                    self.sections[statement.section].append(f"symmetric_product<{statement.n}>({names});{beside}")
                 case Nest():
-                    call = self._call(function_of(statement, self.machine, self.built), statement)
+                    call = self._call(function_of(statement, self.machine, self.built), statement) + beside
                     (self.reductions if statement.reduces else self.sections[statement.section]).append(call)
         self.sections["draw"][:0] = ["const vu index = (uint32_t)(begin + k) + lane_numbers();"]
         self.sections["draw"][:0] = self._tile_pointers(self.drawn, "drawn", "k")

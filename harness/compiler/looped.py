@@ -84,9 +84,9 @@ class Looped(Builder):
             value = self._with_products(axes, value)
             if value.op == "total":
                 memory = Buffer(self._name(), array.type, array.size, level, accumulates=True)
-            self.statements.append(Nest(section_of(level), memory, axes, position, value))
+            self.statements.append(Nest(section_of(level), memory, axes, position, value, self.line))
             if memory is not buffer:
-                self.statements.append(Totals("after", buffer, memory))
+                self.statements.append(Totals("after", buffer, memory, self.line))
         return buffer
 
     def _with_products(self, axes: tuple[Variable, ...], value: Expr) -> Expr:
@@ -95,7 +95,7 @@ class Looped(Builder):
         for expr, found in symmetric_products(self.symmetric, axes, value):
             vector = self._vector(found)
             result = Buffer(self._name(), expr.type, found.n, expr.level)
-            statement = SymmetricProduct(section_of(expr.level), result, found.matrix, *vector, found.n)
+            statement = SymmetricProduct(section_of(expr.level), result, found.matrix, *vector, found.n, self.line)
             self.statements.append(statement)
             others[expr.number] = self.load(result, Affine(((axes[0], 1),)))
         return self.replaced(value, {}, others) if others else value
@@ -106,7 +106,7 @@ class Looped(Builder):
             return found.place
         vector = Buffer(self._name(), found.vector.type, found.n, found.vector.level)
         position = Affine(((found.loop, 1),))
-        self.statements.append(Nest(section_of(vector.level), vector, (found.loop,), position, found.vector))
+        self.statements.append(Nest(section_of(vector.level), vector, (found.loop,), position, found.vector, self.line))
         return vector, 0
 
     def _name(self) -> str:
@@ -158,7 +158,7 @@ class Looped(Builder):
         """Random variates, drawn into a buffer by a loop over counters."""
         first, end = begin // 4, -(-(begin + math.prod(shape[:-1])) // 4)
         buffer = Buffer(self._name(), "float", 4 * (end - first), PROMPT)
-        self.statements.append(Draw("draw", buffer, kind, first, end - first))
+        self.statements.append(Draw("draw", buffer, kind, first, end - first, self.line))
         return self._array(buffer, tuple(shape), begin % 4)
 
     def assign(self, memory: Memory, array: Array, section: Section) -> None:
@@ -170,7 +170,7 @@ class Looped(Builder):
         axes, position, value = self._element(array, Region(lambda index: index, array))
         if section == "ends":
             value = self.cast(value, memory.type)
-        self.statements.append(Nest(section, memory, axes, position, value))
+        self.statements.append(Nest(section, memory, axes, position, value, self.line))
 
 
 def _flat(index: Index, shape: tuple[int, ...]) -> Any:

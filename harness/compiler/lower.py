@@ -25,7 +25,7 @@ from .ops import CONSTANT, POINTWISE, RULES
 from .ops_views import VIEWS
 from .step import Step
 from .target import Target, host
-from .trace import Shapes, Trace, trace
+from .trace import Shapes, Trace, model_line, trace
 from .unrolled import TooLong, Unrolled
 
 DEEPEST = 50  # lazy results of lazy results, each of which is a call inside a call
@@ -103,6 +103,14 @@ class _Operations(Interpreter):
         if n.op == "get_attr":
             tensor = getattr(self.module, str(n.target))
             return self.builder.literal(tensor.flatten().tolist(), tuple(tensor.shape), type_of(tensor.dtype))
+        self.builder.line = model_line(n)
+        try:
+            return self._lowered(n)
+        except NotLowerable as error:
+            raise NotLowerable(f"{error}, in {self.builder.line}" if self.builder.line else str(error)) from error
+
+    def _lowered(self, n: Node) -> Any:
+        """What an operation computes."""
         args, kwargs = self.fetch_args_kwargs_from_env(n)
         if PROMPTS in args:
             raise NotLowerable(f"the number of prompts as an operand of {n.target}")
@@ -193,15 +201,18 @@ class Lowering:
         except TooLong:
             return None
 
-    def lowered(self, form: Form) -> Lowered:
-        """The program in this form, or looped where the unrolled one would be too long. Raises NotLowerable."""
+    def lowered(self, form: Form, *, lines: bool = False) -> Lowered:
+        """The program in this form, or looped where the unrolled one would be too long. Raises NotLowerable.
+
+        lines: with the model's lines as comments.
+        """
         if form == "unrolled" and self._unrolled:
             unrolled, inputs, records = self._unrolled
-            sections, pointers, size = unrolled.program(self.target, self.lanes, self._scratch)
+            sections, pointers, size = unrolled.program(self.target, self.lanes, self._scratch, lines=lines)
             return self._lowered(sections, inputs, records, size, pointers=pointers, functions="", reductions="")
         builder = Looped(self.step.prompts)
         inputs, records = self._built(builder)
-        program = LoopProgram(builder, self.target, self.lanes)
+        program = LoopProgram(builder, self.target, self.lanes, lines=lines)
         return self._lowered(
             program.sections,
             inputs,
@@ -235,6 +246,7 @@ class Lowering:
         inputs = [builder.stored(place, tuple(x.shape)) for place, x in zip(memory, tensors, strict=True)]
         inputs.append(Array((), "int64_t", lambda index: builder.expr("step", (), "int64_t")))
         outputs = _Operations(self.trace.graph, inputs, builder).run()
+        builder.line = ""
         places = dict(zip(state, memory[len(job) :], strict=True))
         for name, array in zip(self.trace.changed, outputs, strict=False):
             if array.shape != tuple(state[name].shape):

@@ -51,10 +51,10 @@ def program(
     numbers = sum(x.numel() for x in (*job.values(), *state.values())) / len(key)  # of a job
     reason = ""
     if prompts * max(1.0, numbers / SMALL) >= LEAST and key.device.type == "cpu":
-        draws = calls if not state else 1 if step.renew is None else calls / step.renew
         try:
             with span("compile"):
-                form = cheapest(counts(step, shapes(job, 1), shapes(state, 2)), step, calls, draws)
+                found = counts(step, shapes(job, 1), shapes(state, 2))
+                form = cheapest(found, step, calls, draws_of(step, state, calls))
                 return Native(step, job, state, key, form) if form != "eager" else Eager(step, job, state, key)
         except (NotLowerable, NoCompiler) as error:
             reason = str(error).splitlines()[0]
@@ -76,6 +76,11 @@ def program(
 def say(warning: str) -> None:
     """Log a warning, once in this process."""
     log.warning("%s", warning)
+
+
+def draws_of(step: Step, state: Tensors, calls: int) -> float:
+    """How many of a member's calls draw new prompts: of a test, which has no state, each."""
+    return calls if not state else 1 if step.renew is None else calls / step.renew
 
 
 def cheapest(found: Counts, step: Step, calls: int, draws: float) -> Form | Literal["eager"]:

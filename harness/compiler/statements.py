@@ -19,6 +19,7 @@ class Nest:
     axes: tuple[Variable, ...]
     position: Position
     value: Expr
+    line: str = ""  # of the model
 
     @property
     def reads(self) -> set[Memory]:
@@ -38,6 +39,7 @@ class Totals:
     section: Section
     memory: Memory
     accumulators: Buffer
+    line: str = ""
     reduces = False
 
     @property
@@ -55,6 +57,7 @@ class Draw:
     kind: str  # normals or uniforms
     first: int
     count: int
+    line: str = ""
     reads: frozenset[Memory] = frozenset()
     reduces = False
 
@@ -69,6 +72,7 @@ class SymmetricProduct:
     vector: Memory
     start: int  # of the vector, in its memory
     n: int
+    line: str = ""
     reduces = False
 
     @property

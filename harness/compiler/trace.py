@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import linecache
 import math
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,6 +26,8 @@ from .streams import UNIFORMS, Draws
 Shapes = tuple[tuple[str, tuple[int, ...], torch.dtype], ...]  # names, shapes and types of one member's tensors
 
 
+LINE = "model_line"  # of a node: file and line
+OTHERS = (str(Path(torch.__file__).parent), str(Path(__file__).parent), contextlib.__file__)
 library = torch.library.Library("lfombench", "DEF")
 library.define("draw(str kind, int begin, int[] shape) -> Tensor")
 
@@ -101,7 +108,7 @@ def trace(step: Step, job: Shapes, state: Shapes) -> Trace:
         changed[:], recorded[:] = changes, records
         return [*changes.values(), *records.values()]
 
-    with FakeTensorMode(), paused_collection():
+    with FakeTensorMode(), paused_collection(), noted_lines():
         job_inputs = {name: torch.empty(1, *shape, dtype=dtype) for name, shape, dtype in job}
         state_inputs = {name: torch.empty(1, 1, *shape, dtype=dtype) for name, shape, dtype in state}
         number = torch.empty((), dtype=torch.int64)
@@ -110,6 +117,42 @@ def trace(step: Step, job: Shapes, state: Shapes) -> Trace:
     merge_equal_nodes(graph.graph)
     graph.graph.eliminate_dead_code()
     return Trace(graph, changed, recorded, job_inputs, state_inputs)
+
+
+@contextlib.contextmanager
+def noted_lines() -> Iterator[None]:
+    """Note with every node that is made the line of the model that it is made for."""
+    create = Graph.create_node
+
+    def noted(graph: Graph, *args: Any, **options: Any) -> Node:
+        node = create(graph, *args, **options)
+        node.meta[LINE] = _line()
+        return node
+
+    Graph.create_node = noted  # type: ignore[method-assign, assignment]
+    try:
+        yield
+    finally:
+        Graph.create_node = create  # type: ignore[method-assign]
+
+
+def model_line(node: Node) -> str:
+    """The line of the model that a node was made for: its file, its number and its text."""
+    path, number = node.meta.get(LINE, ("", 0))
+    return f"{Path(path).name}:{number}: {linecache.getline(path, number).strip()}" if path else ""
+
+
+def _line() -> tuple[str, int]:
+    """File and line of the innermost frame that is neither torch's nor the compiler's; of a gradient, where it is
+    asked for.
+    """
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None:
+        name = frame.f_code.co_filename
+        if not name.startswith(OTHERS) and not name.startswith("<"):
+            return name, frame.f_lineno
+        frame = frame.f_back
+    return "", 0
 
 
 def merge_equal_nodes(graph: Graph) -> None:

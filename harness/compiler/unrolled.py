@@ -21,6 +21,7 @@ class Unrolled(Builder):
     def __init__(self, prompts: int, limit: int) -> None:
         super().__init__(prompts)
         self.limit = limit
+        self.lines: dict[int, str] = {}  # of the model, by the number of the expression that they are written as
         self.count = 0
         self.outputs: list[tuple[Memory, int, Expr, Section]] = []  # what is stored where at the end
 
@@ -29,6 +30,7 @@ class Unrolled(Builder):
         self.count += expr.op != "const"
         if self.count > self.limit:
             raise TooLong
+        self.lines[expr.number] = self.line
         return expr
 
     def sum(self, ranges: Sequence[range], term: Callable[[Index], Expr], type: str) -> Expr:
@@ -80,15 +82,19 @@ class Unrolled(Builder):
                 value = self.cast(value, memory.type)
             self.outputs.append((memory, n, value, section))
 
-    def program(self, target: Target, lanes: int, scratch: str) -> tuple[dict[Section, list[str]], str, int]:
+    def program(
+        self, target: Target, lanes: int, scratch: str, *, lines: bool
+    ) -> tuple[dict[Section, list[str]], str, int]:
         """The sections of the program; the declarations of pointers into the memory at the pointer `scratch`; and the
-        bytes of it that they need.
+        bytes of it that they need. lines: whether the model's lines stand above what they became.
         """
         padded = -(-self.prompts // lanes) * lanes
         writer = _Writer(target, padded > self.prompts)
         live = needed(expr for _, _, expr, _ in self.outputs)
         writer.draw({expr.detail[:2] for expr in live if expr.op == "variate"})
         for expr in live:
+            if lines:
+                writer.note(expr, self.lines[expr.number])
             writer.write(expr)
         for memory, n, expr, section in self.outputs:
             writer.store(memory, n, expr, section)
@@ -107,6 +113,7 @@ class _Writer:
         self.reloads: dict[int, str] = {}  # variables of `tile` with what `draw` computed
         self.rows = {"float": 0, "double": 0}  # of `padded` prompts that these take in memory, by type
         self.sums = 0
+        self.noted: dict[Section, str] = {}  # the last line of the model in each section
         self.sections["draw"].append("const vu index = (uint32_t)(begin + k) + lane_numbers();")
 
     def draw(self, counters: set[tuple[str, int]]) -> None:
@@ -120,6 +127,13 @@ class _Writer:
             line = f"vf {name}[{4 * len(run)}]; {kind}<{len(run)}>(index, {first}u, stream, {name});"
             self.sections["draw"].append(line)
             ahead = ahead[len(run) :]
+
+    def note(self, expr: Expr, line: str) -> None:
+        """Write the model's line, where it is another than above."""
+        section = section_of(expr.level)
+        if expr.op != "const" and line and self.noted.get(section) != line:
+            self.sections[section].append(f"// {line}")
+            self.noted[section] = line
 
     def write(self, expr: Expr) -> None:
         """Declare a variable with the value of an expression."""

@@ -51,20 +51,25 @@ def read(path: Path) -> Document:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError(f"{path}: cannot be read: {error}") from error
+    return read_text(text, str(path))
+
+
+def read_text(text: str, source: str) -> Document:
+    """Parse YAML; every error is a SpecError that names the source and, where it is known, the line."""
     lines: dict[Keys, int] = {}
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
-        data = _convert(loader, node, (), lines, str(path)) if node else None
+        data = _convert(loader, node, (), lines, source) if node else None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise SpecError(f"{path}{line}: not YAML: {error.problem or error.context}") from None
+        raise SpecError(f"{source}{line}: not YAML: {error.problem or error.context}") from None
     except yaml.YAMLError as error:
-        raise SpecError(f"{path}: not YAML: {error}") from None
+        raise SpecError(f"{source}: not YAML: {error}") from None
     except RecursionError:
-        raise SpecError(f"{path}: nested too deeply, or an alias that contains itself") from None
-    return Document(str(path), data, lines)
+        raise SpecError(f"{source}: nested too deeply, or an alias that contains itself") from None
+    return Document(source, data, lines)
 
 
 def _convert(loader: _Loader, node: yaml.Node, path: Keys, lines: dict[Keys, int], source: str) -> Any:

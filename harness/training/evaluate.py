@@ -84,6 +84,18 @@ def measure(
     order: WorkOrder, params: Tensors, tasks: Sequence[Task], role: str, total: int, device: torch.device
 ) -> Float[Tensor, "jobs steps prompts"]:
     """Squared error of every iterate on so many prompts of a role, in float64. Parameters are `jobs ...`."""
+    count = min(CHUNK, total)
+    step, job, key = testing(order, params, tasks, role, count, device)
+    run = program(step, job, {}, key, calls(order.first), order.engine)
+    with span(role):
+        chunks = [run(0, 1, begin)["error"][0, 0, ..., :count] for begin in range(0, total, count)]
+    return torch.cat(chunks, -1)[..., :total]
+
+
+def testing(
+    order: WorkOrder, params: Tensors, tasks: Sequence[Task], role: str, count: int, device: torch.device
+) -> tuple[Step, Tensors, Tensor]:
+    """The test step of a pack, so many prompts at a time; what it needs of each job, `jobs ...`; the streams' keys."""
     pack, dtype = order.pack, torch.float64
     protocol, solver = pack.first.protocol, pack.first.solver
     source = drawing(pack, tasks, role, dtype, device)
@@ -96,17 +108,11 @@ def measure(
         return {}, {"error": torch.stack(squared, 1).unsqueeze(0)}
 
     check_contract(with_floats(solver, in_group("solver", job)), in_group("p", job), source)
-    count = min(CHUNK, total)
-    begins = range(0, total, count)
     structure = json.dumps(shape_of(tasks[0]))
     name = "test", pack.program, type(tasks[0]), structure
     identity = pack.identity("test", structure, test=tasks[0])
     draw = functools.partial(source.draw, withheld=withheld)
-    step = Step(draw, update, count, None, dtype, name, identity)
-    run = program(step, job, {}, source.key, calls(order.first), order.engine)
-    with span(role):
-        chunks = [run(0, 1, begin)["error"][0, 0, ..., :count] for begin in begins]
-    return torch.cat(chunks, -1)[..., :total]
+    return Step(draw, update, count, None, dtype, name, identity), job, source.key
 
 
 def calls(job: Job) -> int:

@@ -1,0 +1,28 @@
+"""The command that shows what a solver becomes."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command(name="compile")
+@click.argument("solver")
+@click.option("--task", default="linear_regression: {d: 5, n: 20}", show_default=True, help="As in a sweep.")
+@click.option("--protocol", default="rigorous", show_default=True, help="A protocol, as in a sweep.")
+@click.option("--test", is_flag=True, help="Show the test step. [default: the training step of what is trained]")
+@click.option("--form", type=click.Choice(["unrolled", "looped"]), help="Show this form. [default: the cheapest]")
+def compile_solver(solver: str, task: str, protocol: str, test: bool, form: str | None) -> None:
+    """Print the C++ program of a solver's step, with the model's lines beside it.
+
+    SOLVER is written as in a sweep: a name, or "memformer: {memory: cgd, preconditioner: full, depth: 2}".
+    """
+    from ..spec.loader import parse
+    from ..spec.yaml_source import read_text
+    from ..training.listing import listing
+
+    text = f"name: compile\nseeds: 1\ntasks: [{{{task}}}]\nsolvers: [{{{solver}}}]\nprotocol: {{use: {protocol}}}\n"
+    job = next(iter(parse(read_text(text, "compile")).jobs()))
+    found = listing(job, test=test or not job.solver.trains, form=form)  # type: ignore[arg-type]
+    click.echo(found.source)
+    for line in found.why.splitlines():
+        click.echo(f"// {line}")
