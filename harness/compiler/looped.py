@@ -59,8 +59,14 @@ class Looped(Builder):
         return self.expr("total", (expr,), expr.type, level=after(expr.level))
 
     def materialise(self, array: Array, *, lazy: bool) -> Array:
-        """The array, stored in a buffer unless it is lazy."""
-        return array if lazy or array.memory else self._array(self._stored(array), array.shape)
+        """The array, stored in a buffer unless it is lazy, or the same number everywhere."""
+        if lazy or array.memory:
+            return array
+        if not array.regions and array.size:
+            _, _, value = self._element(array, Region(lambda index: index, array))
+            if value.op == "const":
+                return Array(array.shape, array.type, lambda index: value)
+        return self._array(self._stored(array), array.shape)
 
     def _array(self, memory: Memory, shape: tuple[int, ...], offset: int = 0) -> Array:
         """The array of this shape that is in memory from element `offset` on."""
@@ -82,12 +88,20 @@ class Looped(Builder):
         for axes, position, value in found:
             memory = buffer
             value = self._with_products(axes, value)
+            if not array.regions and value.op == "load" and self._is_copy(value, position, array):
+                return value.place[0]  # type: ignore[return-value]
             if value.op == "total":
                 memory = Buffer(self._name(), array.type, array.size, level, accumulates=True)
             self.statements.append(Nest(section_of(level), memory, axes, position, value, self.line))
             if memory is not buffer:
                 self.statements.append(Totals("after", buffer, memory, self.line))
         return buffer
+
+    @staticmethod
+    def _is_copy(value: Expr, position: Position, array: Array) -> bool:
+        """Whether elements of an array are those of a buffer, one after the other."""
+        memory, place = value.place
+        return isinstance(memory, Buffer) and memory.size == array.size and place == position
 
     def _with_products(self, axes: tuple[Variable, ...], value: Expr) -> Expr:
         """The value with loads in place of products of a symmetric matrix and a vector, which become statements."""
