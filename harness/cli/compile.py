@@ -22,7 +22,7 @@ def compile_solver(solver: str, task: str, protocol: str, test: bool, form: str 
 
     text = f"name: compile\nseeds: 1\ntasks: [{{{task}}}]\nsolvers: [{{{solver}}}]\nprotocol: {{use: {protocol}}}\n"
     job = next(iter(parse(read_text(text, "compile")).jobs()))
-    found = listing(job, test=test or not job.solver.trains, form=form)  # type: ignore[arg-type]
+    found = listing(job, test=test or not job.solver.trains, form=form)  # type: ignore[arg-type]  # one of Form, by its option
     click.echo(found.source)
     for line in found.why.splitlines():
         click.echo(f"// {line}")

@@ -50,7 +50,7 @@ class Builder(ABC):
         return expr
 
     def constant(self, value: float, type: str) -> Expr:
-        """A number."""
+        """A number, as an expression of a type."""
         return self.expr("const", (), type, detail=int(value) if type in ("bool", "int64_t") else float(value))
 
     def load(self, memory: Memory, position: Any) -> Expr:

@@ -65,11 +65,10 @@ def compile(source: str) -> str:
     return name
 
 
-@functools.lru_cache(maxsize=256)
 def load(name: str) -> ctypes._CFuncPtr | None:
     """The function `run` of a compiled program; None where the cache does not have it. Raises NoCompiler."""
     if cache.read(name) is None:
-        return None
+        return None  # until it is compiled: callers keep functions, not that there is none
     try:
         function = ctypes.CDLL(str(cache.folder() / name)).run
     except (OSError, AttributeError) as error:

@@ -99,7 +99,7 @@ class LoopProgram:
             self.reductions[:0] = [
                 "const int64_t left = end > prompts ? prompts - (end - W) : 0, tiles = (end - start) / W - (left > 0);",
                 *self._tile_pointers(self.drawn, "drawn", "start"),
-                *self._tile_pointers(self.block, "block", "(k - start)".replace("k", "start")),
+                *self._tile_pointers(self.block, "block", "0"),
             ]
 
     def _call(self, function: Function, nest: Nest) -> str:

@@ -88,20 +88,16 @@ class Looped(Builder):
         for axes, position, value in found:
             memory = buffer
             value = self._with_products(axes, value)
-            if not array.regions and value.op == "load" and self._is_copy(value, position, array):
-                return value.place[0]  # type: ignore[return-value]
+            if not array.regions and value.op == "load":
+                source, place = value.place
+                if isinstance(source, Buffer) and source.size == array.size and place == position:
+                    return source  # a copy of it is not needed
             if value.op == "total":
                 memory = Buffer(self._name(), array.type, array.size, level, accumulates=True)
             self.statements.append(Nest(section_of(level), memory, axes, position, value, self.line))
             if memory is not buffer:
                 self.statements.append(Totals("after", buffer, memory, self.line))
         return buffer
-
-    @staticmethod
-    def _is_copy(value: Expr, position: Position, array: Array) -> bool:
-        """Whether elements of an array are those of a buffer, one after the other."""
-        memory, place = value.place
-        return isinstance(memory, Buffer) and memory.size == array.size and place == position
 
     def _with_products(self, axes: tuple[Variable, ...], value: Expr) -> Expr:
         """The value with loads in place of products of a symmetric matrix and a vector, which become statements."""

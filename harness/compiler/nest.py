@@ -59,7 +59,7 @@ def function_of(nest: Nest, machine: Machine, builder: Builder) -> Function:
 
 
 class _Writer:
-    """Writes one nest."""
+    """Writes one nest, and notes the pointers that its function needs."""
 
     def __init__(self, nest: Nest, machine: Machine, builder: Builder) -> None:
         self.nest, self.machine, self.builder, self.target = nest, machine, builder, machine.target

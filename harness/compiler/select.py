@@ -48,7 +48,7 @@ def program(
         case "inductor":
             return Inductor(step, job, state, key)
     prompts = step.prompts * calls
-    numbers = sum(x.numel() for x in (*job.values(), *state.values())) / len(key)  # of a job
+    numbers = sum(math.prod(shape) for _, shape, _ in (*shapes(job, 1), *shapes(state, 2)))  # of a member
     reason = ""
     if prompts * max(1.0, numbers / SMALL) >= LEAST and key.device.type == "cpu":
         try:

@@ -44,7 +44,7 @@ class Totals:
 
     @property
     def reads(self) -> set[Memory]:
-        """The accumulators."""
+        """What it loads from: the accumulators."""
         return {self.accumulators}
 
 

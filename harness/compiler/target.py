@@ -138,7 +138,7 @@ def literal(value: float, type: str) -> str:
 
 @functools.cache
 def host() -> Target:
-    """This machine."""
+    """The target of this machine: its vector registers, as /proc/cpuinfo tells."""
     try:
         wide = " avx512f " in Path("/proc/cpuinfo").read_text().replace("\n", " ")
     except OSError:

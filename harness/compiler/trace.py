@@ -1,4 +1,4 @@
-"""Trace a step: one member's tensors in, a graph of tensor operations and a list of random draws out."""
+"""Trace a step: one member's tensors in, a graph of tensor operations out, the random draws among them."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ class Budget:
         return self.spent == 0.0 or self.spent + self.longest <= SHARE * (time.perf_counter() - self.begin)
 
     def spend(self, seconds: float) -> None:
-        """Note a probe."""
+        """Note how long a probe took."""
         self.spent += seconds
         self.longest = max(self.longest, seconds)
 

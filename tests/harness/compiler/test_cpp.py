@@ -77,7 +77,6 @@ SOURCE = 'extern "C" void run(void**, const long* n) { *(long*)n = 7; }'
 def folder(monkeypatch, tmp_path):
     """An empty cache."""
     monkeypatch.setenv("LFOMBENCH_CACHE", str(tmp_path / "cache"))
-    cpp.load.cache_clear()
     return tmp_path / "cache"
 
 
@@ -111,6 +110,13 @@ def test_code_is_compiled_once_for_all_processes(folder):
     assert [path.stat().st_mtime_ns for path in folder.iterdir()] == [stamp]
 
 
+def test_a_program_that_was_missed_once_is_found_when_it_is_there(folder):
+    """As where an entry says that it exists, and it was lost."""
+    source = SOURCE.replace("7", "8")
+    assert cpp.load(cpp.name_of(source)) is None
+    assert cpp.load(cpp.compile(source)) is not None
+
+
 @pytest.mark.parametrize("damage", ["cut", "changed", "open to others"])
 def test_what_is_not_to_be_trusted_is_made_again(folder, caplog, damage):
     """A library cut in the middle would end the process that loads it; what others may change would run their code."""
@@ -124,14 +130,14 @@ def test_what_is_not_to_be_trusted_is_made_again(folder, caplog, damage):
     assert ("others can write to it" if damage == "open to others" else "it is damaged") in caplog.text
     assert cpp.compile(SOURCE) == path.name
     assert path.read_bytes() == good
-    assert cpp.load.__wrapped__(path.name) is not None
+    assert cpp.load(path.name) is not None
 
 
 def test_a_cache_that_cannot_be_made_is_one_of_this_process(monkeypatch, tmp_path, caplog):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("LFOMBENCH_CACHE", str(tmp_path / "file" / "cache"))
     name = cpp.compile(SOURCE)
-    assert cpp.load.__wrapped__(name) is not None
+    assert cpp.load(name) is not None
     assert caplog.text.count("compiled programs are kept for this process alone") == 1
 
 
@@ -164,6 +170,15 @@ def test_a_program_that_the_cache_knows_is_not_traced(monkeypatch, folder):
     for known in (native.program, native.counts, native._lowering):
         known.cache_clear()
     monkeypatch.setattr(native, "lowering", None)
+    assert torch.equal(losses(), once)
+    monkeypatch.undo()
+    for library in folder.glob("*.so"):  # lost, or damaged, while what is known of it stands
+        half = library.read_bytes()[:2000]
+        library.unlink()  # this process has it loaded
+        library.write_bytes(half)
+        library.chmod(0o600)
+    native.program.cache_clear()
+    monkeypatch.setenv("LFOMBENCH_CACHE", str(folder))
     assert torch.equal(losses(), once)
 
 
