@@ -68,23 +68,21 @@ def known(kind: Preconditioner) -> Known | None:
     return None if kind == "jacobi" else kind
 
 
-def axis(problem: Problem, i: int) -> Float[Tensor, "*jobs d prompts"]:
-    """The i-th unit vector, for every prompt."""
+def axes(problem: Problem) -> tuple[Float[Tensor, "*jobs d prompts"], ...]:
+    """The d unit vectors, for every prompt."""
     zero = problem.start()
-    unit = torch.tensor([float(j == i) for j in range(zero.shape[-2])], dtype=zero.dtype, device=zero.device)
-    return zero + unit.unsqueeze(-1)
+    identity = torch.eye(zero.shape[-2], dtype=zero.dtype, device=zero.device)
+    return (zero.unsqueeze(-3) + identity.unsqueeze(-1)).unbind(-3)
 
 
 def diagonal(problem: Problem) -> Float[Tensor, "*jobs d prompts"]:
     """The diagonal of the Hessian at w_0."""
-    d = problem.start().shape[-2]
-    return torch.stack([problem.curvature(axis(problem, i))[..., i, :] for i in range(d)], -2)
+    return torch.stack([problem.curvature(axis)[..., i, :] for i, axis in enumerate(axes(problem))], -2)
 
 
 def hessian(problem: Problem, w: Float[Tensor, "*jobs d prompts"]) -> Float[Tensor, "*jobs d d prompts"]:
     """The Hessian at w, computed column by column."""
-    d = w.shape[-2]
-    return torch.stack([problem.curvature(axis(problem, i), w) for i in range(d)], -2)
+    return torch.stack([problem.curvature(axis, w) for axis in axes(problem)], -2)
 
 
 def solve(
@@ -93,10 +91,11 @@ def solve(
     """Solve M x = v for symmetric positive definite M, by Gauss-Jordan elimination, which then needs no pivots."""
     A = torch.cat([M.expand(*v.shape[:-1], *M.shape[-2:]), v.unsqueeze(-2)], -2)  # *jobs d d+1 prompts
     d = v.shape[-2]
+    pivots = torch.eye(d, dtype=torch.bool, device=A.device)[..., None, None].unbind()
     for k in range(d):
-        row = A[..., k, :, :] / A[..., k, k, None, :]
-        others = torch.tensor([i != k for i in range(d)], dtype=A.dtype, device=A.device)[:, None, None]
-        A = others * (A - A[..., :, k, None, :] * row.unsqueeze(-3)) + (1 - others) * row.unsqueeze(-3)
+        column, row = A.narrow(-2, k, 1), A.narrow(-3, k, 1)
+        row = row / row.narrow(-2, k, 1)
+        A = torch.where(pivots[k], row, A - column * row)
     return A[..., -1, :]
 
 

@@ -114,7 +114,7 @@ def trace(step: Step, job: Shapes, state: Shapes) -> Trace:
         number = torch.empty((), dtype=torch.int64)
         functional = torch.func.functionalize(flat, remove="mutations")
         graph = make_fx(functional)(*job_inputs.values(), *state_inputs.values(), number)
-    merge_equal_nodes(graph.graph)
+    merge_equal_nodes(graph)
     graph.graph.eliminate_dead_code()
     return Trace(graph, changed, recorded, job_inputs, state_inputs)
 
@@ -155,14 +155,22 @@ def _line() -> tuple[str, int]:
     return "", 0
 
 
-def merge_equal_nodes(graph: Graph) -> None:
-    """Let equal operations on equal arguments be one: none has side effects, and a draw gives what it gave."""
+def merge_equal_nodes(graph: GraphModule) -> None:
+    """Let equal constants be one, and equal operations on equal arguments: none has side effects, and a draw gives what
+    it gave.
+    """
     known: dict[str, Node] = {}
-    for node in graph.nodes:
-        if node.op == "call_function":
-            first = known.setdefault(f"{node.target} {node.args} {node.kwargs}", node)
-            if first is not node:
-                node.replace_all_uses_with(first)
+    for node in graph.graph.nodes:
+        if node.op == "get_attr":
+            value = getattr(graph, node.target)
+            text = f"{value.dtype} {value.shape} {value.tolist()}"
+        elif node.op == "call_function":
+            text = f"{node.target} {node.args} {node.kwargs}"
+        else:
+            continue
+        first = known.setdefault(text, node)
+        if first is not node:
+            node.replace_all_uses_with(first)
 
 
 @contextlib.contextmanager

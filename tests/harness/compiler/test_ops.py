@@ -9,6 +9,7 @@ from lfombench.harness.compiler.ir import NotLowerable
 from lfombench.harness.compiler.select import program
 from lfombench.harness.compiler.step import Step
 from lfombench.harness.compiler.streams import keys
+from lfombench.harness.compiler.trace import trace
 from tests.programs import CPU
 
 OPERATIONS = {
@@ -105,6 +106,27 @@ def test_extremes_of_numbers_that_are_none_are_none():
     ours, theirs = found[0][..., :13], found[1]
     assert torch.equal(ours.isnan(), theirs.isnan())
     assert torch.allclose(ours.nan_to_num(), theirs.nan_to_num(), rtol=1e-6)
+
+
+def test_what_is_written_twice_is_computed_once_and_constants_alike_are_one():
+    def update(job, state, batch, t):
+        values = [
+            (batch * torch.tensor(numbers).reshape(shape)).exp()
+            for numbers, shape in [
+                ([1.0, 2.0], (2, 1)),
+                ([1.0, 2.0], (2, 1)),
+                ([1.0, -2.0], (2, 1)),
+                ([0.0], (1, 1)),
+                ([-0.0], (1, 1)),
+            ]
+        ]
+        return {}, {"value": torch.cat([x[:, :1] for x in values], 1).unsqueeze(0)}
+
+    step = Step(lambda job, random, n: random.normal(2, n), update, 13, None, torch.float32)
+    nodes = trace(step, (), ()).graph.graph.nodes
+    assert [str(node.target) for node in nodes].count("aten.exp.default") == 4
+    found = [program(step, {}, {}, keys([("x",)], CPU), 1, engine)(0, 1)["value"] for engine in ("looped", "eager")]
+    assert torch.allclose(found[0][..., :13], found[1])
 
 
 def test_a_rule_for_a_division_that_rounds_is_missing_and_said_to_be():
