@@ -120,6 +120,12 @@ class Region:
     part: Array
 
 
+def whole_prompts(index: Index, shape: tuple[int, ...]) -> None:
+    """Raise NotLowerable where an index asks for another prompt than the one that is computed, which is 0."""
+    if PROMPTS in shape and index[shape.index(PROMPTS)] != 0:
+        raise NotLowerable("prompts in another order")
+
+
 def level_of(exprs: Iterable[Expr]) -> int:
     """The union of the expressions' levels: everything that at least one of them depends on."""
     level = 0

@@ -15,7 +15,7 @@ from typing import Any
 from .affine import Affine, Position, Variable, loops_of, ravel
 from .buffers import Buffer
 from .builder import Builder, after
-from .ir import PROMPT, PROMPTS, Array, Expr, Index, Memory, NotLowerable, Region, Section, section_of
+from .ir import PROMPT, PROMPTS, Array, Expr, Index, Memory, NotLowerable, Region, Section, section_of, whole_prompts
 from .statements import Draw, Nest, Statement, SymmetricProduct, Totals
 from .symmetry import Product, is_symmetric, symmetric_products
 
@@ -180,10 +180,13 @@ class Looped(Builder):
         axes, position, value = self._element(array, Region(lambda index: index, array))
         if section == "ends":
             value = self.cast(value, memory.type)
+        else:
+            section_of(value.level)  # refuses prompts that meet a sum over prompts
         self.statements.append(Nest(section, memory, axes, position, value, self.line))
 
 
 def _flat(index: Index, shape: tuple[int, ...]) -> Any:
     """The position of an element in the flat array, prompts aside."""
+    whole_prompts(index, shape)
     axes = [(i, n) for i, n in zip(index, shape, strict=True) if n != PROMPTS]
     return ravel([i for i, _ in axes], [n for _, n in axes])

@@ -108,6 +108,9 @@ class _Operations(Interpreter):
             return self._lowered(n)
         except NotLowerable as error:
             raise NotLowerable(f"{error}, in {self.builder.line}" if self.builder.line else str(error)) from error
+        except Exception as error:
+            error.add_note(f"in the rule for {n.target}, {self.builder.line or 'of no line'}")
+            raise
 
     def _lowered(self, n: Node) -> Any:
         """What an operation computes."""
@@ -123,6 +126,7 @@ class _Operations(Interpreter):
             return self.builder.drawn(*args)
         if name not in RULES:
             raise NotLowerable(f"the operation {n.target}")
+        _keeps_prompts_apart(n)
         result = RULES[name](self.builder, n.meta["val"], *args, **kwargs)
         depth = 1 + max((self.depths.get(arg, 0) for arg in n.all_input_nodes), default=0)
         lazy = _lazy(n) and depth <= DEEPEST
@@ -130,6 +134,20 @@ class _Operations(Interpreter):
         if isinstance(result, list):
             return [self.builder.materialise(array, lazy=lazy) for array in result]
         return self.builder.materialise(result, lazy=lazy)
+
+
+def _keeps_prompts_apart(n: Node) -> None:
+    """Raise NotLowerable where a node takes prompts one from another, or puts some beside others: a rule says what one
+    prompt becomes, and what it is told of the others would be numbers of its own.
+    """
+    results = n.meta["val"] if isinstance(n.meta["val"], list | tuple) else [n.meta["val"]]
+    sizes = {size for result in results for size in result.shape}
+    if any(size > PROMPTS for size in sizes):
+        raise NotLowerable(f"prompts beside prompts, by {n.target}")
+    given = any(PROMPTS in x.meta["val"].shape for x in n.all_input_nodes if isinstance(x.meta.get("val"), Tensor))
+    name = _operation(n)
+    if given and PROMPTS not in sizes and name not in (*SUMS, *CONSTANT, "mean", "linalg_vector_norm"):
+        raise NotLowerable(f"one prompt out of all, by {n.target}")
 
 
 def _operation(n: Node) -> str:

@@ -16,6 +16,8 @@ from .ops_views import Rule, broadcast, cpp_type, filled
 
 def joined(value: Tensor, regions: Sequence[Region], element: Callable[[Index], Expr]) -> Array:
     """An array of several regions; `element` gives the operand at an index of ints."""
+    if PROMPTS in value.shape and any(PROMPTS not in region.part.shape for region in regions):
+        raise NotLowerable("an array of which a part is one prompt's")
     return Array(tuple(value.shape), cpp_type(value), element, tuple(regions))
 
 

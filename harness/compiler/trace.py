@@ -18,6 +18,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx import Graph, GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.overrides import TorchFunctionMode
 
 from .ir import PROMPTS, NotLowerable
 from .step import Step, Tensors
@@ -80,6 +81,23 @@ class CastDraws(Draws):
         return self.draws.uniform(*shape).to(self.dtype)
 
 
+class WholePrompts(TorchFunctionMode):
+    """Refuses to take the prompts' axis apart, which would give a tensor for each of a trace's PROMPTS prompts."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Raises NotLowerable."""
+        name = getattr(func, "__name__", "")
+        if name in APART and isinstance(args[0], Tensor):
+            dim = (kwargs or {}).get("dim", args[APART[name]] if len(args) > APART[name] else 0)
+            if args[0].ndim and args[0].shape[dim] == PROMPTS:
+                path, number = _line()
+                raise NotLowerable(f"prompts taken apart, by {name}, in {_text(path, number)}")
+        return func(*args, **(kwargs or {}))
+
+
+APART = {"unbind": 1, "__iter__": 1, "split": 2, "split_with_sizes": 2, "chunk": 2, "tensor_split": 2}  # place of dim
+
+
 @dataclass(frozen=True)
 class Trace:
     """One member's step as a graph of tensor operations.
@@ -108,7 +126,7 @@ def trace(step: Step, job: Shapes, state: Shapes) -> Trace:
         changed[:], recorded[:] = changes, records
         return [*changes.values(), *records.values()]
 
-    with FakeTensorMode(), paused_collection(), noted_lines():
+    with FakeTensorMode(), WholePrompts(), paused_collection(), noted_lines():
         job_inputs = {name: torch.empty(1, *shape, dtype=dtype) for name, shape, dtype in job}
         state_inputs = {name: torch.empty(1, 1, *shape, dtype=dtype) for name, shape, dtype in state}
         number = torch.empty((), dtype=torch.int64)
@@ -138,7 +156,10 @@ def noted_lines() -> Iterator[None]:
 
 def model_line(node: Node) -> str:
     """The line of the model that a node was made for: its file, its number and its text."""
-    path, number = node.meta.get(LINE, ("", 0))
+    return _text(*node.meta.get(LINE, ("", 0)))
+
+
+def _text(path: str, number: int) -> str:
     return f"{Path(path).name}:{number}: {linecache.getline(path, number).strip()}" if path else ""
 
 

@@ -7,7 +7,7 @@ from itertools import product
 
 from .affine import ravel
 from .builder import Builder, after
-from .ir import BYTES, PROMPT, Array, Expr, Index, Memory, NotLowerable, Section, needed, section_of
+from .ir import BYTES, PROMPT, Array, Expr, Index, Memory, NotLowerable, Section, needed, section_of, whole_prompts
 from .target import CONDITIONS, VECTORS, Target
 
 
@@ -48,7 +48,12 @@ class Unrolled(Builder):
         if array.size > self.limit:
             raise TooLong
         elements = {index: array.at(index) for index in array.indices}
-        return Array(array.shape, array.type, elements.__getitem__)
+
+        def element(index: Index) -> Expr:
+            whole_prompts(index, array.shape)
+            return elements[index]
+
+        return Array(array.shape, array.type, element)
 
     def stored(self, memory: Memory, shape: tuple[int, ...]) -> Array:
         """An input of the step, loaded element by element."""
@@ -69,6 +74,7 @@ class Unrolled(Builder):
         """Random variates, four to a counter."""
 
         def element(index: Index) -> Expr:
+            whole_prompts(index, tuple(shape))
             place = divmod(begin + ravel(index[1:-1], shape[1:-1]), 4)
             return self.expr("variate", (), "float", detail=(kind, *place), level=PROMPT)
 
