@@ -10,17 +10,22 @@ UV     := $(shell command -v uv 2>/dev/null)
 setup: $(VENV)/.ready
 
 # uv does not read pip's find-links, so it is passed on: where pip finds a CPU build of torch, uv shall too.
+ifdef UV
+INSTALL = UV_FIND_LINKS="$(PIP_FIND_LINKS)" uv pip install --quiet --python $(BIN)/python
+else
+INSTALL = $(BIN)/python -m pip install --quiet
+endif
+
 $(VENV)/.ready: pyproject.toml
 ifdef UV
 	test -x $(BIN)/python || uv venv --quiet --python '>=3.11' $(VENV)
-	UV_FIND_LINKS="$(PIP_FIND_LINKS)" uv pip install --quiet --python $(BIN)/python -e '.[dev]'
 else
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python >= 3.11 is needed, $(PYTHON) is older: install one, or uv, or say make PYTHON=..."; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV): some minutes the first time"
-	$(BIN)/python -m pip install --quiet -e '.[dev]'
 endif
+	$(INSTALL) -e '.[dev]'
 	touch $@
 
 run: setup
@@ -47,6 +52,7 @@ chaos: setup
 	CHAOS_STORMS=$${CHAOS_STORMS:-100} $(BIN)/python -m pytest -s tests/chaos
 
 bench: setup
+	$(INSTALL) -e '.[bench]'
 	$(BIN)/python benchmarks/run.py
 
 clean:

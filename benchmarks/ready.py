@@ -47,6 +47,7 @@ from lfombench.tasks import LinearRegression
 CPU = torch.device("cpu")
 SEEDS = 5
 SIZES = ((4, 5, 20480), (32, 20, 20480), (32, 64, 2048))  # depth, d, prompts
+FEW = {5: 2048, 20: 2048, 64: 64}  # prompts of the eager test, by d: all of them would take minutes
 
 
 def solvers(depth: int) -> list[Solver]:
@@ -92,7 +93,7 @@ def row(solver: Solver, d: int, prompts: int) -> Row:
             known.cache_clear()
         first = timed(lambda: test(given, params, None, CPU))
         again = timed(lambda: test(given, params, None, CPU))
-    few = max(prompts // 10, 256)  # an eager test of all of them would take minutes
+    few = FEW[d]
     part = order(solver, d, few)
     eager = timed(lambda: test(replace(part, engine="eager"), params, None, CPU)) * prompts / few
     name = f"ready: {type(solver).__name__}, depth {solver.depth}, d = {d}, {prompts:,} prompts"
@@ -103,12 +104,13 @@ def row(solver: Solver, d: int, prompts: int) -> Row:
 def rows() -> list[Row]:
     torch.set_num_threads(1)
     found = [row(GradientDescent(depth=1, step="theory"), 5, 2048)][1:]  # imports
-    for depth, d, prompts in SIZES:
-        for solver in solvers(depth):
-            begin = time.perf_counter()
-            found.append(row(solver, d, prompts))
-            print(f"{found[-1].work}: {found[-1].theirs:.2f} {found[-1].ours:.2f} s, {found[-1].note}", flush=True)
-            assert time.perf_counter() - begin < 600
+    cases = [(solver, d, prompts) for depth, d, prompts in SIZES for solver in solvers(depth)]
+    cases += [(solver, 20, 20480) for solver in (ConjugateGradient(depth=20), LBfgs(depth=20))]
+    for solver, d, prompts in cases:
+        begin = time.perf_counter()
+        found.append(row(solver, d, prompts))
+        print(f"{found[-1].work}: {found[-1].theirs:.2f} {found[-1].ours:.2f} s, {found[-1].note}", flush=True)
+        assert time.perf_counter() - begin < 600
     return found
 
 

@@ -13,16 +13,38 @@ import platform
 import tempfile
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import torch
 from timing import Row
 
 HERE = Path(__file__).parent
-PARTS = ("step", "mixture", "width", "scaling", "grid", "gpu", "ledger", "noop", "scheduler", "fig1")
+PARTS = {  # and what is said above its rows
+    "engines": "A step of a 4-layer Memformer, full preconditioners, in its form for long runs, against other engines",
+    "step": "A training step of other models, d = 5, 1,000 prompts, against notebooks",
+    "mixture": "Mixtures of experts, against notebooks",
+    "ready": "Every solver, from an empty cache until its test of five jobs is done, against the same test eagerly",
+    "width": "Packs against a pack of one job",
+    "scaling": "Cores",
+    "grid": "A training step against what operations and bandwidth allow",
+    "gpu": "GPU",
+    "ledger": "The store and the planner",
+    "noop": "Jobs that do nothing",
+    "scheduler": "The scheduler",
+    "fig1": "A whole sweep",
+}
 
 
 def measure(part: str, rounds: int, share: float) -> list[Row]:
+    if part == "engines":
+        from engines import rows as of_engines
+
+        return of_engines(rounds)
+    if part == "ready":
+        from ready import rows as until_ready
+
+        return until_ready()
     if part == "step":
         from step import rows
 
@@ -72,31 +94,26 @@ def number(x: float | None) -> str:
 
 
 def markdown(rows: pl.DataFrame) -> str:
+    """A table for each part."""
     lines = [
         "# Benchmarks",
         "",
         "Written by `make bench`. Theirs and ours in turn, medians; the ratio is the median of the ratios pair by",
         "pair, with the least and the largest in brackets. One core unless said otherwise.",
-        "",
-        "| work | unit | theirs | ours | ratio | goal | |",
-        "|---|---|---|---|---|---|---|",
     ]
-    for row in rows.iter_rows(named=True):
-        bounds = f" ({number(row['low'])} to {number(row['high'])})" if row["low"] else ""
-        ratio = f"{number(row['ratio'])}{bounds}" if row["ratio"] else ""
-        cells = [
-            row["work"],
-            row["unit"],
-            number(row["theirs"]),
-            number(row["ours"]),
-            ratio,
-            number(row["goal"]),
-            row["note"],
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
-    for name, day in rows.select("machine", "measured").unique().sort("measured").iter_rows():
-        lines += ["", f"{day}: {name}"]
+    for (part,), of_part in rows.group_by("part", maintain_order=True):
+        machines = of_part.select("machine", "measured").unique().sort("measured").iter_rows()
+        lines += ["", f"## {PARTS[str(part)]}", "", *(f"{day}: {name}" for name, day in machines), ""]
+        lines += ["| work | unit | theirs | ours | ratio | goal | |", "|---|---|---|---|---|---|---|"]
+        lines += [line(row) for row in of_part.iter_rows(named=True)]
     return "\n".join(lines) + "\n"
+
+
+def line(row: dict[str, Any]) -> str:
+    bounds = f" ({number(row['low'])} to {number(row['high'])})" if row["low"] else ""
+    ratio = f"{number(row['ratio'])}{bounds}" if row["ratio"] else ""
+    numbers = [number(row["theirs"]), number(row["ours"]), ratio, number(row["goal"])]
+    return "| " + " | ".join([row["work"], row["unit"], *numbers, row["note"]]) + " |"
 
 
 def main() -> None:
@@ -108,7 +125,7 @@ def main() -> None:
 def _run() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--share", type=float, default=0.02, help="of the jobs that Ray Tune is measured on")
     options = parser.parse_args()
     path = HERE / "results.parquet"

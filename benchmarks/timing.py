@@ -31,7 +31,7 @@ def timed(run: Callable[[], object]) -> float:
 
 def interleaved(
     work: str,
-    goal: float,
+    goal: float | None,
     *,
     ours: tuple[Callable[[], object], int],
     theirs: tuple[Callable[[], object], int],

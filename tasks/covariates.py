@@ -184,7 +184,7 @@ class Regression(Task):
         return e * (z.square().sum(1) / self.d).sqrt() if self.heteroscedastic else e
 
 
-def columns(root: Tensor, M: Float[Tensor, "streams d k prompts"]) -> Float[Tensor, "streams d k prompts"]:
+def columns(root: Tensor, M: Float[Tensor, "streams m k prompts"]) -> Float[Tensor, "streams d k prompts"]:
     """The product root M: a square root of the covariance applied to every column of M."""
     return (root.unsqueeze(-2) * M.unsqueeze(1)).sum(2)
 

@@ -25,7 +25,6 @@ from .covariates import Regression, columns
 from .problem import Law, Quadratic, apply
 from .prompts import Examples, Prompts
 
-BLOCK = 8  # columns of L = U D T that are computed without the zeros of T above them
 LIMIT = 1e-10  # relative to Sigma: the penalty where there is no noise, so that G + Lambda can be inverted
 
 
@@ -104,7 +103,8 @@ class LinearRegression(Regression):
         diagonal = random.chi([n - i for i in range(rank)], prompts)
         below = random.normal(d * rank - rank * (rank + 1) // 2, prompts)
         T = torch.cat([diagonal, below, torch.zeros_like(diagonal[:, :1])], 1)[:, torch.tensor(_triangle(d, rank))]
-        L = torch.cat([columns(law.root[:, :, k:], T[:, k:, k : k + BLOCK]) for k in range(0, rank, BLOCK)], 2)
+        width = max(8, -(-rank // 4))  # of four blocks of columns, each from its first that is not zero on
+        L = torch.cat([columns(law.root[:, :, k:], T[:, k:, k : k + width]) for k in range(0, rank, width)], 2)
         G = (L.unsqueeze(1) * L.unsqueeze(2)).sum(3) / n
         w_star = self.teacher(random, law, prompts)
         b = (G * w_star.unsqueeze(-3)).sum(-2) + self.noise / n * apply(L, random.normal(rank, prompts))

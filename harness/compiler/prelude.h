@@ -256,9 +256,11 @@ template <int N> INLINE static inline void uniforms(vu prompt, uint32_t first, c
     for (int i = 0; i < 4 * N; i++) store(out + i * W, z[i]);                                                    \
   }                                                                                                              \
   template <int count, int N> static void draw_##kind(float* out, vu prompt, uint32_t first, const Stream& stream) { \
-    for (int c = 0; c + N <= count; c += N) kind##_to<N>(out + 4 * c * W, prompt, first + c, stream);            \
-    if constexpr (constexpr int rest = count % N; rest > 0)                                                      \
-      kind##_to<rest>(out + 4 * (count - rest) * W, prompt, first + count - rest, stream);                       \
+    constexpr int n = count < N ? count : N; /* some of the last n twice: a form for the rest takes longer to compile */ \
+    for (int c = 0; c < count; c += n) {                                                                         \
+      const int at = c + n < count ? c : count - n;                                                              \
+      kind##_to<n>(out + 4 * at * W, prompt, first + at, stream);                                                \
+    }                                                                                                            \
   }
 DRAW(normals)
 DRAW(uniforms)

@@ -39,7 +39,8 @@ OPERATIONS = {
 
 
 @pytest.mark.parametrize(
-    ("form", "dtype"), [("unrolled", torch.float64), ("looped", torch.float32), ("looped", torch.float64)]
+    ("form", "dtype"),
+    [("unrolled", torch.float32), ("unrolled", torch.float64), ("looped", torch.float32), ("looped", torch.float64)],
 )
 def test_operations_and_their_gradients(dtype, form):
     """Every rule, forward and backward, all in one program, on a batch that does not fill its last eight."""
