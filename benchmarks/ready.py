@@ -96,7 +96,9 @@ def row(solver: Solver, d: int, prompts: int) -> Row:
     few = FEW[d]
     part = order(solver, d, few)
     eager = timed(lambda: test(replace(part, engine="eager"), params, None, CPU)) * prompts / few
-    name = f"ready: {type(solver).__name__}, depth {solver.depth}, d = {d}, {prompts:,} prompts"
+    kind = f"({solver.memory})" if isinstance(solver, Memformer) else ""
+    kind = "(jacobi)" if getattr(solver, "preconditioner", None) == "jacobi" else kind
+    name = f"ready: {type(solver).__name__}{kind}, depth {solver.depth}, d = {d}, {prompts:,} prompts"
     note = f"then {again:.2g} s; eagerly from {few:,} prompts"
     return Row(name, "s", eager, first, eager / first, None, None, 1.0, note)
 
