@@ -108,7 +108,7 @@ class _Operations(Interpreter):
             return self._lowered(n)
         except NotLowerable as error:
             raise NotLowerable(f"{error}, in {self.builder.line}" if self.builder.line else str(error)) from error
-        except Exception as error:
+        except (TypeError, ValueError, LookupError, AttributeError, AssertionError) as error:  # a fault of the rule
             error.add_note(f"in the rule for {n.target}, {self.builder.line or 'of no line'}")
             raise
 
