@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lfombench.harness.compiler import lower
+from lfombench.harness.compiler import ops
 from lfombench.harness.compiler.ir import Array, NotLowerable
 from lfombench.harness.compiler.select import program
 from lfombench.harness.compiler.step import Step
@@ -61,7 +61,7 @@ def test_a_rule_that_takes_another_prompt_is_refused(form, monkeypatch):
         at = lambda i: (*i[:axis], builder.lookup(order, (i[axis],), x.shape[axis]), *i[axis + 1 :])  # noqa: E731
         return Array(tuple(value.shape), x.type, lambda index: x.at(at(index)))
 
-    monkeypatch.setitem(lower.RULES, "flip", flip)
+    monkeypatch.setitem(ops.RULES, "flip", flip)
     assert torch.allclose(of(lambda x: x.flip(1), form)[..., :13], of(lambda x: x.flip(1), "eager"))
     with pytest.raises(NotLowerable, match="another order"):
         of(lambda x: x.flip(-1), form)
@@ -71,7 +71,7 @@ def test_a_rule_that_fails_is_named_with_its_line(monkeypatch):
     def broken(builder, value, x):
         raise TypeError("no such thing")
 
-    monkeypatch.setitem(lower.RULES, "tanh", broken)
+    monkeypatch.setitem(ops.RULES, "tanh", broken)
     with pytest.raises(TypeError) as caught:
         of(lambda x: x.tanh(), "looped")
     [note] = caught.value.__notes__
