@@ -45,16 +45,12 @@ def trained(*values: object) -> bool:
 def conditioner(kind: Preconditioner, problem: Problem) -> Callable[[Tensor], Tensor]:
     """The map from g to M g: g itself, Sigma^{-1} g, or g over the Hessian's diagonal, which is computed once."""
     if kind == "jacobi":
-        return functools.partial(_over, diagonal(problem))
+        return functools.partial(ratio, denominator=diagonal(problem))
     return problem.whiten if kind == "covariance" else _itself
 
 
 def _itself(g: Tensor) -> Tensor:
     return g
-
-
-def _over(M: Tensor, g: Tensor) -> Tensor:
-    return ratio(g, M)
 
 
 def needs(kind: Preconditioner, *values: object) -> frozenset[str]:

@@ -103,7 +103,7 @@ class LinearRegression(Regression):
         diagonal = random.chi([n - i for i in range(rank)], prompts)
         below = random.normal(d * rank - rank * (rank + 1) // 2, prompts)
         T = torch.cat([diagonal, below, torch.zeros_like(diagonal[:, :1])], 1)[:, torch.tensor(_triangle(d, rank))]
-        width = max(8, -(-rank // 4))  # of four blocks of columns, each from its first that is not zero on
+        width = -(-rank // 4) if rank >= 16 else rank  # of four blocks of columns, without the zeros above each
         L = torch.cat([columns(law.root[:, :, k:], T[:, k:, k : k + width]) for k in range(0, rank, width)], 2)
         G = (L.unsqueeze(1) * L.unsqueeze(2)).sum(3) / n
         w_star = self.teacher(random, law, prompts)

@@ -28,6 +28,7 @@ Shapes = tuple[tuple[str, tuple[int, ...], torch.dtype], ...]  # names, shapes a
 
 
 LINE = "model_line"  # of a node: file and line
+APART = {"unbind": 1, "__iter__": 1, "split": 2, "split_with_sizes": 2, "chunk": 2, "tensor_split": 2}  # place of dim
 OTHERS = (str(Path(torch.__file__).parent), str(Path(__file__).parent), contextlib.__file__)
 library = torch.library.Library("lfombench", "DEF")
 library.define("draw(str kind, int begin, int[] shape) -> Tensor")
@@ -85,7 +86,7 @@ class WholePrompts(TorchFunctionMode):
     """Refuses to take the prompts' axis apart, which would give a tensor for each of a trace's PROMPTS prompts."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Raises NotLowerable."""
+        """The operation as it is. Raises NotLowerable where it would take the prompts' axis apart."""
         name = getattr(func, "__name__", "")
         if name in APART and isinstance(args[0], Tensor):
             dim = (kwargs or {}).get("dim", args[APART[name]] if len(args) > APART[name] else 0)
@@ -93,9 +94,6 @@ class WholePrompts(TorchFunctionMode):
                 path, number = _line()
                 raise NotLowerable(f"prompts taken apart, by {name}, in {_text(path, number)}")
         return func(*args, **(kwargs or {}))
-
-
-APART = {"unbind": 1, "__iter__": 1, "split": 2, "split_with_sizes": 2, "chunk": 2, "tensor_split": 2}  # place of dim
 
 
 @dataclass(frozen=True)
@@ -147,6 +145,7 @@ def noted_lines() -> Iterator[None]:
         node.meta[LINE] = _line()
         return node
 
+    # make_fx has no hook for nodes, and its own record of lines formats the whole stack for each.
     Graph.create_node = noted  # type: ignore[method-assign, assignment]
     try:
         yield

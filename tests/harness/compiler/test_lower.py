@@ -168,13 +168,13 @@ def test_a_step_too_large_to_write_out_runs_as_loops():
     """Of a size where a line would have millions of operations: the same numbers, with code that does not grow."""
     small, large = (
         pack(LinearTransformer(depth=2, preconditioner="full"), task=LinearRegression(d=d, n=40), batch=16)
-        for d in (32, 64)
+        for d in (16, 32)
     )
     lengths = []
     for given in (small, large):
         step, job, state, _ = training(given, CPU)
         lengths.append(lowering(step, shapes(job, 1), shapes(state, 2)).lowered("unrolled").source.count("\n"))
-    assert lengths[1] <= 1.25 * lengths[0]
+    assert lengths[1] <= 1.1 * lengths[0]
     (ours, state), (theirs, expected) = both(large, 0, 3)
     assert torch.allclose(ours["loss"], theirs["loss"], rtol=1e-4)
     assert torch.allclose(state["p.A"], expected["p.A"], rtol=1e-3, atol=1e-4)
