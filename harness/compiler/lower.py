@@ -9,28 +9,21 @@ share nothing, so a member's numbers do not depend, to the bit, on the other mem
 from __future__ import annotations
 
 import functools
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from torch import Tensor
-from torch.fx import GraphModule, Interpreter, Node
 
 from .builder import Builder
+from .interpreter import DRAW, Operations, operation_of
 from .ir import MEMBER, PROMPT, PROMPTS, TYPES, Array, Memory, NotLowerable, Section, type_of
 from .loop_program import BLOCK, LoopProgram
 from .looped import Looped
-from .ops import CONSTANT, POINTWISE, RULES
-from .ops_views import VIEWS
 from .step import Step
 from .target import Target, host
-from .trace import Shapes, Trace, model_line, trace
+from .trace import Shapes, Trace, trace
 from .unrolled import TooLong, Unrolled
 
-DEEPEST = 50  # lazy results of lazy results, each of which is a call inside a call
-DRAW = "lfombench"
-SUMS = ("sum", "mm", "bmm")  # computed where they are used, by a pointwise operation alone
 UNROLLED_LIMIT = 8_000  # statements; beyond it loops are as fast, and compile in a third of the time
 
 
@@ -89,106 +82,6 @@ def lowering(step: Step, job: Shapes, state: Shapes) -> Lowering:
         raise NotLowerable(f"the trace: {error}") from error
 
 
-class _Operations(Interpreter):
-    """Interprets a traced step with Arrays in place of tensors, which builds its expressions."""
-
-    def __init__(self, module: GraphModule, inputs: Sequence[Array], builder: Builder) -> None:
-        super().__init__(module)
-        self.inputs, self.builder = iter(inputs), builder
-        self.depths: dict[Node, int] = {}  # of lazy results: how many others they are computed from, one by another
-
-    def run_node(self, n: Node) -> Any:
-        if n.op == "placeholder":
-            return next(self.inputs)
-        if n.op == "get_attr":
-            tensor = getattr(self.module, str(n.target))
-            return self.builder.literal(tensor.flatten().tolist(), tuple(tensor.shape), type_of(tensor.dtype))
-        self.builder.line = model_line(n)
-        try:
-            return self._lowered(n)
-        except NotLowerable as error:
-            raise NotLowerable(f"{error}, in {self.builder.line}" if self.builder.line else str(error)) from error
-        except (TypeError, ValueError, LookupError, AttributeError, AssertionError) as error:  # a fault of the rule
-            error.add_note(f"in the rule for {n.target}, {self.builder.line or 'of no line'}")
-            raise
-
-    def _lowered(self, n: Node) -> Any:
-        """What an operation computes."""
-        args, kwargs = self.fetch_args_kwargs_from_env(n)
-        if PROMPTS in args:
-            raise NotLowerable(f"the number of prompts as an operand of {n.target}")
-        if n.op == "output":
-            return args[0]
-        if getattr(n.target, "__name__", "") == "getitem":
-            return args[0][args[1]]
-        name = _operation(n)
-        if name == DRAW:
-            return self.builder.drawn(*args)
-        if name not in RULES:
-            raise NotLowerable(f"the operation {n.target}")
-        _keeps_prompts_apart(n)
-        result = RULES[name](self.builder, n.meta["val"], *args, **kwargs)
-        depth = 1 + max((self.depths.get(arg, 0) for arg in n.all_input_nodes), default=0)
-        lazy = _lazy(n) and depth <= DEEPEST
-        self.depths[n] = depth if lazy else 0
-        if isinstance(result, list):
-            return [self.builder.materialise(array, lazy=lazy) for array in result]
-        return self.builder.materialise(result, lazy=lazy)
-
-
-def _keeps_prompts_apart(n: Node) -> None:
-    """Raise NotLowerable where a node takes prompts one from another, or puts some beside others: a rule says what one
-    prompt becomes, and what it is told of the others would be numbers of its own.
-    """
-    results = n.meta["val"] if isinstance(n.meta["val"], list | tuple) else [n.meta["val"]]
-    sizes = {size for result in results for size in result.shape}
-    if any(size > PROMPTS for size in sizes):
-        raise NotLowerable(f"prompts beside prompts, by {n.target}")
-    given = any(PROMPTS in x.meta["val"].shape for x in n.all_input_nodes if isinstance(x.meta.get("val"), Tensor))
-    name = _operation(n)
-    if given and PROMPTS not in sizes and name not in (*SUMS, *CONSTANT, "mean", "linalg_vector_norm"):
-        raise NotLowerable(f"one prompt out of all, by {n.target}")
-
-
-def _operation(n: Node) -> str:
-    """The name of a node's operation, without its namespace and overload."""
-    return str(n.target).removeprefix("aten.").partition(".")[0]
-
-
-def _lazy(n: Node) -> bool:
-    """Whether a node's elements are computed where they are used, as each is used once, or costs nothing."""
-    name = _operation(n)
-    if name in CONSTANT or name in VIEWS:
-        return True
-    if len(n.users) != 1 or _repeated(n):
-        return False
-    if name in POINTWISE:
-        return True
-    reader = n
-    while reader is n or _operation(reader) in VIEWS:
-        [reader] = reader.users
-        if reader.op == "output" or (len(reader.users) != 1 and _operation(reader) in VIEWS):
-            return False
-    return name in SUMS and not _sums_prompts(n) and _operation(reader) in POINTWISE and not _lazy(reader)
-
-
-def _sums_prompts(n: Node) -> bool:
-    """Whether a sum or product of matrices is over the prompts' axis."""
-    shapes = [x.meta["val"].shape for x in n.args if isinstance(x, Node)]
-    return any(PROMPTS in shape for shape in shapes) and PROMPTS not in n.meta["val"].shape
-
-
-def _repeated(n: Node) -> bool:
-    """Whether elements of a node are used more than once: by several nodes, or by one with more elements."""
-    if len(n.users) != 1:
-        return True
-    [user] = n.users
-    if user.op == "output":
-        return False
-    sizes = [x.numel() if isinstance(x := m.meta.get("val"), Tensor) else math.inf for m in (n, user)]
-    return sizes[1] > sizes[0] or (_operation(user) in VIEWS and _repeated(user))
-
-
 @dataclass(frozen=True)
 class Lowering:
     """A traced step on its way to a program."""
@@ -207,7 +100,7 @@ class Lowering:
         """What the step consists of. Raises NotLowerable where an operation has no rule."""
         nodes = [n for n in self.trace.graph.graph.nodes if n.op == "call_function" and "val" in n.meta]
         sizes = [x.numel() // PROMPTS for n in nodes if isinstance(x := n.meta["val"], Tensor) and PROMPTS in x.shape]
-        variates = sum(n.meta["val"].numel() // PROMPTS for n in nodes if _operation(n) == DRAW)
+        variates = sum(n.meta["val"].numel() // PROMPTS for n in nodes if operation_of(n) == DRAW)
         return Counts(len(nodes), sum(sizes), variates, self._unrolled[0].count if self._unrolled else None)
 
     @functools.cached_property
@@ -263,7 +156,7 @@ class Lowering:
         tensors = [*job.values(), *state.values()]
         inputs = [builder.stored(place, tuple(x.shape)) for place, x in zip(memory, tensors, strict=True)]
         inputs.append(Array((), "int64_t", lambda index: builder.expr("step", (), "int64_t")))
-        outputs = _Operations(self.trace.graph, inputs, builder).run()
+        outputs = Operations(self.trace.graph, inputs, builder).run()
         builder.line = ""
         places = dict(zip(state, memory[len(job) :], strict=True))
         for name, array in zip(self.trace.changed, outputs, strict=False):
