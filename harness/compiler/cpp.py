@@ -10,13 +10,14 @@ import platform
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from . import cache
 
 FLAGS = (
     *("-std=c++17", "-O2", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math"),
-    *("-shared", "-fPIC", "-w"),
+    *("-fPIC", "-w"),
 )
 
 
@@ -40,29 +41,54 @@ def toolchain() -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def name_of(source: str) -> str:
+def name_of(source: str, shared: str = "") -> str:
     """The name of the cache's entry for a program. Raises NoCompiler."""
-    digest = hashlib.blake2b(f"{toolchain()}\n{source}".encode(), digest_size=16)
+    digest = hashlib.blake2b("\n".join([toolchain(), shared, source]).encode(), digest_size=16)
     return f"{digest.hexdigest()}.so"
 
 
-def compile(source: str) -> str:
-    """Compile a program, unless the cache has it; returns the name of its entry. Raises NoCompiler."""
-    name = name_of(source)
+def compile(source: str, shared: str = "") -> str:
+    """Compile a program, unless the cache has it; returns the name of its entry. Raises NoCompiler.
+
+    shared: the source of what it is linked with, which is compiled once for all programs that share it.
+    """
+    name = name_of(source, shared)
     if cache.read(name) is None:
-        with tempfile.TemporaryDirectory(prefix="lfombench-") as folder:
-            text, output = Path(folder) / "step.cpp", Path(folder) / "step.so"
-            text.write_text(source)
-            command = [compiler(), *FLAGS, "-o", str(output), str(text)]
-            process = subprocess.run(command, capture_output=True, text=True, errors="replace")
-            if process.returncode or not output.is_file():
-                said = process.stderr[-2000:].strip() or f"it said nothing and ended with {process.returncode}"
-                raise NoCompiler(f"{command[0]} failed: {said}")
-            try:
-                cache.write(name, output.read_bytes())
-            except OSError as error:
-                raise NoCompiler(f"compiled programs cannot be kept: {error}") from error
+        _keep(name, _compiled(source, "-shared", [_object(shared)] if shared else []))
     return name
+
+
+def _object(source: str) -> bytes:
+    """The object file of a source, from the cache if that has it."""
+    name = f"{name_of(source).removesuffix('.so')}.o"
+    content = cache.read(name)
+    if content is None:
+        content = _compiled(source, "-c")
+        _keep(name, content)
+    return content
+
+
+def _compiled(source: str, kind: str, objects: Sequence[bytes] = ()) -> bytes:
+    """What the compiler makes of a source and the object files that it is linked with."""
+    with tempfile.TemporaryDirectory(prefix="lfombench-") as folder:
+        text, output = Path(folder) / "step.cpp", Path(folder) / "step.out"
+        text.write_text(source)
+        linked = [Path(folder) / f"{i}.o" for i in range(len(objects))]
+        for path, content in zip(linked, objects, strict=True):
+            path.write_bytes(content)
+        command = [compiler(), *FLAGS, kind, "-o", *map(str, (output, text, *linked))]
+        process = subprocess.run(command, capture_output=True, text=True, errors="replace")
+        if process.returncode or not output.is_file():
+            said = process.stderr[-2000:].strip() or f"it said nothing and ended with {process.returncode}"
+            raise NoCompiler(f"{command[0]} failed: {said}")
+        return output.read_bytes()
+
+
+def _keep(name: str, content: bytes) -> None:
+    try:
+        cache.write(name, content)
+    except OSError as error:
+        raise NoCompiler(f"compiled programs cannot be kept: {error}") from error
 
 
 def load(name: str) -> ctypes._CFuncPtr | None:

@@ -80,9 +80,8 @@ class LoopProgram:
                     self.sections["member"].append(f"zero<{sums.size}>({sums.name});")
                     self.sections["after"].append(line)
                 case Draw():
-                    name = statement.memory.name
-                    form = f"draw_{statement.kind}<{statement.count}, {target.counters}>"
-                    self.sections["draw"].append(f"{form}({name}, index, {statement.first}u, stream);{beside}")
+                    draw = target.draw(statement.kind, statement.first, statement.count, statement.memory.name)
+                    self.sections["draw"].append(draw + beside)
                 case SymmetricProduct(matrix=matrix, vector=vector):
                     names = f"{statement.memory.name}, {matrix.name}, {vector.name} + {statement.start} * W"
                     self.sections[statement.section].append(f"symmetric_product<{statement.n}>({names});{beside}")

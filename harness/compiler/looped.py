@@ -19,6 +19,8 @@ from .ir import PROMPT, PROMPTS, Array, Expr, Index, Memory, NotLowerable, Regio
 from .statements import Draw, Nest, Statement, SymmetricProduct, Totals
 from .symmetry import Product, is_symmetric, symmetric_products
 
+_Element = tuple[tuple[Variable, ...], Position, Expr]  # loops over a region, the position in the whole array, a value
+
 
 class Looped(Builder):
     """Makes a nest of loops for every array that is stored, with a loop for each of its axes."""
@@ -62,11 +64,10 @@ class Looped(Builder):
         """The array, stored in a buffer unless it is lazy, or the same number everywhere."""
         if lazy or array.memory:
             return array
-        if not array.regions and array.size:
-            _, _, value = self._element(array, Region(lambda index: index, array))
-            if value.op == "const":
-                return Array(array.shape, array.type, lambda index: value)
-        return self._array(self._stored(array), array.shape)
+        elements = self._elements(array)
+        if not array.regions and elements and (value := elements[0][2]).op == "const":
+            return Array(array.shape, array.type, lambda index: value)
+        return self._array(self._stored(array, elements), array.shape)
 
     def _array(self, memory: Memory, shape: tuple[int, ...], offset: int = 0) -> Array:
         """The array of this shape that is in memory from element `offset` on."""
@@ -74,18 +75,17 @@ class Looped(Builder):
         whole = memory if not offset and math.prod(n for n in shape if n != PROMPTS) == memory.size else None
         return Array(shape, type, lambda index: self.load(memory, _flat(index, shape) + offset), memory=whole)
 
-    def _stored(self, array: Array) -> Buffer:
+    def _stored(self, array: Array, elements: Sequence[_Element]) -> Buffer:
         """A new buffer with the elements of an array, computed region by region."""
-        regions = array.regions or (Region(lambda index: index, array),)
-        found = [self._element(array, region) for region in regions if region.part.size]
         level = 0
-        for _, _, value in found:
+        for _, _, value in elements:
             level |= value.level
-        compared = next((value.compared for _, _, value in found if value.type == "bool" and value.level & PROMPT), "")
+        bools = (value.compared for _, _, value in elements if value.type == "bool" and value.level & PROMPT)
+        compared = next(bools, "")
         buffer = Buffer(self._name(), compared or array.type, array.size, level, compared)
-        if len(found) == 1 and is_symmetric(self, *found[0]):
-            self.symmetric[buffer] = found[0][0][0].size
-        for axes, position, value in found:
+        if len(elements) == 1 and is_symmetric(self, *elements[0]):
+            self.symmetric[buffer] = elements[0][0][0].size
+        for axes, position, value in elements:
             memory = buffer
             value = self._with_products(axes, value)
             if not array.regions and value.op == "load":
@@ -124,7 +124,12 @@ class Looped(Builder):
         self.buffers += 1
         return f"b{self.buffers}"
 
-    def _element(self, array: Array, region: Region) -> tuple[tuple[Variable, ...], Position, Expr]:
+    def _elements(self, array: Array) -> list[_Element]:
+        """An element of each region of an array."""
+        regions = array.regions or (Region(lambda index: index, array),)
+        return [self._element(array, region) for region in regions if region.part.size]
+
+    def _element(self, array: Array, region: Region) -> _Element:
         """The loops over the elements of a region, the position of one in the whole array, and its value."""
         self.loops = 0  # named anew in every nest, so that equal nests have the same text
         index = self._loops(region.part.shape)
@@ -176,7 +181,7 @@ class Looped(Builder):
         if not array.size:
             return
         if section == "ends" and not isinstance(array.memory, Buffer):
-            array = self._array(self._stored(array), array.shape)
+            array = self._array(self._stored(array, self._elements(array)), array.shape)
         axes, position, value = self._element(array, Region(lambda index: index, array))
         if section == "ends":
             value = self.cast(value, memory.type)

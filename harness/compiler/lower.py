@@ -58,6 +58,7 @@ class Lowered:
     """A C++ program for a step."""
 
     source: str
+    shared: str  # the source of what it is linked with
     layout: Layout
 
 
@@ -203,7 +204,7 @@ class Lowering:
             key=self._key,
             **texts,
         )
-        return Lowered(source, Layout(records, size, padded))
+        return Lowered(source, self.target.shared(self.lanes), Layout(records, size, padded))
 
 
 _RECORD = "(((t - first) * trials + r) * jobs + j)"  # the number of a record of a step

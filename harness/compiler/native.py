@@ -73,7 +73,7 @@ def program(step: Step, job: Shapes, state: Shapes, form: Form) -> Program:
     if known and (function := cpp.load(known["library"])):
         return Program(function, Layout.of(known["layout"]))
     lowered = _lowering(step, job, state).lowered(form)
-    library = cpp.compile(lowered.source)
+    library = cpp.compile(lowered.source, lowered.shared)
     _keep(step, job, state, form, {"library": library, "layout": asdict(lowered.layout)})
     function = cpp.load(library)
     if function is None:

@@ -13,6 +13,7 @@ import torch
 from .ir import PROMPT, Expr, Section
 
 PRELUDE = Path(__file__).parent / "prelude.h"
+RANDOM = Path(__file__).parent / "random.h"
 VECTORS = {"float": "vf", "double": "vd"}  # the vector of a type
 CONDITIONS = {"float": "vi", "double": "vl"}  # the vector of conditions on it
 
@@ -83,6 +84,14 @@ class Target:
                 )
             case _:
                 return f"{args[0]} {expr.op} {args[1]}"
+
+    def draw(self, kind: str, first: int, count: int, out: str) -> str:
+        """The statement that draws variates of so many counters for a tile; out: the code of a pointer to floats."""
+        return f"draw_{kind}<{count}, {self.counters}>({out}, index, {first}u, stream);"
+
+    def shared(self, lanes: int) -> str:
+        """The source of what every program with so many lanes is linked with: the random streams."""
+        return f"#define LANES {lanes}\n{PRELUDE.read_text()}{RANDOM.read_text()}"
 
     def source(self, sections: Mapping[Section, Sequence[str]], **program: object) -> str:
         """The program: `void run(void** tensors, const int64_t* numbers)`, the sections in their loops.

@@ -123,15 +123,15 @@ class _Writer:
         self.sections["draw"].append("const vu index = (uint32_t)(begin + k) + lane_numbers();")
 
     def draw(self, counters: set[tuple[str, int]]) -> None:
-        """Declare arrays with the variates of these counters, those of a few consecutive ones together."""
+        """Declare arrays with the variates of these counters, those of consecutive ones together."""
         ahead = sorted(counters)
         while ahead:
             kind, first = ahead[0]
-            run = [place for i, place in enumerate(ahead[: self.target.counters]) if place == (kind, first + i)]
+            run = [place for i, place in enumerate(ahead) if place == (kind, first + i)]
             name = f"z{len(self.counters)}"
             self.counters |= {place: (name, 4 * i) for i, place in enumerate(run)}
-            line = f"vf {name}[{4 * len(run)}]; {kind}<{len(run)}>(index, {first}u, stream, {name});"
-            self.sections["draw"].append(line)
+            draw = self.target.draw(kind, first, len(run), f"(float*){name}")
+            self.sections["draw"].append(f"vf {name}[{4 * len(run)}]; {draw}")
             ahead = ahead[len(run) :]
 
     def note(self, expr: Expr, line: str) -> None:

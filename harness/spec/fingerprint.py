@@ -32,7 +32,7 @@ ENGINE_ROOMS = (f"{HARNESS}.training.", f"{HARNESS}.compiler.")  # the modules o
 NOT_COUNTED = {
     f"{HARNESS}.{name}" for name in ("spec.job", "spec.labels", "spec.validation", "errors", "spans")
 }  # these decide no result
-PRELUDE = "compiler/prelude.h"  # what compiled steps stand on
+HEADERS = ("compiler/prelude.h", "compiler/random.h")  # what compiled steps stand on
 
 
 def code(case: Case, test: Task | None = None) -> str:
@@ -76,19 +76,22 @@ def _fingerprint(classes: tuple[type[Any], ...]) -> tuple[str, tuple[tuple[str, 
     """
     roots = [root for cls in classes for root in _roots(cls)]
     reached, references = _reached([*roots, *_engine()])
-    prelude = hashlib.blake2b((Path(__file__).parents[1] / PRELUDE).read_bytes(), digest_size=8).hexdigest()
+    headers = {f"harness/{path}:{Path(path).name}": _digest_of(Path(__file__).parents[1] / path) for path in HEADERS}
     content = [
         sorted(_key(root) for root in roots),
         sorted(_key(node) for node in reached),
         sorted([*_key(start), name, *_key(end)] for start, name, end in references),
-        prelude,
+        sorted(headers.values()),
     ]
     parts: defaultdict[str, list[str]] = defaultdict(list)
     for node in reached:
         parts[node.part].append(node.digest)
     by_part = {part: digests[0] if len(digests) == 1 else digest(sorted(digests)) for part, digests in parts.items()}
-    by_part[f"harness/{PRELUDE}:{Path(PRELUDE).name}"] = prelude
-    return digest(content), tuple(sorted(by_part.items()))
+    return digest(content), tuple(sorted((by_part | headers).items()))
+
+
+def _digest_of(path: Path) -> str:
+    return hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()
 
 
 def _key(target: Node | str) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import pwd
 import subprocess
@@ -115,6 +116,26 @@ def test_a_program_that_was_missed_once_is_found_when_it_is_there(folder):
     source = SOURCE.replace("7", "8")
     assert cpp.load(cpp.name_of(source)) is None
     assert cpp.load(cpp.compile(source)) is not None
+
+
+SHARED = "long seven() { return 7; }"
+CALLS = 'long seven(); extern "C" void run(void**, const long* n) { *(long*)n = %s; }'
+
+
+def test_what_programs_share_is_compiled_once_and_again_when_it_is_damaged(folder):
+    number = (ctypes.c_int64 * 1)()
+    cpp.load(cpp.compile(CALLS % "seven()", SHARED))(None, number)
+    assert number[0] == 7
+    [shared] = folder.glob("*.o")
+    stamp = shared.stat().st_mtime_ns
+    cpp.load(cpp.compile(CALLS % "seven() + 1", SHARED))(None, number)
+    assert number[0] == 8
+    assert shared.stat().st_mtime_ns == stamp
+    shared.write_bytes(shared.read_bytes()[:200])
+    cpp.load(cpp.compile(CALLS % "seven() + 2", SHARED))(None, number)
+    assert number[0] == 9
+    cpp.load(cpp.compile(CALLS % "seven() + 2", SHARED.replace("7", "8")))(None, number)
+    assert number[0] == 10
 
 
 @pytest.mark.parametrize("damage", ["cut", "changed", "open to others"])
