@@ -69,6 +69,7 @@ class Shares:
         told = False
         while not stop():
             self.update()
+            self.acknowledge()  # those that join at the same time wait for this one
             unaware = [d for d in self.lease.others.values() if self.lease.driver.number not in d.knows]
             if not unaware:
                 break
@@ -77,7 +78,6 @@ class Shares:
                 told = True
             time.sleep(self.lease.pace.beat / 4)
             self.lease.hurry()
-        self.acknowledge()
 
 
 def _weight(number: int, job: str) -> bytes:

@@ -71,6 +71,26 @@ def test_a_driver_joins_as_soon_as_the_others_have_heard_of_it(tmp_path):
             assert not joining.is_alive()
 
 
+def test_drivers_that_join_at_once_do_not_wait_for_each_other(tmp_path):
+    """Each saw the other before it began."""
+    store = Store(str(tmp_path / "out"))
+    store.create()
+    store.write(path_of("one"), Manifest(name="one", jobs=["a", "b"]).content)
+    pace = Pace(beat=0.2)
+    with take(store.place, "one", pace=pace) as first, take(store.place, "one", join=True, pace=pace) as second:
+        first.listen()
+        deadline = time.monotonic() + 20.0
+        joining = [
+            threading.Thread(target=Shares(lease, store).enter, args=(lambda: time.monotonic() > deadline, print))
+            for lease in (first, second)
+        ]
+        for thread in joining:
+            thread.start()
+        for thread in joining:
+            thread.join()
+        assert time.monotonic() < deadline - 5.0
+
+
 JOBS = 16
 SLOW = """\
 import dataclasses, pathlib, time
