@@ -45,7 +45,7 @@ types: setup
 	for folder in harness tasks solvers analysis cluster; do ln -sfn ../../../$$folder build/types/lfombench/$$folder; done
 	MYPYPATH=build/types $(BIN)/mypy --explicit-package-bases -p lfombench
 	MYPYPATH=build/types $(BIN)/mypy --explicit-package-bases --exclude tests/chaos/broken tests
-	MYPYPATH=build/types:benchmarks $(BIN)/mypy --allow-untyped-defs --allow-incomplete-defs --allow-untyped-calls --no-warn-return-any benchmarks
+	MYPYPATH=build/types:benchmarks $(BIN)/mypy --allow-untyped-defs --allow-incomplete-defs --allow-untyped-calls --no-warn-return-any --no-warn-unused-ignores benchmarks
 
 # A hundred storms: seeded disturbances to real runs, from a printed seed (CHAOS_SEED=... to repeat them).
 chaos: setup

@@ -1,5 +1,6 @@
 """Choose how a step runs: as machine code, or through torch.compile, where that saves more than it costs; else eagerly.
 
+A run of a few prompts tells what a step consists of; only where machine code pays by these counts is it traced.
 The choice rests on what the step consists of and on how many prompts a member meets, never on the pack's width, on
 measured times or on the machine: a job gives the same bits whatever jobs share its pack, and each time it is run.
 """
@@ -14,6 +15,7 @@ from typing import Literal
 from torch import Tensor
 
 from ..spans import span
+from .census import Census, census
 from .cpp import NoCompiler
 from .inductor import Inductor, Uncompilable
 from .ir import NotLowerable
@@ -23,10 +25,9 @@ from .step import Eager, Step, Tensors
 
 log = logging.getLogger("lfombench")
 
-LEAST = 4_000  # prompts per member over the whole run, at d = 5; for fewer, a trace would cost more than the run
-SMALL = 50  # numbers that describe a job at d = 5
 SEEDS, MEMBERS = 5, 16  # usual seeds of a case, members of a small pack
-LEAST_INDUCTOR = 160_000  # for torch.compile, which takes 15 to 50 s
+LEAST_INDUCTOR = 160_000  # prompts of a member over the whole run, for torch.compile, which takes 15 to 50 s
+LEAST_ON_DEVICE = 4_000  # the same where every operation starts a kernel
 
 Engine = Literal["auto", "eager", "unrolled", "looped", "inductor"]
 
@@ -47,18 +48,18 @@ def program(
             return Native(step, job, state, key, engine)
         case "inductor":
             return Inductor(step, job, state, key)
-    prompts = step.prompts * calls
-    numbers = sum(math.prod(shape) for _, shape, _ in (*shapes(job, 1), *shapes(state, 2)))  # of a member
     reason = ""
-    if prompts * max(1.0, numbers / SMALL) >= LEAST and key.device.type == "cpu":
+    if key.device.type == "cpu":
         try:
             with span("compile"):
-                found = counts(step, shapes(job, 1), shapes(state, 2))
-                form = cheapest(found, step, calls, draws_of(step, state, calls))
-                return Native(step, job, state, key, form) if form != "eager" else Eager(step, job, state, key)
+                draws = draws_of(step, state, calls)
+                if not pays(census(step, job, state), step, calls, draws):
+                    return Eager(step, job, state, key)
+                form = quickest(counts(step, shapes(job, 1), shapes(state, 2)), step, calls)
+                return Native(step, job, state, key, form)
         except (NotLowerable, NoCompiler) as error:
             reason = str(error).splitlines()[0]
-    if prompts >= LEAST_INDUCTOR or (prompts >= LEAST and key.device.type != "cpu"):
+    if step.prompts * calls >= (LEAST_INDUCTOR if key.device.type == "cpu" else LEAST_ON_DEVICE):
         try:
             with span("compile"):
                 compiled = Inductor(step, job, state, key)
@@ -83,34 +84,49 @@ def draws_of(step: Step, state: Tensors, calls: int) -> float:
     return calls if not state else 1 if step.renew is None else calls / step.renew
 
 
-def cheapest(found: Counts, step: Step, calls: int, draws: float) -> Form | Literal["eager"]:
-    """How a step runs in the shortest time, until it is ready and then for so many calls, some of which draw prompts.
+# What follows is in seconds on a nominal machine: one core of a server of 2024, where it was measured
+# (`benchmarks/ready.py`). It says what is best, not how long it takes elsewhere, and is the same everywhere so that all
+# machines choose alike.
 
-    Machine code has to pay for itself with as many members as a case has seeds, its unrolled form with a small pack.
-    """
-    costs = seconds(found, step, calls, draws, SEEDS)
-    if costs["eager"] < costs["looped"]:
-        return "eager"
-    costs = seconds(found, step, calls, draws, MEMBERS)
+
+def pays(found: Census, step: Step, calls: int, draws: float) -> bool:
+    """Whether machine code is done sooner than the step as it is written, for as many members as a case has seeds."""
+    return native_seconds(found, step, calls) < eager_seconds(found, step, calls, draws)
+
+
+def eager_seconds(found: Census, step: Step, calls: int, draws: float) -> float:
+    """So many calls by PyTorch, some of which draw prompts."""
+    prompts = SEEDS * step.prompts
+    computed = found.operations * 6.5e-6 + prompts * found.numbers * 4.5e-10 * _wide(step)
+    return calls * computed + draws * prompts * found.variates * 2.1e-8
+
+
+def native_seconds(found: Census, step: Step, calls: int) -> float:
+    """The trace, the C++ compiler, and so many calls of loops."""
+    return 0.22 + found.operations * 6.5e-4 + calls * SEEDS * step.prompts * _looped(found, step)
+
+
+def quickest(found: Counts, step: Step, calls: int) -> Form:
+    """The form that a small pack is done with sooner."""
+    costs = seconds(found, step, calls)
     return "unrolled" if costs["unrolled"] < costs["looped"] else "looped"
 
 
-def seconds(found: Counts, step: Step, calls: int, draws: float, members: int) -> dict[Form | Literal["eager"], float]:
-    """What each form takes until it is ready, once traced, and for so many calls, on a nominal machine.
-
-    The figures were measured on one core of a server of 2024 (`benchmarks/ready.py`). They say which form is best, not
-    how long it takes elsewhere, and are the same everywhere so that all machines choose alike.
-    """
-    prompts, wide = members * step.prompts, step.dtype.itemsize / 4
-    eager = calls * (found.operations * 6.5e-6 + prompts * found.numbers * 4.5e-10 * wide)
-    eager += draws * prompts * found.variates * 2.1e-8
-    looped = calls * prompts * (found.operations * 3e-11 + found.numbers * 1.05e-11) * wide
-    times: dict[Form | Literal["eager"], float] = {
-        "eager": eager,
-        "looped": 0.2 + found.operations * 9e-4 + looped,
-        "unrolled": math.inf,
-    }
+def seconds(found: Counts, step: Step, calls: int) -> dict[Form, float]:
+    """What each form of a traced step takes in the C++ compiler, and for so many calls of a small pack."""
+    times: dict[Form, float] = {"unrolled": math.inf}
+    prompts = calls * MEMBERS * step.prompts
+    times["looped"] = 0.18 + found.operations * 2.5e-4 + prompts * _looped(found, step)
     if found.statements is not None:
-        unrolled = calls * prompts * (4e-9 + found.statements * 5.5e-12) * wide
-        times["unrolled"] = 0.1 + found.statements * 4.2e-4 + unrolled
+        prompt = (4e-9 + found.statements * 5.5e-12) * _wide(step)
+        times["unrolled"] = 0.05 + found.statements * 1.5e-4 + prompts * prompt
     return times
+
+
+def _looped(found: Census | Counts, step: Step) -> float:
+    """A prompt of a member in the looped form."""
+    return (found.operations * 3e-11 + found.numbers * 1.05e-11) * _wide(step)
+
+
+def _wide(step: Step) -> float:
+    return step.dtype.itemsize / 4

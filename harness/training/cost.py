@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass
 
 from ..compiler.lower import UNROLLED_LIMIT
-from ..compiler.select import LEAST
+from ..compiler.select import SEEDS
 from ..spec.job import Job
 from ..spec.labels import digest
 from .closed_form import batches
@@ -41,31 +41,31 @@ def prior(job: Job, tests: int = 0) -> Prior:
     variates = d * n + 2 * d if through_x else d * (d / 2 + 2.5)
     draw = 8e-10 * variates + 5e-11 * (d * d * n if through_x else d**3)
     layer = d * d * (1 if not job.solver.on_tokens else n)
-    members, compiled = 0, 0.0
-    fixed, each = 0.05, 0.0
+    members, programs = 0, []
     if job.solver.trains:
         trained, drawn = _steps(job)
         members = len(job.trials)
-        prompts = drawn * protocol.batch
-        eager = prompts < LEAST
-        compiled += 0.0 if eager else _compiling(43 * depth * layer)
-        rate = 3e-8 if eager else 1e-10
-        each += trained * protocol.batch * rate * depth * layer
-        each += prompts * (draw * (8 if eager else 1) if protocol.renew else 0.0)
-        fixed += drawn * depth * 2e-4 if eager else 0.0
+        seen = trained * protocol.batch * depth * layer
+        drawing = drawn * protocol.batch * draw if protocol.renew else 0.0
+        programs.append((drawn * depth * 2e-4, 3e-8 * seen + 8 * drawing, 43 * depth * layer, 1e-10 * seen + drawing))
     passes = [(protocol.test_prompts, 1 + tests, depth * layer)]
     if job.solver.family == "bound":
         passes.append((math.prod(batches(d)), 1, depth * d * (d + depth)))
     for count, times, work in passes:
-        eager = count < LEAST
-        compiled += 0.0 if eager else _compiling(10 * work)
-        each += count * times * (draw * (8 if eager else 1) + (2e-8 if eager else 1e-9) * work)
+        prompts = count * times
+        programs.append((0.0, prompts * (8 * draw + 2e-8 * work), 10 * work, prompts * (draw + 1e-9 * work)))
+    fixed, each = 0.05, 0.0
+    for eager_fixed, eager, lines, compiled in programs:  # runs as what is done sooner with a case's seeds
+        ready = _compiling(lines)
+        eagerly = eager_fixed + SEEDS * eager < ready + SEEDS * compiled
+        fixed += eager_fixed if eagerly else ready
+        each += eager if eagerly else compiled
     each += (1 + tests) * protocol.test_prompts * (depth + 1) * 3e-8  # quantiles
     memory = 8 * protocol.test_prompts * (depth + 1) * 2.0
     if job.solver.trains:
         at_once = protocol.validation_prompts if members > 1 else protocol.batch
         memory += 4 * at_once * members * layer * (2 + depth)
-    return Prior(fixed + compiled, each, 3e7, memory)
+    return Prior(fixed, each, 3e7, memory)
 
 
 def _steps(job: Job) -> tuple[int, int]:
@@ -80,8 +80,8 @@ def _steps(job: Job) -> tuple[int, int]:
 
 
 def _compiling(lines: float) -> float:
-    """Seconds of the C++ compiler: for so many unrolled lines, or for loops, whose length hardly varies."""
-    return 0.6 + 4e-4 * lines if lines < UNROLLED_LIMIT else 1.2
+    """Seconds until a program is ready: traced, and compiled to so many unrolled lines or to loops."""
+    return 0.25 + 1.5e-4 * lines if lines < UNROLLED_LIMIT else 0.8
 
 
 def structure(job: Job) -> str:

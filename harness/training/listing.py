@@ -6,15 +6,17 @@ from dataclasses import dataclass
 
 import torch
 
+from ..compiler.census import census
 from ..compiler.ir import NotLowerable
-from ..compiler.lower import Counts, Form, Lowering, lowering
+from ..compiler.lower import Counts, Form, lowering
 from ..compiler.native import shapes
-from ..compiler.select import MEMBERS, SEEDS, cheapest, draws_of, seconds
+from ..compiler.select import MEMBERS, SEEDS, draws_of, eager_seconds, native_seconds, pays, quickest, seconds
 from ..compiler.step import Step, Tensors
 from ..errors import UserError
 from ..spec.job import Job
+from . import evaluate
 from .closed_form import fit
-from .evaluate import CHUNK, calls, testing
+from .evaluate import CHUNK, testing
 from .pack import Pack, WorkOrder
 from .training_step import initial, training
 
@@ -30,17 +32,19 @@ class Listing:
     choice: str  # eager, looped or unrolled
     counts: Counts
     calls: int
-    seconds: dict[str, float]  # by form, of a single job on the nominal machine
+    cases: dict[str, float]  # nominal seconds of a case's jobs: as written, and as machine code from its trace on
+    forms: dict[Form, float]  # nominal seconds of a small pack, by form, once traced
 
     @property
     def why(self) -> str:
         """The counts and costs in words, two lines."""
-        counts, costs = self.counts, ", ".join(f"{name} {x:.3g} s" for name, x in self.seconds.items())
+        counts = self.counts
+        cases, forms = (", ".join(f"{name} {x:.3g} s" for name, x in one.items()) for one in (self.cases, self.forms))
         size = "too many" if counts.statements is None else f"{counts.statements:,}"
         return (
             f"{counts.operations:,} operations on tensors; {counts.numbers:,} numbers and {counts.variates:,} variates "
             f"for each prompt; {size} statements unrolled; {self.calls:,} calls.\n"
-            f"A single job would take: {costs}. Chosen, for {SEEDS} jobs and then {MEMBERS}: {self.choice}."
+            f"{SEEDS} jobs would take: {cases}; {MEMBERS} jobs, once traced: {forms}. Chosen: {self.choice}."
         )
 
 
@@ -50,22 +54,19 @@ def listing(job: Job, *, test: bool, form: Form | None = None) -> Listing:
     Raises UserError where it has none.
     """
     order = WorkOrder(Pack((job,)))
-    step, own, state, times = _tested(order) if test else _trained(order)
+    step, own, state, calls = _tested(order) if test else _trained(order)
     try:
-        return _listing(lowering(step, shapes(own, 1), shapes(state, 2)), state, times, form)
+        lowered = lowering(step, shapes(own, 1), shapes(state, 2))
+        found = lowered.counts
     except NotLowerable as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"runs through torch.compile or eagerly, not as machine code: {reason}") from error
-
-
-def _listing(lowered: Lowering, state: Tensors, times: int, form: Form | None) -> Listing:
-    step = lowered.step
-    draws = draws_of(step, state, times)
-    choice = cheapest(lowered.counts, step, times, draws)
-    shown = form or ("looped" if choice == "eager" else choice)
-    costs = seconds(lowered.counts, step, times, draws, 1)
-    source = lowered.lowered(shown, lines=True).source
-    return Listing(source, choice, lowered.counts, times, dict(costs.items()))
+    rough, draws = census(step, own, state), draws_of(step, state, calls)
+    cases = {"eager": eager_seconds(rough, step, calls, draws), "compiled": native_seconds(rough, step, calls)}
+    best = quickest(found, step, calls)
+    source = lowered.lowered(form or best, lines=True).source
+    choice = best if pays(rough, step, calls, draws) else "eager"
+    return Listing(source, choice, found, calls, cases, seconds(found, step, calls))
 
 
 def _trained(order: WorkOrder) -> tuple[Step, Tensors, Tensors, int]:
@@ -79,4 +80,4 @@ def _tested(order: WorkOrder) -> tuple[Step, Tensors, Tensors, int]:
         params = {name: p[0] for name, p in initial(order, CPU).items()}
     count = min(CHUNK, order.first.protocol.test_prompts)
     step, job, _ = testing(order, params, [order.first.task], "test", count, CPU)
-    return step, job, {}, calls(order.first)
+    return step, job, {}, evaluate.calls(order.first)

@@ -63,7 +63,7 @@ def test_packs_of_one_program_are_traced_once_and_a_class_defined_anew_is_anothe
 
 
 def test_without_a_compiler_the_numbers_are_the_same(monkeypatch, caplog):
-    given = pack(LinearTransformer(depth=1, preconditioner="scalar"), batch=1999)
+    given = pack(LinearTransformer(depth=2, preconditioner="scalar"), batch=1999, steps=75)
     expected = train.run(replace(given, engine="eager"), CPU)[0].losses
     monkeypatch.setenv("PATH", "")
     with caplog.at_level(logging.WARNING):

@@ -1,0 +1,70 @@
+"""Count what a step consists of by running it once for one member and a few prompts: a glance before a trace."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from .step import Step, Tensors
+from .streams import Draws
+
+FEW = 16  # prompts
+
+
+@dataclass(frozen=True)
+class Census:
+    """What a step consists of as it is written."""
+
+    operations: int  # on tensors
+    numbers: int  # that these compute for each prompt
+    variates: int  # that are drawn for each prompt
+
+
+class _Drawn(Draws):
+    """Variates that are counted, and not the streams', which take many operations."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        self.dtype, self.generator = dtype, torch.Generator().manual_seed(0)
+        self.variates = 0
+
+    def normal(self, *shape: int) -> Tensor:
+        """Standard normals."""
+        return self._counted(torch.randn, shape)
+
+    def uniform(self, *shape: int) -> Tensor:
+        """Uniforms on (0, 1)."""
+        return self._counted(torch.rand, shape)
+
+    def _counted(self, draw: Callable[..., Tensor], shape: tuple[int, ...]) -> Tensor:
+        self.variates += math.prod(shape[:-1])
+        return draw(1, *shape, dtype=self.dtype, generator=self.generator)
+
+
+class _Counted(TorchDispatchMode):
+    """Counts operations and the elements of their results."""
+
+    operations = elements = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """The operation as it is, counted."""
+        result = func(*args, **(kwargs or {}))
+        self.operations += 1
+        results = result if isinstance(result, list | tuple) else [result]
+        self.elements += sum(x.numel() for x in results if isinstance(x, Tensor))
+        return result
+
+
+def census(step: Step, job: Tensors, state: Tensors) -> Census:
+    """Count a step of a pack's first member."""
+    own = {name: x[:1].clone() for name, x in job.items()}
+    member = {name: x[:1, :1].clone() for name, x in state.items()}
+    draws, number = _Drawn(step.dtype), torch.tensor(0)
+    with _Counted() as counted:  # type: ignore[no-untyped-call]
+        step.update(own, member, step.draw(own, draws, FEW), number)
+    return Census(counted.operations, counted.elements // FEW, draws.variates)
