@@ -22,8 +22,13 @@ class Census:
     """What a step consists of as it is written."""
 
     operations: int  # on tensors
-    numbers: int  # that these compute for each prompt
+    results: tuple[int, ...]  # numbers that each of these computes for each prompt, views aside
     variates: int  # that are drawn for each prompt
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers are computed for each prompt."""
+        return sum(self.results)
 
 
 class _Drawn(Draws):
@@ -47,16 +52,20 @@ class _Drawn(Draws):
 
 
 class _Counted(TorchDispatchMode):
-    """Counts operations and the elements of their results."""
+    """Counts operations, and notes the elements of what they compute."""
 
-    operations = elements = 0
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.operations = 0
+        self.results: list[int] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """The operation as it is, counted."""
         result = func(*args, **(kwargs or {}))
         self.operations += 1
-        results = result if isinstance(result, list | tuple) else [result]
-        self.elements += sum(x.numel() for x in results if isinstance(x, Tensor))
+        if not func.is_view:
+            results = result if isinstance(result, list | tuple) else [result]
+            self.results += [x.numel() for x in results if isinstance(x, Tensor)]
         return result
 
 
@@ -65,6 +74,6 @@ def census(step: Step, job: Tensors, state: Tensors) -> Census:
     own = {name: x[:1].clone() for name, x in job.items()}
     member = {name: x[:1, :1].clone() for name, x in state.items()}
     draws, number = _Drawn(step.dtype), torch.tensor(0)
-    with _Counted() as counted:  # type: ignore[no-untyped-call]
+    with _Counted() as counted:
         step.update(own, member, step.draw(own, draws, FEW), number)
-    return Census(counted.operations, counted.elements // FEW, draws.variates)
+    return Census(counted.operations, tuple(x // FEW for x in counted.results), draws.variates)

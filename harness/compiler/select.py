@@ -28,6 +28,7 @@ log = logging.getLogger("lfombench")
 SEEDS, MEMBERS = 5, 16  # usual seeds of a case, members of a small pack
 LEAST_INDUCTOR = 160_000  # prompts of a member over the whole run, for torch.compile, which takes 15 to 50 s
 LEAST_ON_DEVICE = 4_000  # the same where every operation starts a kernel
+IN_CACHE = 16e6  # bytes of a result; of larger ones PyTorch gives the memory back, and takes it again
 
 Engine = Literal["auto", "eager", "unrolled", "looped", "inductor"]
 
@@ -97,8 +98,9 @@ def pays(found: Census, step: Step, calls: int, draws: float) -> bool:
 def eager_seconds(found: Census, step: Step, calls: int, draws: float) -> float:
     """So many calls by PyTorch, some of which draw prompts."""
     prompts = SEEDS * step.prompts
-    computed = found.operations * 6.5e-6 + prompts * found.numbers * 4.5e-10 * _wide(step)
-    return calls * computed + draws * prompts * found.variates * 2.1e-8
+    sizes = [prompts * result * step.dtype.itemsize for result in found.results]
+    moved = sum(size * (1.6e-10 if size > IN_CACHE else 3.5e-11) for size in sizes)
+    return calls * (found.operations * 6.5e-6 + moved) + draws * prompts * found.variates * 2.1e-8
 
 
 def native_seconds(found: Census, step: Step, calls: int) -> float:

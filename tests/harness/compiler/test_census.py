@@ -90,6 +90,6 @@ def test_what_runs_eagerly_for_little_is_not_traced():
 
 def test_wider_numbers_and_more_calls_pay_sooner():
     step = Step(lambda *_: None, lambda *_: ({}, {}), 2048, 1, torch.float32)
-    found = Census(operations=200, numbers=1200, variates=30)
+    found = Census(operations=200, results=(25,) * 48, variates=30)
     assert not pays(found, step, 10, 10)
     assert pays(found, replace(step, dtype=torch.float64), 100, 100)
