@@ -48,6 +48,7 @@ from lfombench.tasks import LinearRegression
 CPU = torch.device("cpu")
 SEEDS = 5
 SIZES = ((4, 5, 20480), (32, 20, 20480), (32, 64, 2048))  # depth, d, prompts
+LARGE = 64  # from this d on without the prompts of validation, which would take GD++ an hour
 FEW = {5: 2048, 20: 2048, 64: 64}  # prompts of the eager test, by d: all of them would take minutes
 
 
@@ -93,7 +94,7 @@ def measured(given: WorkOrder, params: Tensors, prompts: int) -> None:
 
 def row(solver: Solver, d: int, prompts: int) -> Row:
     given = order(solver, d, prompts)
-    total = max(prompts, calls(given.first) * CHUNK) if solver.trains else prompts
+    total = calls(given.first) * CHUNK if solver.trains and d < LARGE else prompts
     params = {} if not solver.fits else fit(replace(given, engine="eager"), CPU, 5000).params
     if solver.family == "learned":
         params = {name: p[0] for name, p in initial(given, CPU).items()}
