@@ -17,11 +17,12 @@ from torch import Tensor
 from .builder import Builder
 from .interpreter import DRAW, Operations, operation_of
 from .ir import MEMBER, PROMPT, PROMPTS, TYPES, Array, Memory, NotLowerable, Section, type_of
+from .known import Shapes
 from .loop_program import BLOCK, LoopProgram
 from .looped import Looped
 from .step import Step
 from .target import Target, host
-from .trace import Shapes, Trace, trace
+from .trace import Trace, trace
 from .unrolled import TooLong, Unrolled
 
 UNROLLED_LIMIT = 8_000  # statements; beyond it loops are as fast, and compile in a third of the time

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import functools
-import hashlib
-import json
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from . import cache, cpp
+from . import cpp, known
 from .cpp import NoCompiler
+from .known import Shapes, shapes
 from .lower import Counts, Form, Layout, Lowering, lowering
 from .step import Step, Tensors
-from .target import host
-from .trace import Shapes
 
 
 class Native:
@@ -58,23 +53,19 @@ class Program:
     layout: Layout
 
 
-def shapes(tensors: Tensors, leading: int) -> Shapes:
-    """The shapes of one member's tensors: those of the pack without so many leading axes."""
-    return tuple((name, tuple(x.shape[leading:]), x.dtype) for name, x in tensors.items())
-
-
 @functools.lru_cache(maxsize=256)
 def program(step: Step, job: Shapes, state: Shapes, form: Form) -> Program:
     """A step's program in a form, or looped where the unrolled one would be too long. Raises NotLowerable, NoCompiler.
 
     One that the cache knows by what it is made of is not traced again.
     """
-    known = _known(step, job, state, form)
-    if known and (function := cpp.load(known["library"])):
-        return Program(function, Layout.of(known["layout"]))
+    kind = f"{form} {cpp.toolchain()}"
+    found = known.read(kind, step, job, state)
+    if found and (function := cpp.load(found["library"])):
+        return Program(function, Layout.of(found["layout"]))
     lowered = _lowering(step, job, state).lowered(form)
     library = cpp.compile(lowered.source, lowered.shared)
-    _keep(step, job, state, form, {"library": library, "layout": asdict(lowered.layout)})
+    known.keep(kind, step, job, state, {"library": library, "layout": asdict(lowered.layout)})
     function = cpp.load(library)
     if function is None:
         raise NoCompiler("a compiled program is gone from the cache")
@@ -84,33 +75,13 @@ def program(step: Step, job: Shapes, state: Shapes, form: Form) -> Program:
 @functools.lru_cache(maxsize=256)
 def counts(step: Step, job: Shapes, state: Shapes) -> Counts:
     """What a step consists of. Raises NotLowerable."""
-    known = _known(step, job, state, "counts")
-    if known:
-        return Counts(**known)
-    found = _lowering(step, job, state).counts
-    _keep(step, job, state, "counts", asdict(found))
-    return found
+    if found := known.read("counts", step, job, state):
+        return Counts(**found)
+    counted = _lowering(step, job, state).counts
+    known.keep("counts", step, job, state, asdict(counted))
+    return counted
 
 
 @functools.lru_cache(maxsize=4)
 def _lowering(step: Step, job: Shapes, state: Shapes) -> Lowering:
     return lowering(step, job, state)
-
-
-def _known(step: Step, job: Shapes, state: Shapes, kind: str) -> dict[str, Any] | None:
-    """What the cache knows of a step that can be known again."""
-    content = cache.read(_entry(step, job, state, kind)) if step.identity else None
-    return json.loads(content) if content else None
-
-
-def _keep(step: Step, job: Shapes, state: Shapes, kind: str, known: dict[str, Any]) -> None:
-    if step.identity:
-        with contextlib.suppress(OSError):  # then it is made again the next time
-            cache.write(_entry(step, job, state, kind), json.dumps(known).encode())
-
-
-def _entry(step: Step, job: Shapes, state: Shapes, kind: str) -> str:
-    """The name of the cache's entry for what a step is made of."""
-    made_of = [step.identity, step.prompts, step.renew, step.dtype, job, state, host(), torch.__version__]
-    text = "\n".join([kind, cpp.toolchain(), *map(repr, made_of)])
-    return f"{hashlib.blake2b(text.encode(), digest_size=16).hexdigest()}.json"

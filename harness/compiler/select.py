@@ -19,8 +19,9 @@ from .census import Census, census
 from .cpp import NoCompiler
 from .inductor import Inductor, Uncompilable
 from .ir import NotLowerable
+from .known import shapes
 from .lower import Counts, Form
-from .native import Native, counts, shapes
+from .native import Native, counts
 from .step import Eager, Step, Tensors
 
 log = logging.getLogger("lfombench")
@@ -98,8 +99,8 @@ def pays(found: Census, step: Step, calls: int, draws: float) -> bool:
 def eager_seconds(found: Census, step: Step, calls: int, draws: float) -> float:
     """So many calls by PyTorch, some of which draw prompts."""
     prompts = SEEDS * step.prompts
-    sizes = [prompts * result * step.dtype.itemsize for result in found.results]
-    moved = sum(size * (1.6e-10 if size > IN_CACHE else 3.5e-11) for size in sizes)
+    sizes = [(prompts * numbers * step.dtype.itemsize, times) for numbers, times in found.results.items()]
+    moved = sum(times * size * (1.6e-10 if size > IN_CACHE else 3.5e-11) for size, times in sizes)
     return calls * (found.operations * 6.5e-6 + moved) + draws * prompts * found.variates * 2.1e-8
 
 

@@ -21,11 +21,9 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.overrides import TorchFunctionMode
 
 from .ir import PROMPTS, NotLowerable
+from .known import Shapes
 from .step import Step, Tensors
 from .streams import UNIFORMS, Draws
-
-Shapes = tuple[tuple[str, tuple[int, ...], torch.dtype], ...]  # names, shapes and types of one member's tensors
-
 
 LINE = "model_line"  # of a node: file and line
 APART = {"unbind": 1, "__iter__": 1, "split": 2, "split_with_sizes": 2, "chunk": 2, "tensor_split": 2}  # place of dim

@@ -8,8 +8,8 @@ import torch
 
 from ..compiler.census import census
 from ..compiler.ir import NotLowerable
+from ..compiler.known import shapes
 from ..compiler.lower import Counts, Form, lowering
-from ..compiler.native import shapes
 from ..compiler.select import MEMBERS, SEEDS, draws_of, eager_seconds, native_seconds, pays, quickest, seconds
 from ..compiler.step import Step, Tensors
 from ..errors import UserError

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
 from lfombench.harness.compiler.census import Census, census
+from lfombench.harness.compiler.known import shapes
 from lfombench.harness.compiler.lower import lowering
-from lfombench.harness.compiler.native import Native, shapes
+from lfombench.harness.compiler.native import Native
 from lfombench.harness.compiler.select import eager_seconds, native_seconds, pays, program
 from lfombench.harness.compiler.step import Eager, Step
 from lfombench.harness.compiler.streams import keys
@@ -18,6 +22,8 @@ from lfombench.harness.training.training_step import training
 from lfombench.solvers import ConjugateGradient, Memformer, Newton, Solver
 from lfombench.tasks import LinearRegression
 from tests.programs import CPU, pack
+
+ROOT = Path(__file__).parents[3]
 
 
 def test_operations_numbers_and_variates_are_counted():
@@ -66,6 +72,24 @@ def test_a_census_does_not_depend_on_the_pack_and_leaves_global_streams_alone():
     assert torch.equal(torch.rand(3), expected)
 
 
+FRESH = """
+import sys
+from lfombench.harness.compiler.census import census
+from lfombench.harness.training.evaluate import testing
+from lfombench.solvers import ConjugateGradient
+from tests.programs import CPU, TASK, pack
+step, job, _ = testing(pack(ConjugateGradient(depth=2)), {}, [TASK, TASK], "test", 64, CPU)
+census(step, job, {})
+print({"sympy", "torch._dynamo"} & set(sys.modules))
+"""
+
+
+def test_a_census_imports_nothing_that_takes_a_second():
+    """As torch.compile, which PyTorch would keep out of the way."""
+    done = subprocess.run([sys.executable, "-c", FRESH], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout == "set()\n", done.stderr
+
+
 def test_few_prompts_run_as_they_are_written_and_many_as_machine_code():
     given = pack(ConjugateGradient(depth=4), task=LinearRegression(d=5, n=10, noise=0.1))
     step, job, key = evaluate.testing(given, {}, [one.task for one in given.jobs], "test", 2048, CPU)
@@ -90,6 +114,6 @@ def test_what_runs_eagerly_for_little_is_not_traced():
 
 def test_wider_numbers_and_more_calls_pay_sooner():
     step = Step(lambda *_: None, lambda *_: ({}, {}), 2048, 1, torch.float32)
-    found = Census(operations=200, results=(25,) * 48, variates=30)
+    found = Census(operations=200, results={25: 48}, variates=30)
     assert not pays(found, step, 10, 10)
     assert pays(found, replace(step, dtype=torch.float64), 100, 100)

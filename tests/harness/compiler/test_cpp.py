@@ -13,8 +13,9 @@ from typing import ClassVar, Literal
 import pytest
 import torch
 
-from lfombench.harness.compiler import cache, cpp, native
+from lfombench.harness.compiler import cache, census, cpp, native
 from lfombench.harness.compiler.cpp import NoCompiler
+from lfombench.harness.compiler.known import shapes
 from lfombench.harness.compiler.native import Native
 from lfombench.harness.training import train
 from lfombench.harness.training.training_step import training
@@ -177,21 +178,26 @@ def test_a_home_that_is_not_known_needs_none(monkeypatch, caplog):
     cache._usable.cache_clear()
 
 
-def test_a_program_that_the_cache_knows_is_not_traced(monkeypatch, folder):
+def test_a_program_that_the_cache_knows_is_neither_run_to_count_it_nor_traced(monkeypatch, folder):
     """In another process, which finds it by what it is made of."""
     native.program.cache_clear()
     given = pack(LinearTransformer(depth=1, preconditioner="scalar"))
 
+    counted = []
+
     def losses():
         step, job, state, key = training(given, CPU)
-        native.counts(step, native.shapes(job, 1), native.shapes(state, 2))
+        counted.append(census.census(step, job, state))
+        native.counts(step, shapes(job, 1), shapes(state, 2))
         return Native(step, job, state, key, "looped")(0, 3)["loss"]
 
     once = losses()
     for known in (native.program, native.counts, native._lowering):
         known.cache_clear()
     monkeypatch.setattr(native, "lowering", None)
+    monkeypatch.setattr(census, "_Counted", None)
     assert torch.equal(losses(), once)
+    assert counted[0] == counted[1]
     monkeypatch.undo()
     for library in folder.glob("*.so"):  # lost, or damaged, while what is known of it stands
         half = library.read_bytes()[:2000]

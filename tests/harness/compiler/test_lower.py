@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from lfombench.harness.compiler import lower, native
+from lfombench.harness.compiler import known, lower, native
+from lfombench.harness.compiler.known import shapes
 from lfombench.harness.compiler.lower import lowering
-from lfombench.harness.compiler.native import shapes
 from lfombench.harness.compiler.select import program
 from lfombench.harness.compiler.target import Target
 from lfombench.harness.training import evaluate
@@ -203,7 +203,7 @@ def test_token_models_train_as_eager_ones(solver, form):
 def test_vectors_of_every_width_give_the_same_losses(target, form, monkeypatch, tmp_path):
     """Those of other machines, on this one: the compiler makes two registers of one that it does not have."""
     monkeypatch.setenv("LFOMBENCH_CACHE", str(tmp_path))
-    for module in (lower, native):
+    for module in (lower, known):
         monkeypatch.setattr(module, "host", lambda: target)
     native.program.cache_clear()
     native._lowering.cache_clear()
