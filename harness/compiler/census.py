@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from . import known
+from .ir import NotLowerable
 from .known import shapes
 from .step import Step, Tensors
 from .streams import Draws
@@ -78,15 +79,21 @@ class _Counted(TorchDispatchMode):
 
 
 def census(step: Step, job: Tensors, state: Tensors) -> Census:
-    """Count a step of a pack's first member, unless the cache knows what it consists of."""
+    """Count a step of a pack's first member, unless the cache knows what it consists of.
+
+    Raises NotLowerable where the step cannot do with a few prompts.
+    """
     made_of = step, shapes(job, 1), shapes(state, 2)
     if found := known.read("census", *made_of):
         return Census(found["operations"], dict(found["results"]), found["variates"])
     own = {name: x[:1].clone() for name, x in job.items()}
     member = {name: x[:1, :1].clone() for name, x in state.items()}
     draws, number = _Drawn(step.dtype), torch.tensor(0)
-    with _Counted() as counted:
-        step.update(own, member, step.draw(own, draws, FEW), number)
+    try:
+        with _Counted() as counted:
+            step.update(own, member, step.draw(own, draws, FEW), number)
+    except RuntimeError as error:  # such as an operation that no mode can see; errors of the step were raised before
+        raise NotLowerable(f"a run of {FEW} prompts: {error}") from error
     results: Counter[int] = Counter()
     for elements, times in counted.results.items():
         results[elements // FEW] += times

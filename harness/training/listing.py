@@ -56,12 +56,12 @@ def listing(job: Job, *, test: bool, form: Form | None = None) -> Listing:
     order = WorkOrder(Pack((job,)))
     step, own, state, calls = _tested(order) if test else _trained(order)
     try:
+        rough, draws = census(step, own, state), draws_of(step, state, calls)
         lowered = lowering(step, shapes(own, 1), shapes(state, 2))
         found = lowered.counts
     except NotLowerable as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"runs through torch.compile or eagerly, not as machine code: {reason}") from error
-    rough, draws = census(step, own, state), draws_of(step, state, calls)
     cases = {"eager": eager_seconds(rough, step, calls, draws), "compiled": native_seconds(rough, step, calls)}
     best = quickest(found, step, calls)
     source = lowered.lowered(form or best, lines=True).source

@@ -112,6 +112,19 @@ def test_what_runs_eagerly_for_little_is_not_traced():
     assert run(0, 2)["value"].shape == (2, 1, 1)
 
 
+def test_a_step_that_cannot_do_with_few_prompts_runs_eagerly(caplog):
+    def update(job, state, batch, t):
+        if batch.shape[-1] < 50:
+            raise RuntimeError("too few prompts")
+        return {}, {"value": batch.sum((1, 2)).unsqueeze(0)}
+
+    step = Step(lambda job, random, n: random.normal(4, n), update, 64, 1, torch.float64)
+    run = program(step, {}, {}, keys([("x",)], CPU), calls=10)
+    assert isinstance(run, Eager)
+    assert run(0, 2)["value"].shape == (2, 1, 1)
+    assert "runs eagerly, not compiled: a run of 16 prompts: too few prompts" in caplog.text
+
+
 def test_wider_numbers_and_more_calls_pay_sooner():
     step = Step(lambda *_: None, lambda *_: ({}, {}), 2048, 1, torch.float32)
     found = Census(operations=200, results={25: 48}, variates=30)
