@@ -16,7 +16,7 @@ ORDER = ("compile", *PARTS, "train", "validation", "fit", "test", "rows", "probe
 
 @dataclass(frozen=True)
 class Span:
-    """A piece of work on a worker, with its begin and end in seconds since the epoch."""
+    """A piece of work on a worker, or the driver's, with its begin and end in seconds since the epoch."""
 
     name: str
     begin: float
@@ -29,13 +29,16 @@ _noted: list[Span] = []  # of this process, since the last call of `taken`
 
 
 @contextmanager
-def span(name: str) -> Iterator[None]:
-    """Note a span for the block under `with`. Spans do not nest."""
+def span(name: str, into: list[Span] | None = None) -> Iterator[None]:
+    """Note a span for the block under `with`. Spans do not nest.
+
+    into: where it is noted; by default among those of this process that `taken` returns, the work on packs.
+    """
     begin = time.time()
     try:
         yield
     finally:
-        _noted.append(Span(name, begin, time.time()))
+        (_noted if into is None else into).append(Span(name, begin, time.time()))
 
 
 def taken(pack: str, worker: str | None = None) -> list[Span]:

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 
 from ..scheduler.packing import PlannedPack
-from ..spans import span
+from ..spans import Span, span
 from ..store import maintenance
 from ..store.outcome import Outcome
 from ..store.store import Store
@@ -30,6 +30,7 @@ class Committer:
         self.waiting: queue.Queue[Item | None] = queue.Queue(WAITING)
         self.ready: queue.SimpleQueue[Item] = queue.SimpleQueue()
         self.received = self.written = 0  # packs: each counted by one thread
+        self.spans: list[Span] = []  # of commits
         self.pool = ThreadPoolExecutor(1, "committer")
 
     def __enter__(self) -> Committer:
@@ -73,7 +74,7 @@ class Committer:
             batch, more = self._batch(last)
             last = time.monotonic()
             if batch:
-                with span("commit"):
+                with span("commit", self.spans):
                     self.store.commit([outcome for _, outcome in batch])
                 for item in batch:
                     self.ready.put(item)

@@ -176,6 +176,8 @@ class _Run:
             elapsed = time.monotonic() - self.begin
             if options.audit and not self._stopped():
                 self.audit = audit_sweep(self.sweep, store, workers.executor, options.audit)
+            if self.spans is not None:
+                self.spans += committer.spans
             if self.spans:
                 store.write(f"profile/{self.sweep.name}.json", chrome(self.spans))
                 self.profile = shares_of_time(self.spans, workers.executor.workers, elapsed)

@@ -154,6 +154,9 @@ def test_the_command_line_audits_and_profiles(tmp_path):
     trace = json.loads(Path(out, "profile/tiny.json").read_text())["traceEvents"]
     assert {"draw", "forward", "backward", "optimiser", "test", "rows", "commit"} <= {event["name"] for event in trace}
     assert all(event["dur"] >= 0 and event["ts"] >= 0 for event in trace if event["ph"] == "X")
+    [driver] = [event["tid"] for event in trace if event["ph"] == "M" and event["args"]["name"] == "driver"]
+    assert {event["name"] for event in trace if event["ph"] == "X" and event["tid"] == driver} == {"commit"}
+    assert {event["tid"] == driver for event in trace if event["name"] == "commit"} == {True}
     again = lfombench(*arguments, "--audit", "2")
     assert again.returncode == 2
     assert "--audit" in again.stderr
