@@ -32,7 +32,7 @@ ENGINE_ROOMS = (f"{HARNESS}.training.", f"{HARNESS}.compiler.")  # the modules o
 NOT_COUNTED = {
     f"{HARNESS}.{name}" for name in ("spec.job", "spec.labels", "spec.validation", "errors", "spans")
 }  # these decide no result
-HEADERS = ("compiler/prelude.h", "compiler/random.h")  # what compiled steps stand on
+HARNESS_FOLDER = Path(__file__).parents[1]
 
 
 def code(case: Case, test: Task | None = None) -> str:
@@ -76,7 +76,10 @@ def _fingerprint(classes: tuple[type[Any], ...]) -> tuple[str, tuple[tuple[str, 
     """
     roots = [root for cls in classes for root in _roots(cls)]
     reached, references = _reached([*roots, *_engine()])
-    headers = {f"harness/{path}:{Path(path).name}": _digest_of(Path(__file__).parents[1] / path) for path in HEADERS}
+    headers = {  # what compiled steps stand on
+        f"harness/compiler/{path.name}:{path.name}": hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()
+        for path in (HARNESS_FOLDER / "compiler").glob("*.h")
+    }
     content = [
         sorted(_key(root) for root in roots),
         sorted(_key(node) for node in reached),
@@ -88,10 +91,6 @@ def _fingerprint(classes: tuple[type[Any], ...]) -> tuple[str, tuple[tuple[str, 
         parts[node.part].append(node.digest)
     by_part = {part: digests[0] if len(digests) == 1 else digest(sorted(digests)) for part, digests in parts.items()}
     return digest(content), tuple(sorted((by_part | headers).items()))
-
-
-def _digest_of(path: Path) -> str:
-    return hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()
 
 
 def _key(target: Node | str) -> tuple[str, str]:

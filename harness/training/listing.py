@@ -14,9 +14,8 @@ from ..compiler.select import MEMBERS, SEEDS, draws_of, eager_seconds, native_se
 from ..compiler.step import Step, Tensors
 from ..errors import UserError
 from ..spec.job import Job
-from . import evaluate
 from .closed_form import fit
-from .evaluate import CHUNK, testing
+from .evaluate import CHUNK, calls, testing
 from .pack import Pack, WorkOrder
 from .training_step import initial, training
 
@@ -54,19 +53,19 @@ def listing(job: Job, *, test: bool, form: Form | None = None) -> Listing:
     Raises UserError where it has none.
     """
     order = WorkOrder(Pack((job,)))
-    step, own, state, calls = _tested(order) if test else _trained(order)
+    step, own, state, times = _tested(order) if test else _trained(order)
     try:
-        rough, draws = census(step, own, state), draws_of(step, state, calls)
+        rough, draws = census(step, own, state), draws_of(step, state, times)
         lowered = lowering(step, shapes(own, 1), shapes(state, 2))
         found = lowered.counts
     except NotLowerable as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"runs through torch.compile or eagerly, not as machine code: {reason}") from error
-    cases = {"eager": eager_seconds(rough, step, calls, draws), "compiled": native_seconds(rough, step, calls)}
-    best = quickest(found, step, calls)
+    cases = {"eager": eager_seconds(rough, step, times, draws), "compiled": native_seconds(rough, step, times)}
+    best = quickest(found, step, times)
     source = lowered.lowered(form or best, lines=True).source
-    choice = best if pays(rough, step, calls, draws) else "eager"
-    return Listing(source, choice, found, calls, cases, seconds(found, step, calls))
+    choice = best if pays(rough, step, times, draws) else "eager"
+    return Listing(source, choice, found, times, cases, seconds(found, step, times))
 
 
 def _trained(order: WorkOrder) -> tuple[Step, Tensors, Tensors, int]:
@@ -80,4 +79,4 @@ def _tested(order: WorkOrder) -> tuple[Step, Tensors, Tensors, int]:
         params = {name: p[0] for name, p in initial(order, CPU).items()}
     count = min(CHUNK, order.first.protocol.test_prompts)
     step, job, _ = testing(order, params, [order.first.task], "test", count, CPU)
-    return step, job, {}, evaluate.calls(order.first)
+    return step, job, {}, calls(order.first)

@@ -112,6 +112,19 @@ def test_what_runs_eagerly_for_little_is_not_traced():
     assert run(0, 2)["value"].shape == (2, 1, 1)
 
 
+def test_a_step_is_counted_once_in_a_process_though_the_cache_cannot_know_it():
+    runs = []
+
+    def update(job, state, batch, t):
+        runs.append(batch.shape[-1])
+        return {}, {"value": batch.sum((1, 2)).unsqueeze(0)}
+
+    step = Step(lambda job, random, n: random.normal(4, n), update, 64, 1, torch.float64)
+    assert step.identity is None
+    assert [program(step, {}, {}, keys([("x",)], CPU), calls=10).name for _ in range(3)] == ["eager"] * 3
+    assert runs == [16]
+
+
 def test_a_step_that_cannot_do_with_few_prompts_runs_eagerly(caplog):
     def update(job, state, batch, t):
         if batch.shape[-1] < 50:
