@@ -100,7 +100,7 @@ def row(solver: Solver, d: int, prompts: int) -> Row:
         params = {name: p[0] for name, p in initial(given, CPU).items()}
     with tempfile.TemporaryDirectory() as empty, pytest.MonkeyPatch.context() as patch:
         patch.setattr(cache, "folder", lambda folder=Path(empty): folder)
-        for known in (native.program, native.counts, native._lowering, census.remembered):
+        for known in (native.program, native.counts, native.lowering_of, census.remembered):
             known.cache_clear()
         first = timed(lambda: measured(given, params, total))
         again = timed(lambda: measured(given, params, total))

@@ -21,7 +21,7 @@ class LoopProgram:
         """lines: whether each call has the line of the model beside it."""
         self.built, self.lines = built, lines
         self.padded = -(-built.prompts // lanes) * lanes
-        self.statements = _live(built.statements)
+        self.statements = _live(built.statements, self._read_otherwise())
         self._lay_out(lanes)
         strides = {memory: self.drawn_stride for memory in self.drawn}
         strides |= {memory: self.block_stride for memory in self.block}
@@ -39,6 +39,10 @@ class LoopProgram:
         self.reductions: list[str] = []
         self._write(target)
 
+    def _read_otherwise(self) -> set[Memory]:
+        """What is read besides by statements."""
+        return set()
+
     def _lay_out(self, lanes: int) -> None:
         """Place the buffers: those of members, and for every tile those that another loop over tiles reads; the others
         of a tile share memory.
@@ -54,13 +58,17 @@ class LoopProgram:
             if isinstance(memory, Buffer):
                 uses = [*numbers, *readers.get(memory, [])]
                 kind = self._kind(memory, [self.statements[i] for i in readers.get(memory, [])])
-                spans[kind].append(Span(memory, memory.bytes(lanes), min(uses), max(uses)))
+                spans[kind].append(Span(memory, self._bytes(memory, lanes), min(uses), max(uses)))
         self.single, end = consecutive(spans["single"])
         self.local, size = first_fit(spans["local"])
         self.block, self.block_stride = consecutive(spans["block"])
         self.drawn, self.drawn_stride = consecutive(spans["drawn"])
         self.starts = {"local": end, "block": end + size, "drawn": end + size + self.block_stride * BLOCK}
         self.size = self.starts["drawn"] + self.drawn_stride * (self.padded // lanes) + 64
+
+    def _bytes(self, buffer: Buffer, lanes: int) -> int:
+        """The size of a buffer, for prompts that stand side by side."""
+        return buffer.bytes(lanes)
 
     @staticmethod
     def _kind(buffer: Buffer, readers: Sequence[Statement]) -> str:
@@ -106,41 +114,50 @@ class LoopProgram:
         name = self.names.setdefault(function.text, f"f{len(self.names)}")
         arguments = []
         for memory, start in function.arguments:
-            wide = memory.level & PROMPT or (isinstance(memory, Buffer) and memory.accumulates)
+            wide = self._wide(memory)
             row = "" if not wide else f" * {'W' if isinstance(memory, Buffer) else 'padded'}"
             pointer = memory.name if isinstance(memory, Buffer) or not wide else f"{memory.name} + k"
             arguments.append(f"{pointer} + {start}{row}" if start else pointer)
         arguments += ["t"] if function.step else []
-        arguments += ["tiles", "left"] if nest.reduces else []
+        arguments += self._shares(nest)
         return f"{name}({', '.join(arguments)});"
+
+    def _wide(self, memory: Memory) -> bool:
+        """Whether there is a number in memory for each of the prompts that stand side by side."""
+        return bool(memory.level & PROMPT) or (isinstance(memory, Buffer) and memory.accumulates)
+
+    def _shares(self, nest: Nest) -> list[str]:
+        """The arguments that say which part of its work a function does."""
+        return ["tiles", "left"] if nest.reduces else []
 
     @property
     def functions(self) -> str:
         """The functions, and the tables of constants that they read."""
-        tables = [f"static const int64_t {name}[] = {{{_listed(x)}}};" for name, x in self.built.tables.items()]
+        table = self.machine.target.table
+        tables = [f"{table} int64_t {name}[] = {{{_listed(x)}}};" for name, x in self.built.tables.items()]
         for (type, values), memory in self.built.constants.items():
             numbers = ", ".join(literal(x, type) for x in values)
-            tables.append(f"static const {type} {memory.name}[] = {{{numbers}}};")
+            tables.append(f"{table} {type} {memory.name}[] = {{{numbers}}};")
         return "\n".join(tables + [f"NOINLINE static void {name}{text}" for text, name in self.names.items()])
 
     def pointers(self, scratch: str) -> str:
         """Declarations of pointers into the memory at the pointer `scratch`."""
         lines = [f"char* memory = (char*)(((uint64_t){scratch} + 63) & ~(uint64_t)63);"]
-        lines += [_pointer(memory, "memory", at) for memory, at in self.single.items()]
+        lines += [pointer_to(memory, "memory", at) for memory, at in self.single.items()]
         lines += [f"char* {name} = memory + {at};" for name, at in self.starts.items()]
-        lines += [_pointer(memory, "local", at) for memory, at in self.local.items()]
+        lines += [pointer_to(memory, "local", at) for memory, at in self.local.items()]
         return "\n".join(lines)
 
     def _tile_pointers(self, layout: Layout, base: str, k: str) -> list[str]:
         """Declarations of pointers to what a tile has for itself; k: the code of its first prompt, from the base on."""
         stride = self.drawn_stride if base == "drawn" else self.block_stride
-        return [_pointer(memory, f"{base} + {k} / W * {stride}", at) for memory, at in layout.items()]
+        return [pointer_to(memory, f"{base} + {k} / W * {stride}", at) for memory, at in layout.items()]
 
 
-def _live(statements: Sequence[Statement]) -> list[Statement]:
-    """The statements without those whose result nobody reads."""
+def _live(statements: Sequence[Statement], others: set[Memory]) -> list[Statement]:
+    """The statements without those whose result nobody reads. others: memory that is read otherwise."""
     kept: list[Statement] = []
-    read: set[Memory] = set()
+    read = set(others)
     for statement in reversed(statements):
         if not isinstance(statement.memory, Buffer) or statement.memory in read:
             kept.append(statement)
@@ -148,8 +165,9 @@ def _live(statements: Sequence[Statement]) -> list[Statement]:
     return kept[::-1]
 
 
-def _pointer(memory: Memory, base: str, offset: int) -> str:
-    return f"{memory.type}* {memory.name} = ({memory.type}*)({base} + {offset});"
+def pointer_to(memory: Memory, base: str, offset: int, further: str = "") -> str:
+    """The declaration of a pointer to memory that lies so many bytes after a base. further: elements beyond."""
+    return f"{memory.type}* {memory.name} = ({memory.type}*)({base} + {offset}){further};"
 
 
 def _listed(values: Sequence[int]) -> str:

@@ -29,6 +29,7 @@ UNROLLED_LIMIT = 8_000  # statements; beyond it loops are as fast, and compile i
 
 
 Form = Literal["unrolled", "looped"]
+Record = tuple[Memory, tuple[int, ...]]  # where it is written, and its shape
 
 
 @dataclass(frozen=True)
@@ -106,11 +107,11 @@ class Lowering:
         return Counts(len(nodes), sum(sizes), variates, self._unrolled[0].count if self._unrolled else None)
 
     @functools.cached_property
-    def _unrolled(self) -> tuple[Unrolled, list[Memory], list[Array]] | None:
+    def _unrolled(self) -> tuple[Unrolled, list[Memory], list[Record]] | None:
         """The step with an expression for each element, and its inputs and records; None where it would be too long."""
         builder = Unrolled(self.step.prompts, UNROLLED_LIMIT)
         try:
-            return builder, *self._built(builder)
+            return builder, *self.built(builder)
         except TooLong:
             return None
 
@@ -124,7 +125,7 @@ class Lowering:
             sections, pointers, size = unrolled.program(self.target, self.lanes, self._scratch, lines=lines)
             return self._lowered(sections, inputs, records, size, pointers=pointers, functions="", reductions="")
         builder = Looped(self.step.prompts)
-        inputs, records = self._built(builder)
+        inputs, records = self.built(builder)
         program = LoopProgram(builder, self.target, self.lanes, lines=lines)
         return self._lowered(
             program.sections,
@@ -150,8 +151,8 @@ class Lowering:
     def _key(self) -> str:
         return f"tensors[{self._arguments + 1}]"
 
-    def _built(self, builder: Builder) -> tuple[list[Memory], list[Array]]:
-        """Build the step's expressions; returns the memory of its inputs, and the arrays of its records."""
+    def built(self, builder: Builder) -> tuple[list[Memory], list[Record]]:
+        """Build the step's expressions; returns the memory of its inputs, and of its records with their shapes."""
         job, state = self.trace.job, self.trace.state
         memory = [Memory(f"job_{i}", type_of(x.dtype), x.numel(), 0) for i, x in enumerate(job.values())]
         memory += [Memory(f"state_{i}", type_of(x.dtype), x.numel(), MEMBER) for i, x in enumerate(state.values())]
@@ -167,32 +168,38 @@ class Lowering:
                     f"the state's {name} of shape {array.shape[2:]}, in place of {state[name].shape[2:]}"
                 )
             builder.assign(places[name], array, "ends")
-        records = outputs[len(self.trace.changed) :]
-        for i, array in enumerate(records):
+        records: list[Record] = []
+        for i, array in enumerate(outputs[len(self.trace.changed) :]):
             if array.shape[:2] != (1, 1):
                 raise NotLowerable(f"the record {self.trace.recorded[i]} without axes for trials and jobs")
             by_prompt = PROMPTS in array.shape
             place = Memory(f"record_{i}", array.type, array.size, PROMPT | MEMBER if by_prompt else MEMBER)
             builder.assign(place, array, "tile" if by_prompt else "ends")
+            records.append((place, array.shape[2:]))
         return memory, records
 
+    def records(self, written: list[Record]) -> dict[str, tuple[str, tuple[int, ...]]]:
+        """Dtype and shape of each record, by its name."""
+        dtypes = {type: str(dtype).removeprefix("torch.") for dtype, type in TYPES.items()}
+        return {
+            name: (dtypes[memory.type], shape)
+            for name, (memory, shape) in zip(self.trace.recorded, written, strict=True)
+        }
+
     def _lowered(
-        self, sections: dict[Section, list[str]], inputs: list[Memory], arrays: list[Array], size: int, **texts: str
+        self, sections: dict[Section, list[str]], inputs: list[Memory], written: list[Record], size: int, **texts: str
     ) -> Lowered:
         """The program of these sections, with the pointers to the job, the state and the records put first."""
         padded = -(-self.step.prompts // self.lanes) * self.lanes
-        records: dict[str, tuple[str, tuple[int, ...]]] = {}
         job: list[str] = []
         member: list[str] = []
         for n, memory in enumerate(inputs):
             number, lines = ("(r * jobs + j)", member) if memory.level else ("j", job)
             lines.append(f"{memory.type}* {memory.name} = ({memory.type}*)tensors[{n}] + {number} * {memory.size};")
-        for i, (name, array) in enumerate(zip(self.trace.recorded, arrays, strict=True)):
-            dtype = next(dtype for dtype, type in TYPES.items() if type == array.type)
-            records[name] = str(dtype).removeprefix("torch."), array.shape[2:]
-            number, row = ("(r * jobs + j)", " * padded") if PROMPTS in array.shape else (_RECORD, "")
-            pointer = f"({array.type}*)tensors[{len(inputs) + i}]"
-            member.append(f"{array.type}* record_{i} = {pointer} + {number} * {array.size}{row};")
+        for i, (memory, shape) in enumerate(written):
+            number, row = ("(r * jobs + j)", " * padded") if PROMPTS in shape else (_RECORD, "")
+            pointer = f"({memory.type}*)tensors[{len(inputs) + i}]"
+            member.append(f"{memory.type}* record_{i} = {pointer} + {number} * {memory.size}{row};")
         sections["job"][:0] = job
         sections["member"][:0] = member
         source = self.target.source(
@@ -205,7 +212,7 @@ class Lowering:
             key=self._key,
             **texts,
         )
-        return Lowered(source, self.target.shared(self.lanes), Layout(records, size, padded))
+        return Lowered(source, self.target.shared(self.lanes), Layout(self.records(written), size, padded))
 
 
 _RECORD = "(((t - first) * trials + r) * jobs + j)"  # the number of a record of a step

@@ -63,7 +63,7 @@ def program(step: Step, job: Shapes, state: Shapes, form: Form) -> Program:
     found = known.read(kind, step, job, state)
     if found and (function := cpp.load(found["library"])):
         return Program(function, Layout.of(found["layout"]))
-    lowered = _lowering(step, job, state).lowered(form)
+    lowered = lowering_of(step, job, state).lowered(form)
     library = cpp.compile(lowered.source, lowered.shared)
     known.keep(kind, step, job, state, {"library": library, "layout": asdict(lowered.layout)})
     function = cpp.load(library)
@@ -77,11 +77,12 @@ def counts(step: Step, job: Shapes, state: Shapes) -> Counts:
     """What a step consists of. Raises NotLowerable."""
     if found := known.read("counts", step, job, state):
         return Counts(**found)
-    counted = _lowering(step, job, state).counts
+    counted = lowering_of(step, job, state).counts
     known.keep("counts", step, job, state, asdict(counted))
     return counted
 
 
 @functools.lru_cache(maxsize=4)
-def _lowering(step: Step, job: Shapes, state: Shapes) -> Lowering:
+def lowering_of(step: Step, job: Shapes, state: Shapes) -> Lowering:
+    """A step's lowering, of the last few. Raises NotLowerable."""
     return lowering(step, job, state)

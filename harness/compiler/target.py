@@ -13,6 +13,7 @@ import torch
 from .ir import PROMPT, Expr, Section
 
 PRELUDE = Path(__file__).parent / "prelude.h"
+SYMMETRIC = Path(__file__).parent / "symmetric.h"
 RANDOM = Path(__file__).parent / "random.h"
 VECTORS = {"float": "vf", "double": "vd"}  # the vector of a type
 CONDITIONS = {"float": "vi", "double": "vl"}  # the vector of conditions on it
@@ -28,6 +29,18 @@ class Target:
     register: int
     registers: int
 
+    threads = False  # whether the prompts that stand side by side are computed by a thread each
+    index = "int64_t"  # the type of loop variables
+    table = "static const"  # how an array of constants is declared
+
+    def by_prompt(self, expr: Expr) -> bool:
+        """Whether an expression's code is a vector, with an element for each of several prompts."""
+        return bool(expr.level & PROMPT)
+
+    def vector_of(self, type: str) -> str:
+        """The type of a number of each prompt that stands side by side."""
+        return VECTORS[type]
+
     @property
     def counters(self) -> int:
         """How many counters of the random streams are best computed side by side."""
@@ -39,7 +52,7 @@ class Target:
 
     def type_of(self, expr: Expr) -> str:
         """The type of a variable with the value of an expression: a vector if it depends on the prompt."""
-        if not expr.level & PROMPT:
+        if not self.by_prompt(expr):
             return expr.type
         return CONDITIONS[expr.compared] if expr.type == "bool" else VECTORS[expr.type]
 
@@ -55,7 +68,7 @@ class Target:
 
     def code(self, expr: Expr, args: Sequence[str]) -> str:
         """The C++ of an operation on arguments with this code; for all operations but loads, variates and sums."""
-        vector = expr.level & PROMPT
+        vector = self.by_prompt(expr)
         match expr.op:
             case "const":
                 return literal(expr.value or 0.0, expr.type)
@@ -103,7 +116,7 @@ class Target:
         renew = program["renew"]
         drawing = "" if renew == 1 else "if (t == first)" if renew is None else f"if (t == first || t % {renew} == 0)"
         return f"""#define LANES {program["lanes"]}
-{PRELUDE.read_text()}
+{PRELUDE.read_text()}{SYMMETRIC.read_text()}
 {program["functions"]}
 extern "C" void run(void** tensors, const int64_t* numbers) {{
 const int64_t jobs = numbers[0], trials = numbers[1], first = numbers[2], count = numbers[3], begin = numbers[4];

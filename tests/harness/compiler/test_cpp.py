@@ -192,7 +192,7 @@ def test_a_program_that_the_cache_knows_is_neither_run_to_count_it_nor_traced(mo
         return Native(step, job, state, key, "looped")(0, 3)["loss"]
 
     once = losses()
-    for known in (native.program, native.counts, native._lowering, census.remembered):
+    for known in (native.program, native.counts, native.lowering_of, census.remembered):
         known.cache_clear()
     monkeypatch.setattr(native, "lowering", None)
     monkeypatch.setattr(census, "_Counted", None)

@@ -206,7 +206,7 @@ def test_vectors_of_every_width_give_the_same_losses(target, form, monkeypatch, 
     for module in (lower, known):
         monkeypatch.setattr(module, "host", lambda: target)
     native.program.cache_clear()
-    native._lowering.cache_clear()
+    native.lowering_of.cache_clear()
     test_training_is_what_is_written(Memformer(depth=2, memory="cgd", preconditioner="full"), {}, form, 45)
     native.program.cache_clear()
-    native._lowering.cache_clear()
+    native.lowering_of.cache_clear()

@@ -1,0 +1,64 @@
+"""Lower a traced step to a kernel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from .cuda import Cuda
+from .kernel import Inputs, KernelProgram
+from .looped import Looped
+from .lower import Form, Layout, Lowering
+from .registers import Registers
+from .unrolled import TooLong
+
+REGISTERS_LIMIT = 6_000  # expressions of a prompt; beyond it the assembler takes minutes
+
+
+@dataclass(frozen=True)
+class KernelLayout(Layout):
+    """What a caller of a kernel must know. scratch: bytes of each block."""
+
+    threads: int
+    shared: int  # bytes of shared memory of each block
+
+    @classmethod
+    def of(cls, plain: dict[str, Any]) -> KernelLayout:
+        """The layout from its fields as JSON has them."""
+        records = {name: (dtype, tuple(shape)) for name, (dtype, shape) in plain["records"].items()}
+        return cls(**plain | {"records": records})
+
+
+@dataclass(frozen=True)
+class LoweredKernel:
+    """A kernel's source."""
+
+    source: str
+    layout: KernelLayout
+
+
+def kernel(lowering: Lowering, form: Form, target: Cuda | None = None, *, lines: bool = False) -> LoweredKernel:
+    """A step's kernel in a form, or looped where the unrolled one would be too long. Raises NotLowerable."""
+    step = lowering.step
+    target = target or Cuda.of(step.prompts)
+    program = None
+    if form == "unrolled":
+        try:
+            program = _program(lowering, Registers(step.prompts, REGISTERS_LIMIT), target, lines=lines)
+        except TooLong:
+            program = None
+    program = program or _program(lowering, Looped(step.prompts), target, lines=lines)
+    source = target.kernel(program.functions, len(program.inputs.memory) + len(program.inputs.records) + 2, program.text())
+    layout = KernelLayout(program.written_records, program.size, program.padded, target.block, program.shared_size)
+    return LoweredKernel(source, layout)
+
+
+def _program(lowering: Lowering, builder: Looped, target: Cuda, *, lines: bool) -> KernelProgram:
+    inputs, records = lowering.built(builder)
+    names = list(lowering.trace.state)
+    changed = {inputs[len(lowering.trace.job) + names.index(name)] for name in lowering.trace.changed}
+    given = Inputs(inputs, [memory for memory, _ in records], changed)
+    once = not lowering.trace.state
+    program = KernelProgram(builder, target, given, renew=lowering.step.renew, calls_once=once, lines=lines)
+    program.written_records = lowering.records(records)
+    return program

@@ -1,0 +1,73 @@
+"""Load kernels and launch them, by NVIDIA's driver; PyTorch owns the memory and the streams."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+import torch
+
+from . import nvrtc
+from .cpp import NoCompiler
+from .device import KernelLayout
+
+
+class Cuda:
+    """A CUDA device that PyTorch sees, by its number."""
+
+    def __init__(self, index: int) -> None:
+        """Raises NoCompiler where the driver cannot be reached."""
+        try:
+            from cuda.bindings import driver
+        except ImportError as error:
+            raise NoCompiler(f"NVIDIA's cuda-bindings are not here: pip install 'lfombench[cuda]' ({error})") from error
+        self.driver, self.index = driver, index
+        self.properties = torch.cuda.get_device_properties(index)
+        self.context = _checked(driver.cuDevicePrimaryCtxRetain(_checked(driver.cuDeviceGet(index), driver)), driver)
+
+    def load(self, source: str, layout: KernelLayout) -> Kernel:
+        """The kernel of a source, compiled for this device. Raises NoCompiler."""
+        code, figures = nvrtc.compile(source, (self.properties.major, self.properties.minor))
+        driver = self.driver
+        _checked(driver.cuCtxSetCurrent(self.context), driver)
+        module = _checked(driver.cuModuleLoadData(code), driver)
+        function = _checked(driver.cuModuleGetFunction(module, b"run"), driver)
+        shared = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+        _checked(driver.cuFuncSetAttribute(function, shared, layout.shared), driver)
+        asked = driver.cuOccupancyMaxActiveBlocksPerMultiprocessor(function, layout.threads, layout.shared)
+        resident = _checked(asked, driver)
+        if not resident:
+            raise NoCompiler(f"a block of {layout.threads} threads with {layout.shared} bytes does not fit this device")
+        return Kernel(self, module, function, layout, figures, resident)
+
+
+class Kernel:
+    """A loaded kernel."""
+
+    def __init__(
+        self, device: Cuda, module: Any, function: Any, layout: KernelLayout, figures: nvrtc.Figures, resident: int
+    ) -> None:
+        self.device, self.module, self.function, self.layout, self.figures = device, module, function, layout, figures
+        self.resident = resident  # blocks that a multiprocessor holds at once
+        self.blocks = resident * device.properties.multi_processor_count
+
+    def launch(self, grid: int, arguments: ctypes.Structure) -> None:
+        """Start it on so many blocks, after what PyTorch's current stream has to do before."""
+        driver = self.device.driver
+        _checked(driver.cuCtxSetCurrent(self.device.context), driver)
+        pointers = (ctypes.c_void_p * 1)(ctypes.addressof(arguments))
+        stream = torch.cuda.current_stream(self.device.index).cuda_stream
+        started = driver.cuLaunchKernel(
+            *(self.function, grid, 1, 1, self.layout.threads, 1, 1, self.layout.shared, stream),
+            *(ctypes.addressof(pointers), 0),
+        )
+        _checked(started, driver)
+
+
+def _checked(result: tuple[Any, ...], driver: Any) -> Any:
+    """The value of a call of the driver. Raises NoCompiler where it failed."""
+    status, *values = result
+    if status != driver.CUresult.CUDA_SUCCESS:
+        _, text = driver.cuGetErrorString(status)
+        raise NoCompiler(f"the CUDA driver: {text.decode() if text else status}")
+    return values[0] if values else None
