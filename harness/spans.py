@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -25,27 +26,36 @@ class Span:
     worker: str = ""
 
 
-_noted: list[Span] = []  # of this process, since the last call of `taken`
+class _Noted(threading.local):
+    """Spans of this thread, since its last call of `taken`."""
+
+    def __init__(self) -> None:
+        self.spans: list[Span] = []
+
+
+_noted = _Noted()
 
 
 @contextmanager
 def span(name: str, into: list[Span] | None = None) -> Iterator[None]:
     """Note a span for the block under `with`. Spans do not nest.
 
-    into: where it is noted; by default among those of this process that `taken` returns, the work on packs.
+    into: where it is noted; by default among those of this thread that `taken` returns, the work on packs.
     """
     begin = time.time()
     try:
         yield
     finally:
-        (_noted if into is None else into).append(Span(name, begin, time.time()))
+        (_noted.spans if into is None else into).append(Span(name, begin, time.time()))
 
 
 def taken(pack: str, worker: str | None = None) -> list[Span]:
     """Return the spans noted since the last call, and forget them. worker: by default this host and process."""
-    worker = f"{socket.gethostname()}:{os.getpid()}" if worker is None else worker
-    spans = [Span(s.name, s.begin, s.end, pack, worker) for s in _noted]
-    _noted.clear()
+    thread = threading.current_thread()
+    own = "" if thread is threading.main_thread() else f":{thread.name}"
+    worker = f"{socket.gethostname()}:{os.getpid()}{own}" if worker is None else worker
+    spans = [Span(s.name, s.begin, s.end, pack, worker) for s in _noted.spans]
+    _noted.spans.clear()
     return spans
 
 

@@ -101,8 +101,8 @@ def remembered(step: Step, job: Shapes, state: Shapes) -> list[Census]:
 
 
 def _counted(step: Step, job: Tensors, state: Tensors) -> Census:
-    own = {name: x[:1].clone() for name, x in job.items()}
-    member = {name: x[:1, :1].clone() for name, x in state.items()}
+    own = {name: x[:1].clone().cpu() for name, x in job.items()}
+    member = {name: x[:1, :1].clone().cpu() for name, x in state.items()}
     draws, number = _Drawn(step.dtype), torch.tensor(0)
     try:
         with _Counted() as counted:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import ctypes
 import functools
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from . import known, nvrtc
+from . import known
 from .device import KernelLayout, kernel
 from .known import Shapes, shapes
 from .lower import Form
@@ -20,6 +20,7 @@ from .step import Step, Tensors
 LAUNCH = 500  # steps at most, so that no launch takes long
 
 
+@runtime_checkable
 class Function(Protocol):
     """A kernel that a driver has loaded."""
 
@@ -29,6 +30,7 @@ class Function(Protocol):
         """Start it on so many blocks, after what the current stream has to do before."""
 
 
+@runtime_checkable
 class Driver(Protocol):
     """What loads kernels and launches them."""
 

@@ -22,21 +22,23 @@ from .ir import NotLowerable
 from .known import shapes
 from .lower import Counts, Form
 from .native import Native, counts
+from .on_device import OnDevice
 from .step import Eager, Step, Tensors
 
 log = logging.getLogger("lfombench")
 
 SEEDS, MEMBERS = 5, 16  # usual seeds of a case, members of a small pack
 LEAST_INDUCTOR = 160_000  # prompts of a member over the whole run, for torch.compile, which takes 15 to 50 s
-LEAST_ON_DEVICE = 4_000  # the same where every operation starts a kernel
+WIDE = 500  # members of a pack on a device
 IN_CACHE = 16e6  # bytes of a result; of larger ones PyTorch gives the memory back, and takes it again
 
 Engine = Literal["auto", "eager", "unrolled", "looped", "inductor"]
+Program = Native | OnDevice | Inductor | Eager
 
 
 def program(
     step: Step, job: Tensors, state: Tensors, key: Tensor, calls: int, engine: Engine = "auto"
-) -> Native | Inductor | Eager:
+) -> Program:
     """The program of a pack's step; a call (first, count, begin=0) returns records `steps trials jobs ...` and updates
     the state in place.
 
@@ -47,32 +49,37 @@ def program(
         case "eager":
             return Eager(step, job, state, key)
         case "unrolled" | "looped":
-            return Native(step, job, state, key, engine)
+            return _compiled(step, job, state, key, engine)
         case "inductor":
             return Inductor(step, job, state, key)
-    reason = ""
-    if key.device.type == "cpu":
-        try:
-            with span("compile"):
-                draws = draws_of(step, state, calls)
-                if not pays(census(step, job, state), step, calls, draws):
-                    return Eager(step, job, state, key)
+    try:
+        with span("compile"):
+            found, draws = census(step, job, state), draws_of(step, state, calls)
+            if key.device.type == "cpu" and pays(found, step, calls, draws):
                 form = quickest(counts(step, shapes(job, 1), shapes(state, 2)), step, calls)
-                return Native(step, job, state, key, form)
-        except (NotLowerable, NoCompiler) as error:
-            reason = str(error).splitlines()[0]
-    if step.prompts * calls >= (LEAST_INDUCTOR if key.device.type == "cpu" else LEAST_ON_DEVICE):
+                return _compiled(step, job, state, key, form)
+            if key.device.type != "cpu" and pays_on_device(found, step, calls):
+                return _compiled(step, job, state, key, "unrolled")
+        return Eager(step, job, state, key)
+    except (NotLowerable, NoCompiler) as error:
+        reason = str(error).splitlines()[0]
+    code = "machine code" if key.device.type == "cpu" else "a kernel"
+    if step.prompts * calls >= LEAST_INDUCTOR:
         try:
             with span("compile"):
                 compiled = Inductor(step, job, state, key)
-            if reason:
-                say(f"runs through torch.compile, not as machine code: {reason}")
+            say(f"runs through torch.compile, not as {code}: {reason}")
             return compiled
         except Uncompilable as error:
             reason = f"{reason}; {str(error).splitlines()[0]}"
-    if reason:
-        say(f"runs eagerly, not compiled: {reason}")
+    say(f"runs eagerly, not compiled: {reason}")
     return Eager(step, job, state, key)
+
+
+def _compiled(step: Step, job: Tensors, state: Tensors, key: Tensor, form: Form) -> Native | OnDevice:
+    """The step as machine code of the processor that its tensors are on. Raises NotLowerable or NoCompiler."""
+    on = Native if key.device.type == "cpu" else OnDevice
+    return on(step, job, state, key, form)
 
 
 @functools.cache
@@ -107,6 +114,12 @@ def eager_seconds(found: Census, step: Step, calls: int, draws: float) -> float:
 def native_seconds(found: Census, step: Step, calls: int) -> float:
     """The trace, the C++ compiler, and so many calls of loops."""
     return 0.22 + found.operations * 6.5e-4 + calls * SEEDS * step.prompts * _looped(found, step)
+
+
+def pays_on_device(found: Census, step: Step, calls: int) -> bool:
+    """Whether a kernel is done sooner than the step as it is written, for a pack as wide as devices are given."""
+    moved = found.numbers * step.dtype.itemsize * step.prompts * WIDE
+    return 1.0 + found.operations * 6e-3 < calls * (found.operations * 1e-5 + moved * 1e-12)
 
 
 def quickest(found: Counts, step: Step, calls: int) -> Form:

@@ -134,13 +134,12 @@ class Tile:
         lines: list[str] = []
         names: dict[int, str] = {}
         if self.kept:
-            written = _Lines(self.target, {})
+            written = _Lines(self.target, {}, [(expr, f"{self._row(expr)} = {{}};") for expr in self.kept])
             written.compute(self.kept)
-            stores = [f"{self._row(expr)} = {written.names[expr.number]};" for expr in self.kept]
-            lines += [drawing, "for (int k = thread; k < prompts; k += W) {", *_HEAD, *written.lines, *stores, "}"]
+            lines += [drawing, "for (int k = thread; k < prompts; k += W) {", *_HEAD, *written.lines, "}"]
             names = {expr.number: self._row(expr) for expr in self.kept}
         lines += [f"{type} sums_{type}[{-(-len(x) // WARP) * WARP}] = {{}};" for type, x in self.others.items() if x]
-        tile = self._tile(_Lines(self.target, names))
+        tile = self._tile(names)
         added, kept, row = [], [], 0
         for i, group in enumerate(self.products):
             rows = f"({group.type}*)shared + {row} * W"
@@ -166,23 +165,23 @@ class Tile:
             lines.append(f"block_totals<{len(others)}>({out});")
         return [*lines, "__syncthreads();"]
 
-    def _tile(self, written: _Lines) -> list[str]:
-        """What a prompt passes through."""
-        lines = []
+    def _tile(self, names: dict[int, str]) -> list[str]:
+        """What a prompt passes through. Each number goes where it is needed as soon as it is known.
+
+        names: of what is in memory already.
+        """
+        uses: list[tuple[Expr, str]] = []
         row = 0
         for group in self.products:
             for n, expr in enumerate(expr for pair in group.pairs for expr in (*pair.left, *pair.right)):
-                written.compute([expr])
-                place = f"(({group.type}*)shared + {row} * W)[{n} * W + thread]"
-                lines.append(f"{place} = {written.names[expr.number]};")
+                uses.append((expr, f"(({group.type}*)shared + {row} * W)[{n} * W + thread] = {{}};"))
             row += group.rows
         for type, others in self.others.items():
-            written.compute(expr for _, expr in others)
-            lines += [f"sums_{type}[{n}] += {written.names[expr.number]};" for n, (_, expr) in enumerate(others)]
-        written.compute(expr for _, _, expr in self.built.outputs)
-        for memory, n, expr in self.built.outputs:
-            lines.append(f"{memory.name}[{n} * padded + k] = {written.names[expr.number]};")
-        return [*_HEAD, *written.lines, *lines] if lines else []
+            uses += [(expr, f"sums_{type}[{n}] += {{}};") for n, (_, expr) in enumerate(others)]
+        uses += [(expr, f"{memory.name}[{n} * padded + k] = {{}};") for memory, n, expr in self.built.outputs]
+        written = _Lines(self.target, names, uses)
+        written.compute(expr for expr, _ in uses)
+        return [*_HEAD, *written.lines] if uses else []
 
     def _row(self, expr: Expr) -> str:
         type = _row_type(expr)
@@ -258,9 +257,12 @@ _HEAD = ["EACH_TURN;", "const uint32_t index = (uint32_t)(begin + k);"]
 class _Lines:
     """Declarations of variables, one after the other."""
 
-    def __init__(self, target: Target, names: dict[int, str]) -> None:
-        """names: of what is in memory already."""
+    def __init__(self, target: Target, names: dict[int, str], uses: Iterable[tuple[Expr, str]]) -> None:
+        """names: of what is in memory already. uses: statements with a place for a number, which follow its variable."""
         self.target, self.memory = target, names
+        self.uses: dict[int, list[str]] = {}
+        for expr, statement in uses:
+            self.uses.setdefault(expr.number, []).append(statement)
         self.names: dict[int, str] = {}
         self.counters: dict[tuple[str, int], str] = {}  # of the streams: variables with their four variates
         self.lines: list[str] = []
@@ -281,18 +283,18 @@ class _Lines:
     def _declare(self, expr: Expr) -> None:
         if expr.op == "const":
             self.names[expr.number] = self.target.code(expr, ())
-            return
-        name = f"t{len(self.names)}"
-        code = self._code(expr)
-        self.names[expr.number] = name
-        self.lines.append(f"const {self.target.type_of(expr)} {name} = {code};")
+        elif expr.op == "load":  # again at each use, as a member's numbers are too many to keep in registers
+            memory, position = expr.place
+            self.names[expr.number] = f"{memory.name}[{code_of(position)}]"
+        else:
+            code, name = self._code(expr), f"t{len(self.names)}"
+            self.names[expr.number] = name
+            self.lines.append(f"const {self.target.type_of(expr)} {name} = {code};")
+        self.lines += [use.format(self.names[expr.number]) for use in self.uses.get(expr.number, ())]
 
     def _code(self, expr: Expr) -> str:
         if expr.number in self.memory:
             return self.memory[expr.number]
-        if expr.op == "load":
-            memory, position = expr.place
-            return f"{memory.name}[{code_of(position)}]"
         if expr.op == "variate":
             kind, counter, i = expr.detail
             if (kind, counter) not in self.counters:

@@ -7,6 +7,7 @@ import gc
 import linecache
 import math
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ from .streams import UNIFORMS, Draws
 LINE = "model_line"  # of a node: file and line
 APART = {"unbind": 1, "__iter__": 1, "split": 2, "split_with_sizes": 2, "chunk": 2, "tensor_split": 2}  # place of dim
 OTHERS = (str(Path(torch.__file__).parent), str(Path(__file__).parent), contextlib.__file__)
+_one_at_a_time = threading.Lock()  # a trace changes how all graphs are made
 library = torch.library.Library("lfombench", "DEF")
 library.define("draw(str kind, int begin, int[] shape) -> Tensor")
 
@@ -122,7 +124,7 @@ def trace(step: Step, job: Shapes, state: Shapes) -> Trace:
         changed[:], recorded[:] = changes, records
         return [*changes.values(), *records.values()]
 
-    with FakeTensorMode(), WholePrompts(), paused_collection(), noted_lines():
+    with _one_at_a_time, FakeTensorMode(), WholePrompts(), paused_collection(), noted_lines():
         job_inputs = {name: torch.empty(1, *shape, dtype=dtype) for name, shape, dtype in job}
         state_inputs = {name: torch.empty(1, 1, *shape, dtype=dtype) for name, shape, dtype in state}
         number = torch.empty((), dtype=torch.int64)

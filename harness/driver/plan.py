@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
-from ..scheduler.devices import device_name, memory
+from ..scheduler.devices import device_name, memory, usual
 from ..scheduler.estimate import Estimate, History, estimate
 from ..scheduler.packing import PlannedPack, packs
 from ..scheduler.pending import Entry, Pending, pending
@@ -91,7 +91,7 @@ def make_plan(
 
 def history_of(store: Store, device: str) -> History:
     """What packs have cost on a device, and the widths that were too much for it."""
-    return History.of(queries.pack_costs(store.place, device), side_files.widths(store.place, device))
+    return History.of(queries.pack_costs(store.place, device), side_files.widths(store.place, device), usual())
 
 
 def _with_waits(lacking: list[Pending], done: Done) -> list[Pending]:

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import SpecError, UserError, nearest
-from ..scheduler.devices import slots
+from ..scheduler.devices import gpus, slots
 from ..scheduler.executors import Executor, InProcess
+from ..scheduler.on_gpus import OnGpus
 from ..scheduler.packing import PlannedPack
 from ..scheduler.progress import Progress
 from ..scheduler.schedule import Limits, outcomes
@@ -211,7 +212,7 @@ class _Run:
     def _planned(self) -> Plan:
         workers, shares = self.options.workers, self.shares
         keep = self.options.keep_stale or shares.shared  # whose code is right, drivers beside each other cannot tell
-        count = slots() if workers is None else max(1, workers)
+        count = slots() if workers is None or (workers == 0 and gpus()) else max(1, workers)
         return make_plan(self.sweep, self.store, count, keep, self.checkpoints, shares.owns, shares.failed)
 
     def _stopped(self) -> bool:
@@ -251,9 +252,9 @@ class _Workers:
 
     @functools.cached_property
     def executor(self) -> Executor:
-        """In this process, or on Ray."""
+        """In this process, in its threads on its GPUs, or on Ray."""
         if self.count == 0:
-            return InProcess()
+            return OnGpus(gpus()) if gpus() else InProcess()
         from ..scheduler.on_ray import OnRay
 
         return OnRay(self.address, self.count)

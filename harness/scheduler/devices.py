@@ -13,12 +13,23 @@ from ..training.pack import Pack
 from .packing import MEMORY
 
 PER_GPU = 4  # packs on one GPU at most
+ON_GPU = 0.01  # seconds for a second on a core
 BUSY = 1 << 20  # numbers in a vector of a step (members x prompts x d) from which one pack keeps a GPU busy
 
 
 def device() -> torch.device:
     """The device that packs run on in this process."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def gpus() -> list[torch.device]:
+    """The GPUs here."""
+    return [torch.device("cuda", i) for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+
+
+def usual() -> float:
+    """Seconds here for a second on the machine of the prior, where no pack has been measured."""
+    return ON_GPU if torch.cuda.is_available() else 1.0
 
 
 def device_name() -> str:

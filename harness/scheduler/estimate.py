@@ -31,18 +31,22 @@ class History:
     seconds: Mapping[str, list[float]] = field(default_factory=dict)
     memory: Mapping[str, list[float]] = field(default_factory=dict)
     widest: Mapping[str, int] = field(default_factory=dict)
+    usual: float = 1.0  # seconds for a second of the prior's, where nothing was measured
 
     @functools.cached_property
     def _time(self) -> _Shift:
-        return _Shift(self.seconds)
+        return _Shift(self.seconds, math.log(self.usual))
 
     @functools.cached_property
     def _space(self) -> _Shift:
         return _Shift(self.memory)
 
     @staticmethod
-    def of(rows: Iterable[Mapping[str, Any]], widest: Mapping[str, int]) -> History:
-        """The history from one row of the jobs table for each pack. widest: the most jobs of a pack, by structure."""
+    def of(rows: Iterable[Mapping[str, Any]], widest: Mapping[str, int], usual: float = 1.0) -> History:
+        """The history from one row of the jobs table for each pack. widest: the most jobs of a pack, by structure.
+
+        usual: seconds for a second of the prior's, where nothing was measured.
+        """
         ratios: tuple[dict[str, list[float]], dict[str, list[float]]] = ({}, {})
         for row in rows:
             for by_structure, actual, expected in zip(
@@ -50,7 +54,7 @@ class History:
             ):
                 if row[actual] and row[expected]:
                     by_structure.setdefault(row["structure"], []).append(math.log(row[actual] / row[expected]))
-        return History(*ratios, widest)
+        return History(*ratios, widest, usual)
 
     def correct(self, job: Job, tests: int = 0) -> tuple[Prior, float]:
         """The prior as corrected by what was seen, and the spread of the logarithm of its seconds."""
@@ -69,8 +73,8 @@ class History:
 class _Shift:
     """Where the logarithm of actual over prior should lie for a structure, and how far from there it may."""
 
-    def __init__(self, ratios: Mapping[str, list[float]]) -> None:
-        self.ratios = ratios
+    def __init__(self, ratios: Mapping[str, list[float]], usual: float = 0.0) -> None:
+        self.ratios, self.usual = ratios, usual
         self.known = [r for values in ratios.values() for r in values]
         if self.known:
             self.middle = median(self.known)
@@ -82,7 +86,7 @@ class _Shift:
     def logarithm(self, name: str) -> tuple[float, float]:
         """Median and spread of the logarithm for a structure."""
         if not self.known:
-            return 0.0, SPREAD
+            return self.usual, SPREAD
         if own := self.ratios.get(name):
             return (sum(own) + self.middle) / (len(own) + 1), self.own_spread
         return self.middle, self.spread

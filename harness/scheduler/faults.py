@@ -61,11 +61,16 @@ class Paused:
 Event = Checkpoint | Outcome | Fault | Paused
 
 
-def run_pack(order: WorkOrder, paused: Callable[[], bool] = lambda: False) -> Iterator[Event]:
-    """Run a pack in this process; yield checkpoints as often as the order says, then the event that ends it."""
+def run_pack(
+    order: WorkOrder, paused: Callable[[], bool] = lambda: False, on: torch.device | None = None
+) -> Iterator[Event]:
+    """Run a pack in this process; yield checkpoints as often as the order says, then the event that ends it.
+
+    on: a device other than the one that packs run on here.
+    """
     torch.set_num_threads(1)
     torch.backends.cuda.matmul.allow_tf32 = False  # only a protocol may choose a mantissa of ten bits
-    stages, last = execute.stages(order, device()), time.monotonic()
+    stages, last = execute.stages(order, on or device()), time.monotonic()
     while True:
         try:
             stage = next(stages)

@@ -1,0 +1,84 @@
+"""The executor of this machine's GPUs: threads of this process, several to a GPU."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+from collections.abc import Collection, Iterator, Sequence
+
+import torch
+
+from ..training.pack import Pack, WorkOrder
+from .faults import Event, run_pack
+
+EACH = 4  # packs on a GPU: while some are prepared and some recorded, one runs
+
+
+class OnGpus:
+    """Runs several packs on each device. A GPU runs their kernels side by side; Python prepares one at a time."""
+
+    def __init__(self, devices: Sequence[torch.device], each: int = EACH) -> None:
+        self.free = [device for _ in range(each) for device in devices]
+        self.workers = len(self.free)
+        self.events: queue.Queue[tuple[int, Event | torch.device]] = queue.Queue()  # an event, or a place that is free
+        self.ended: set[int] = set()
+        self.paused = False
+
+    def fit(self, packs: Collection[Pack]) -> None:
+        """Nothing needs to be prepared."""
+
+    def idle(self) -> int:
+        """Number of packs that the devices can take now."""
+        return len(self.free)
+
+    def start(self, key: int, order: WorkOrder) -> None:
+        """Begin a pack, in a thread of its own."""
+        device = self.free.pop(0)
+        threading.Thread(target=self._run, args=(key, order, device), name=f"{device} pack {key}", daemon=True).start()
+
+    def poll(self, seconds: float) -> list[tuple[int, Event]]:
+        """The events since the last call, by key; waits up to so many seconds for one."""
+        events: list[tuple[int, Event]] = []
+        with contextlib.suppress(queue.Empty):
+            events += self._taken(seconds)
+            while True:
+                events += self._taken(0.0)
+        return events
+
+    def kill(self, key: int) -> None:
+        """Forget a pack. It goes on until it can stop, as what a GPU has begun it ends."""
+        self.ended.add(key)
+
+    def pause(self) -> None:
+        """The packs that run notice between their launches."""
+        self.paused = True
+
+    def close(self) -> None:
+        """The threads end with the process."""
+
+    def _taken(self, seconds: float) -> list[tuple[int, Event]]:
+        """The next event, if it is one; raises queue.Empty where none comes in time."""
+        key, event = self.events.get(timeout=seconds) if seconds > 0 else self.events.get_nowait()
+        if isinstance(event, torch.device):
+            self.free.append(event)
+            return []
+        return [] if key in self.ended else [(key, event)]
+
+    def _run(self, key: int, order: WorkOrder, device: torch.device) -> None:
+        try:
+            with _stream(device):
+                for event in run_pack(order, lambda: self.paused or key in self.ended, device):
+                    self.events.put((key, event))
+        finally:
+            self.events.put((key, device))
+
+
+@contextlib.contextmanager
+def _stream(device: torch.device) -> Iterator[None]:
+    """A stream of the thread's own, where the device has streams."""
+    if device.type != "cuda":
+        yield
+        return
+    with torch.cuda.device(device), torch.cuda.stream(torch.cuda.Stream(device)):
+        yield
