@@ -1,35 +1,95 @@
-"""10,000 jobs, 1,000 steps, 1,000 prompts on one GPU; nothing where there is none."""
+"""Everything that needs a GPU: is it right, how fast is it, and a whole sweep. Writes gpu.md as it goes.
+
+    make gpu WHEELS=folder      # or: python benchmarks/gpu.py --wheels folder [--only steps sweep ...] [--dry]
+
+Needs Python 3.12 or later and PyTorch with CUDA. What else lfombench imports here, pydantic and polars, is taken from a
+folder of wheels where it is not installed; no network, no Ray, no MLflow. A part that fails is said to, and the next
+begins. --dry plays the device on the host, with a few small members: everything but the launch.
+"""
 
 from __future__ import annotations
 
+import argparse
+import importlib.util
+import os
+import subprocess
+import sys
 import time
+import traceback
+from pathlib import Path
 
-import torch
-from step import MEMFORMER, pack
-from timing import Row
-
-from lfombench.harness.compiler.select import program
-from lfombench.harness.training.training_step import training
-
-JOBS, STEPS, BYTES = 10_000, 1000, 4 * 1000 * (25 + 3 * 5)  # of a job's prompts, read at least once a step
+HERE = Path(__file__).resolve().parent
+SITE = HERE.parent / "build" / "gpu" / "site"
+PARTS = ("machine", "tests", "steps", "rivals", "sweep")
+BEGIN = time.monotonic()
 
 
-def rows() -> list[Row]:
-    if not torch.cuda.is_available():
-        print("gpu: skipped, PyTorch finds no CUDA device")
-        return []
-    device, width = torch.device("cuda"), 2000
-    given = pack(MEMFORMER, width)
-    step, job, state, key = training(given, device)
-    run = program(step, job, state, key, 10**6)
-    run(0, 20)
-    torch.cuda.synchronize()
-    begin = time.perf_counter()
-    run(20, 100)
-    torch.cuda.synchronize()
-    each = (time.perf_counter() - begin) / 100 / width
-    total = each * JOBS * STEPS
-    share = BYTES / each / 1e12
-    name = torch.cuda.get_device_name()
-    note = f"{name}: {share:.2f} TB/s of prompts read once a step; scaled from {width} jobs, 100 steps"
-    return [Row("10,000 jobs x 1,000 steps x 1,000 prompts", "s", None, total, None, None, None, 10, note)]
+def installed(wheels: str) -> None:
+    """Install this checkout and what it lacks into a folder of its own, and begin again with it."""
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--upgrade"]
+    command += ["--target", str(SITE), "--no-build-isolation", "--no-compile", str(HERE.parent)]
+    subprocess.run([*command, *map(str, Path(wheels).glob("*.whl"))] if wheels else command, check=True)
+    path = os.pathsep.join([str(SITE), *filter(None, [os.environ.get("PYTHONPATH")])])
+    os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1"})
+
+
+def say(text: str) -> None:
+    """Print a line with the seconds since the beginning."""
+    print(f"[{time.monotonic() - BEGIN:6.1f} s] {text}", flush=True)
+
+
+class Page:
+    """The report: what parts add is on the disk at once, so that nothing is lost where a later part ends the process."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.text = path, ""
+
+    def add(self, text: str) -> None:
+        """Add a paragraph or a table."""
+        say(text)
+        self.text += text + "\n\n"
+        self.path.write_text(self.text)
+
+    def table(self, head: list[str], rows: list[list[str]]) -> None:
+        """Add a table."""
+        lines = [head, ["---"] * len(head), *rows]
+        self.add("\n".join(f"| {' | '.join(line)} |" for line in lines))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--wheels", default="", help="a folder of wheels of what is not installed")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--dry", action="store_true", help="without a device: the kernels run on the host")
+    parser.add_argument("--page", default=str(HERE / "gpu.md"), help="where the figures go")
+    options = parser.parse_args()
+    if importlib.util.find_spec("lfombench") is None:
+        installed(options.wheels)
+    sys.path[:0] = [str(HERE), str(HERE.parent)]  # other benchmarks, and the tests with the host that plays a device
+    page, failed = Page(Path(options.page)), []
+    page.add("# On a GPU\n\nWritten by `make gpu`; what the figures mean is in [docs/gpu.md](../docs/gpu.md).")
+    import gpu_steps
+    import gpu_sweep
+
+    here = gpu_steps.device(dry=options.dry)
+    beside = gpu_sweep.Beside(dry=options.dry) if "sweep" in options.only else None
+    parts = {
+        "machine": lambda: gpu_steps.machine(page, here),
+        "tests": lambda: gpu_steps.tests(page, here),
+        "steps": lambda: gpu_steps.steps(page, here),
+        "rivals": lambda: gpu_steps.rivals(page, here),
+        "sweep": lambda: gpu_sweep.sweep(page, here, beside),
+    }
+    for name in options.only:
+        say(f"part {name}")
+        try:
+            parts[name]()
+        except Exception:
+            failed.append(name)
+            page.add(f"Part {name} failed:\n\n```\n{traceback.format_exc(limit=-6)}```")
+    say(f"done; failed: {', '.join(failed) or 'nothing'}")
+    return len(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -11,7 +11,7 @@ from .target import Target
 
 HEADERS = [Path(__file__).parent / name for name in ("cuda.h", "symmetric.h")]
 WARP = 32
-MOST = 256  # threads of a block
+SIZES = {"unrolled": (128, 3), "looped": (256, 2)}  # threads of a block, blocks of a multiprocessor, by form: measured
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class Cuda(Target):
 
     register: int = 4
     registers: int = 32  # numbers that a product keeps side by side; a thread has more
-    block: int = MOST
-    resident: int = 2
+    block: int = 128
+    resident: int = 3
     apart: bool = True
 
     threads = True
@@ -33,9 +33,10 @@ class Cuda(Target):
     table = "__device__ const"
 
     @staticmethod
-    def of(prompts: int, resident: int = 2) -> Cuda:
-        """The target of a step of so many prompts."""
-        return Cuda(block=min(MOST, -(-prompts // WARP) * WARP), resident=resident)
+    def of(prompts: int, form: str) -> Cuda:
+        """The target of a step of so many prompts, in a form."""
+        most, resident = SIZES[form]
+        return Cuda(block=min(most, -(-prompts // WARP) * WARP), resident=resident)
 
     def by_prompt(self, expr: Expr) -> bool:
         """No: an expression's code is a number."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,17 +40,18 @@ class LoweredKernel:
 
 def kernel(lowering: Lowering, form: Form, target: Cuda | None = None, *, lines: bool = False) -> LoweredKernel:
     """A step's kernel in a form, or looped where the unrolled one would be too long. Raises NotLowerable."""
-    step = lowering.step
-    target = target or Cuda.of(step.prompts)
+    prompts = lowering.step.prompts
     program = None
     if form == "unrolled":
-        try:
-            program = _program(lowering, Registers(step.prompts, REGISTERS_LIMIT), target, lines=lines)
-        except TooLong:
-            program = None
-    program = program or _program(lowering, Looped(step.prompts), target, lines=lines)
-    source = target.kernel(program.functions, len(program.inputs.memory) + len(program.inputs.records) + 2, program.text())
-    layout = KernelLayout(program.written_records, program.size, program.padded, target.block, program.shared_size)
+        with contextlib.suppress(TooLong):
+            on = target or Cuda.of(prompts, form)
+            program = _program(lowering, Registers(prompts, REGISTERS_LIMIT), on, lines=lines)
+    if program is None:
+        on = target or Cuda.of(prompts, "looped")
+        program = _program(lowering, Looped(prompts), on, lines=lines)
+    tensors = len(program.inputs.memory) + len(program.inputs.records) + 2
+    source = on.kernel(program.functions, tensors, program.text())
+    layout = KernelLayout(program.written_records, program.size, program.padded, on.block, program.shared_size)
     return LoweredKernel(source, layout)
 
 

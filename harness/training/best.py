@@ -53,9 +53,9 @@ class Best:
         live: positions of the jobs that still train. winners: the best trial of each, a row of `trials`. loss, params:
         of the live jobs. reasons: why a winner diverged. steps: training steps before this round.
         """
-        gains = []
+        gains, losses = [], loss.tolist()
         for column, (job, row) in enumerate(zip(live, winners, strict=True)):
-            now, before = loss[row, column].item(), self.loss[job]
+            now, before = losses[row][column], self.loss[job]
             is_first = not self.params[job]
             gains.append(_gain(before, now))
             if is_first or now < before:
