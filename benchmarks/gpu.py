@@ -10,8 +10,10 @@ begins. --dry plays the device on the host, with a few small members: everything
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -20,12 +22,14 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 SITE = HERE.parent / "build" / "gpu" / "site"
-PARTS = ("machine", "tests", "steps", "rivals", "sweep")
+PARTS = ("machine", "tests", "steps", "sweep", "rivals", "boards")
+MINUTES = 6.0
 BEGIN = time.monotonic()
 
 
 def installed(wheels: str) -> None:
     """Install this checkout and what it lacks into a folder of its own, and begin again with it."""
+    shutil.rmtree(HERE.parent / "build" / "lib", ignore_errors=True)  # which setuptools would add to
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--upgrade"]
     command += ["--target", str(SITE), "--no-build-isolation", "--no-compile", str(HERE.parent)]
     subprocess.run([*command, *map(str, Path(wheels).glob("*.whl"))] if wheels else command, check=True)
@@ -61,6 +65,7 @@ def main() -> int:
     parser.add_argument("--wheels", default="", help="a folder of wheels of what is not installed")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--dry", action="store_true", help="without a device: the kernels run on the host")
+    parser.add_argument("--minutes", type=float, default=MINUTES, help="what would take longer than that is left out")
     parser.add_argument("--page", default=str(HERE / "gpu.md"), help="where the figures go")
     options = parser.parse_args()
     if importlib.util.find_spec("lfombench") is None:
@@ -72,21 +77,24 @@ def main() -> int:
     import gpu_sweep
 
     here = gpu_steps.device(dry=options.dry)
-    beside = gpu_sweep.Beside(dry=options.dry) if "sweep" in options.only else None
+    tests = gpu_steps.Tests(here) if "tests" in options.only else None
+    sweep = gpu_sweep.Sweep(here, BEGIN + 60 * options.minutes) if "sweep" in options.only else None
     parts = {
         "machine": lambda: gpu_steps.machine(page, here),
-        "tests": lambda: gpu_steps.tests(page, here),
-        "steps": lambda: gpu_steps.steps(page, here),
+        "steps": lambda: gpu_steps.steps(page, here, functools.partial(tests.end, page) if tests else lambda: None),
+        "sweep": lambda: sweep and sweep.run(page),
         "rivals": lambda: gpu_steps.rivals(page, here),
-        "sweep": lambda: gpu_sweep.sweep(page, here, beside),
+        "boards": lambda: sweep and sweep.compare(page),
     }
-    for name in options.only:
+    for name in (name for name in parts if name in options.only):
         say(f"part {name}")
         try:
             parts[name]()
         except Exception:
             failed.append(name)
             page.add(f"Part {name} failed:\n\n```\n{traceback.format_exc(limit=-6)}```")
+    if tests and "steps" not in options.only:
+        tests.end(page)
     say(f"done; failed: {', '.join(failed) or 'nothing'}")
     return len(failed)
 

@@ -24,14 +24,16 @@ from step import pack as fixed
 
 from lfombench.harness import Job
 from lfombench.harness.compiler import nvrtc
-from lfombench.harness.compiler.device import kernel
+from lfombench.harness.compiler.cuda import Cuda
+from lfombench.harness.compiler.device import REGISTERS_LIMIT, KernelLayout, kernel
 from lfombench.harness.compiler.ir import needed
 from lfombench.harness.compiler.known import shapes
 from lfombench.harness.compiler.native import lowering_of
-from lfombench.harness.compiler.on_device import OnDevice
+from lfombench.harness.compiler.on_device import OnDevice, Program, arguments
 from lfombench.harness.compiler.registers import Registers
 from lfombench.harness.compiler.select import program
 from lfombench.harness.compiler.step import Step, Tensors
+from lfombench.harness.compiler.unrolled import TooLong
 from lfombench.harness.training.pack import Pack, WorkOrder
 from lfombench.harness.training.training_step import training
 
@@ -84,27 +86,17 @@ def machine(page: Any, here: Device) -> None:
 
 def peak(here: Device) -> tuple[float, float]:
     """Operations a second of independent multiply-adds in registers; bytes a second, read and written, of a copy."""
-    from cuda.bindings import driver
-
-    source = """extern "C" __global__ void run(float* out, int n) {
+    source = """struct Arguments { char* tensors[1]; long long numbers[5]; };
+    extern "C" __global__ void run(const Arguments given) {
     float a[16]; for (int i = 0; i < 16; i++) a[i] = threadIdx.x + i;
-    for (int k = 0; k < n; k++) for (int i = 0; i < 16; i++) a[i] = a[i] * 0.999f + 0.001f;
-    float s = 0; for (int i = 0; i < 16; i++) s += a[i]; out[blockIdx.x * 256 + threadIdx.x] = s; }"""
-    code, _ = nvrtc.compile(source, (here.driver.properties.major, here.driver.properties.minor))
-    _, module = driver.cuModuleLoadData(code)
-    _, function = driver.cuModuleGetFunction(module, b"run")
-    blocks, n = 8 * here.driver.properties.multi_processor_count, 20_000
-    out = torch.empty(blocks * 256, device=here.at)
-    import ctypes
-
-    values = [ctypes.c_void_p(out.data_ptr()), ctypes.c_int(n)]
-    pointers = (ctypes.c_void_p * 2)(*(ctypes.addressof(x) for x in values))
-    stream = torch.cuda.current_stream().cuda_stream
-
-    def run() -> None:
-        driver.cuLaunchKernel(function, blocks, 1, 1, 256, 1, 1, 0, stream, ctypes.addressof(pointers), 0)
-
-    flops = 2.0 * 16 * n * 256 * blocks / seconds(here, run)
+    for (int k = 0; k < given.numbers[0]; k++) for (int i = 0; i < 16; i++) a[i] = a[i] * 0.999f + 0.001f;
+    float s = 0; for (int i = 0; i < 16; i++) s += a[i];
+    ((float*)given.tensors[0])[blockIdx.x * 256 + threadIdx.x] = s; }"""
+    function = here.driver.load(source, KernelLayout({}, 0, 0, 256, 0))
+    n, out = 20_000, torch.empty(function.blocks * 256, device=here.at)
+    given = arguments(1)()
+    given.tensors[:], given.numbers[:] = [out.data_ptr()], [n, 0, 0, 0, 0]
+    flops = 2.0 * 16 * n * 256 * function.blocks / seconds(here, lambda: function.launch(function.blocks, given))
     a, b = (torch.empty(1 << 30, dtype=torch.uint8, device=here.at) for _ in range(2))
     return flops, 2.0 * a.numel() / seconds(here, lambda: a.copy_(b))
 
@@ -121,27 +113,25 @@ def seconds(here: Device, run: Callable[[], object], rounds: int = 3) -> float:
     return statistics.median(times[1:])
 
 
-def tests(page: Any, here: Device) -> None:
-    """The tests that are marked gpu."""
-    if here.dry:
-        page.add("Tests marked gpu: not run, there is no device.")
-        return
-    file = Path(__file__).resolve().parent.parent / "tests" / "device" / "test_gpu.py"
-    command = [sys.executable, "-m", "pytest", "--noconftest", "-q", "-m", "gpu", "-p", "no:cacheprovider", str(file)]
-    command += ["-n", "8"] if importlib.util.find_spec("xdist") else []
-    run = subprocess.run(command, capture_output=True, text=True, cwd=file.parent.parent.parent)
-    lines = run.stdout.strip().splitlines()
-    page.add(f"Tests marked gpu: {lines[-1] if lines else run.stderr[-500:]}")
-    if run.returncode:
-        page.add("```\n" + "\n".join(lines[-60:]) + "\n```")
+class Tests:
+    """The tests that are marked gpu, in processes beside this one, as they compile much."""
 
+    def __init__(self, here: Device) -> None:
+        root = Path(__file__).resolve().parent.parent
+        command = [sys.executable, "-m", "pytest", "--noconftest", "-q", "-m", "gpu", "-p", "no:cacheprovider"]
+        command += ["-p", "no:benchmark", "tests/device/test_gpu.py"]
+        command += ["-n", "8"] if importlib.util.find_spec("xdist") else []
+        self.process = None if here.dry else subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root)
 
-def fresh(d: int) -> Callable[[int], WorkOrder]:
-    return lambda jobs: many(engines.order(d, True), jobs)
-
-
-def same(d: int) -> Callable[[int], WorkOrder]:
-    return lambda jobs: many(engines.order(d, False), jobs)
+    def end(self, page: Any) -> None:
+        """Wait for them, and report."""
+        if self.process is None:
+            page.add("Tests marked gpu: not run, there is no device.")
+            return
+        lines = self.process.communicate()[0].strip().splitlines()
+        page.add(f"Tests marked gpu: {lines[-1] if lines else 'no output'}.")
+        if self.process.returncode:
+            page.add("```\n" + "\n".join(line[:300] for line in lines[-150:]) + "\n```")
 
 
 def many(of: WorkOrder, jobs: int) -> WorkOrder:
@@ -151,21 +141,43 @@ def many(of: WorkOrder, jobs: int) -> WorkOrder:
     return WorkOrder(Pack(tuple(seeds)))
 
 
-CASES: dict[str, tuple[Callable[[int], WorkOrder], int, float]] = {  # pack, its width, steps that are timed
-    "Memformer, d = 5": (lambda jobs: fixed(MEMFORMER, jobs), WIDE, 100),
-    "the same, fresh prompts": (fresh(5), WIDE, 100),
-    "GD++, d = 5": (lambda jobs: fixed(GD, jobs), WIDE, 40),
-    "LFOM memory, a gate per token, d = 5": (lambda jobs: fixed(LFOM, jobs), WIDE, 40),
-    "a mixture of three GD++, d = 5": (lambda jobs: mixture.pack(jobs, 1000), WIDE, 20),
-    "Memformer, d = 10": (lambda jobs: many(sized(10), jobs), 2640, 20),
-    "Memformer, d = 20": (same(20), 528, 10),
-    "Memformer, d = 32": (lambda jobs: many(sized(32), jobs), 264, 4),
+@dataclass(frozen=True)
+class Case:
+    """A kind of step: its pack, how wide it is timed and for how many steps; how its kernel is made."""
+
+    order: Callable[[int], WorkOrder]
+    width: int = WIDE
+    steps: int = 40
+    resident: int | None = None  # blocks at once that are asked for, if not as usual
+    limit: int = REGISTERS_LIMIT
+
+
+def with_others(name: str, case: Case, *resident: int) -> dict[str, Case]:
+    """The case, and the same with other numbers of blocks at once."""
+    return {name: case} | {f"{name}: {n} blocks": replace(case, resident=n) for n in resident}
+
+
+CASES: dict[str, Case] = {
+    **with_others("Memformer, d = 5", Case(lambda jobs: fixed(MEMFORMER, jobs), steps=100), 2, 4),
+    **with_others("Memformer, d = 5, fresh prompts", Case(lambda jobs: many(engines.order(5, True), jobs), steps=100), 2, 4),
+    "Memformer, d = 5, 128 prompts": Case(lambda jobs: many(sized(5, 128), jobs), steps=100),
+    "Memformer, d = 5, 256 fresh prompts": Case(lambda jobs: many(sized(5, 256, fresh=True), jobs), steps=100),
+    **with_others("GD++, d = 5", Case(lambda jobs: fixed(GD, jobs)), 2),
+    **with_others("LFOM memory, a gate per token, d = 5", Case(lambda jobs: fixed(LFOM, jobs)), 2),
+    **with_others("a mixture of three GD++, d = 5", Case(lambda jobs: mixture.pack(jobs, 1000), steps=20), 2),
+    **with_others("Memformer, d = 10", Case(lambda jobs: many(sized(10), jobs), 2640, 20), 2),
+    "Memformer, d = 20, in loops": Case(lambda jobs: many(sized(20), jobs), 528, 6),
+    "Memformer, d = 20, fresh, in registers": Case(lambda jobs: many(engines.order(20, True), jobs), 528, 6, 2, 100_000),
+    "Memformer, d = 32, in loops": Case(lambda jobs: many(sized(32), jobs), 264, 3),
 }
 
 
-def sized(d: int) -> WorkOrder:
+def sized(d: int, prompts: int = 1000, *, fresh: bool = False) -> WorkOrder:
+    """A pack of the Memformer in R^d, on so many prompts."""
     engines.SIZES.setdefault(d, (2 * d, 1000, 1))
-    return engines.order(d, False)
+    of = engines.order(d, fresh)
+    job = of.first
+    return WorkOrder(Pack((job.changed(protocol=replace(job.protocol, batch=prompts)),)))
 
 
 @dataclass
@@ -192,16 +204,20 @@ class Prepared:
         return self.step, job, state, more(self.key, 0)
 
 
-def prepared(here: Device, order: Callable[[int], WorkOrder]) -> Prepared:
-    step, job, state, key = training(order(2 if here.dry else 64), here.at)
-    lowered = kernel(lowering_of(step, shapes(job, 1), shapes(state, 2)), "unrolled")
+def prepared(here: Device, case: Case) -> Prepared:
+    step, job, state, key = training(case.order(2 if here.dry else 64), here.at)
+    target = Cuda(resident=case.resident) if case.resident else None
+    lowered = kernel(lowering_of(step, shapes(job, 1), shapes(state, 2)), "unrolled", target, limit=case.limit)
     return Prepared(step, job, state, key, lowered)
 
 
 def arithmetic(of: Prepared) -> float | None:
     """Additions, multiplications and the like of a prompt and step, where they are in registers."""
-    builder = Registers(of.step.prompts, 50_000)
-    lowering_of(of.step, shapes(of.job, 1), shapes(of.state, 2)).built(builder)
+    builder = Registers(of.step.prompts, 20_000)
+    try:
+        lowering_of(of.step, shapes(of.job, 1), shapes(of.state, 2)).built(builder)
+    except TooLong:
+        return None
     terms = [term for places in builder.sums.values() for _, term in places.values()]
     operations = [e for e in needed(terms) if e.op in ("+", "-", "*", "/", "call") and e.level & 4]
     if of.step.renew is None:
@@ -211,7 +227,9 @@ def arithmetic(of: Prepared) -> float | None:
 
 def timed(here: Device, of: Prepared, width: int, steps: int) -> float:
     """Seconds of a member's step."""
-    run = OnDevice(*of.members(width), "unrolled", here.driver)
+    run = OnDevice.__new__(OnDevice)
+    run.step, run.job, run.state, run.key = of.members(width)
+    run.program = Program(here.driver.load(of.lowered.source, of.lowered.layout), of.lowered.layout)
     run(0, 1)
     first = 1
 
@@ -223,53 +241,67 @@ def timed(here: Device, of: Prepared, width: int, steps: int) -> float:
     return seconds(here, further, 1 if here.dry else 3) / steps / width
 
 
-def steps(page: Any, here: Device) -> None:
-    """Every case's kernel and speed; then the first of them by width."""
+def compiled(here: Device, of: Prepared) -> Prepared:
+    """With its machine code in the cache."""
     begin = time.perf_counter()
-    cases = {name: prepared(here, order) for name, (order, _, _) in list(CASES.items())[: 2 if here.dry else None]}
-    traced = time.perf_counter() - begin
     if not here.dry:
-        capability = here.driver.properties.major, here.driver.properties.minor
+        nvrtc.compile(of.lowered.source, (here.driver.properties.major, here.driver.properties.minor))
+    of.compiled = time.perf_counter() - begin
+    return of
 
-        def compiled(of: Prepared) -> float:
-            begin = time.perf_counter()
-            nvrtc.compile(of.lowered.source, capability)
-            return time.perf_counter() - begin
 
-        with ThreadPoolExecutor(8) as pool:
-            for of, took in zip(cases.values(), pool.map(compiled, cases.values()), strict=True):
-                of.compiled = took
-    page.add(f"Traced one after the other in {traced:.1f} s, compiled side by side in "
-             f"{time.perf_counter() - begin - traced:.1f} s. 10,000 jobs x 1,000 steps x 1,000 prompts, scaled from the steps timed:")
+def steps(page: Any, here: Device, before: Callable[[], None]) -> None:
+    """Every case's kernel and speed; then the first of them by width. before: called when all is compiled."""
+    begin = time.perf_counter()
+    chosen = {name: case for name, case in CASES.items() if not here.dry or not (case.resident or not name.endswith("d = 5"))}
+    with ThreadPoolExecutor(12) as pool:
+        ahead = {name: pool.submit(compiled, here, prepared(here, case)) for name, case in chosen.items()}
+        traced = time.perf_counter() - begin
+        cases = {name: future.result() for name, future in ahead.items()}
+    took = time.perf_counter() - begin
+    page.add(f"{len(cases)} kernels, traced one after the other in {traced:.1f} s, all compiled after {took:.1f} s.")
+    before()
     flops = None if here.dry else peak(here)[0]
     rows = []
     for name, of in cases.items():
-        _, width, count = CASES[name]
+        case = chosen[name]
         try:
-            each = timed(here, of, 2 if here.dry else width, 1 if here.dry else int(count))
+            each = timed(here, of, 2 if here.dry else case.width, 1 if here.dry else case.steps)
+            rows.append(row(here, name, of, each, flops))
         except Exception as error:
-            rows.append([name, f"failed: {str(error)[:200]}", *[""] * 6])
-            continue
-        function = here.driver.load(of.lowered.source, of.lowered.layout)
-        figures, layout = getattr(function, "figures", None), of.lowered.layout
-        count_of = arithmetic(of)
-        share = "" if flops is None else f"{100 * count_of * of.step.prompts / each / flops:.0f} %"
-        rows.append([
-            name, f"{WORK * each:.2f}", share, str(layout.threads), str(getattr(function, "resident", "")),
-            f"{figures.registers}" if figures else "", f"{figures.spilled}" if figures else "", f"{layout.shared / 1024:.0f}", f"{of.compiled:.1f}",
-        ])
-    page.table(["4 layers, 1,000 prompts", "s", "of the peak", "threads", "blocks at once", "registers", "bytes spilled", "KiB shared", "compiled in s"], rows)
+            rows.append([name, f"failed: {str(error)[:300]}", *[""] * 7])
+        say(rows[-1])
+    page.add("10,000 jobs x 1,000 steps x 1,000 prompts, 4 layers, scaled from fewer; 3 blocks at once where not said:")
+    names = ["seconds", "of the peak", "threads", "blocks at once", "registers", "bytes spilled", "KiB shared", "compiled in s"]
+    page.table(["", *names], rows)
     of = next(iter(cases.values()))
     widths = (1, 2) if here.dry else (1, 16, 256, 1024, 4096, 16384)
     times = [(width, timed(here, of, width, 1 if here.dry else 100)) for width in widths]
-    page.table(["jobs in the pack", "µs a step of the pack", "ns a step and job"], [[f"{w:,}", f"{1e6 * t * w:.1f}", f"{1e9 * t:.1f}"] for w, t in times])
+    lines = [[f"{width:,}", f"{1e6 * x * width:.1f}", f"{1e9 * x:.1f}"] for width, x in times]
+    page.table(["Memformer, d = 5: jobs in the pack", "µs a step of the pack", "ns a step and job"], lines)
+
+
+def row(here: Device, name: str, of: Prepared, each: float, flops: float | None) -> list[str]:
+    """A case's line: the time of the unit of work, the share of the arithmetic peak, and the compiler's figures."""
+    function, layout = here.driver.load(of.lowered.source, of.lowered.layout), of.lowered.layout
+    figures, operations = getattr(function, "figures", None), arithmetic(of)
+    share = f"{100 * operations * of.step.prompts / each / flops:.0f} %" if flops and operations else ""
+    found = [f"{figures.registers}", f"{figures.spilled}"] if figures else ["", ""]
+    blocks = str(getattr(function, "resident", ""))
+    ends = [f"{layout.shared / 1024:.0f}", f"{of.compiled:.1f}"]
+    return [name, f"{WORK * each:.3g}", share, str(layout.threads), blocks, *found, *ends]
+
+
+def say(line: list[str]) -> None:
+    print("   ", " | ".join(line), flush=True)
 
 
 def rivals(page: Any, here: Device) -> None:
     """The same steps by one core, by torch.compile with CUDA graphs, and one model at a time."""
     rows = []
-    for name, order, width in (("fixed batch", lambda n: fixed(MEMFORMER, n), 2000), ("fresh prompts", fresh(5), 2000)):
-        each = timed(here, prepared(here, order), 2 if here.dry else WIDE, 1 if here.dry else 100)
+    for name, case in (("fixed batch", CASES["Memformer, d = 5"]), ("fresh prompts", CASES["Memformer, d = 5, fresh prompts"])):
+        order, width = case.order, 2000
+        each = timed(here, prepared(here, case), 2 if here.dry else WIDE, 1 if here.dry else 100)
         torch.set_num_threads(1)
         step, job, state, key = training(order(16), CPU)
         core = program(step, job, state, key, 10**6)

@@ -13,7 +13,7 @@ from .lower import Form, Layout, Lowering
 from .registers import Registers
 from .unrolled import TooLong
 
-REGISTERS_LIMIT = 6_000  # expressions of a prompt; beyond it the assembler takes minutes
+REGISTERS_LIMIT = 30_000  # expressions of a prompt; the assembler takes some 10 s for so many, and more for more
 
 
 @dataclass(frozen=True)
@@ -38,14 +38,24 @@ class LoweredKernel:
     layout: KernelLayout
 
 
-def kernel(lowering: Lowering, form: Form, target: Cuda | None = None, *, lines: bool = False) -> LoweredKernel:
-    """A step's kernel in a form, or looped where the unrolled one would be too long. Raises NotLowerable."""
+def kernel(
+    lowering: Lowering,
+    form: Form,
+    target: Cuda | None = None,
+    *,
+    lines: bool = False,
+    limit: int = REGISTERS_LIMIT,
+) -> LoweredKernel:
+    """A step's kernel in a form, or looped where the unrolled one would have more than `limit` expressions of a prompt.
+
+    lines: with the model's lines as comments. Raises NotLowerable.
+    """
     prompts = lowering.step.prompts
     program = None
     if form == "unrolled":
         with contextlib.suppress(TooLong):
             on = target or Cuda.of(prompts, form)
-            program = _program(lowering, Registers(prompts, REGISTERS_LIMIT), on, lines=lines)
+            program = _program(lowering, Registers(prompts, limit), on, lines=lines)
     if program is None:
         on = target or Cuda.of(prompts, "looped")
         program = _program(lowering, Looped(prompts), on, lines=lines)

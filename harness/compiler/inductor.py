@@ -40,10 +40,12 @@ class Inductor:
         self.captured: tuple[torch.cuda.CUDAGraph, Tensors] | None = None
         self.t = torch.zeros((), dtype=torch.int64, device=key.device)  # the number of the next step
         self.batch = self._batch(0)  # a CUDA graph reads it at this address
+        # given as a tensor, since torch.compile holds what it counts itself in 32 bits, too few for the streams
+        self.prompts = torch.arange(step.prompts, device=key.device)
         from torch._dynamo.exc import TorchDynamoException  # these two imports take a second
         from torch._inductor.exc import InductorError
 
-        inputs, self.shape = pytree.tree_flatten((job, state, key, self.batch, self.t))
+        inputs, self.shape = pytree.tree_flatten((job, state, key, self.batch, self.t, self.prompts))
         try:
             with torch.no_grad():
                 # traced first, so that torch.compile sees only tensor operations, not the Python of the step
@@ -72,9 +74,10 @@ class Inductor:
 
     def _flat(self, *inputs: Tensor | None) -> list[Tensor]:
         """One step as a function from a list of tensors to a list of tensors; sets the names of the results."""
-        job, state, key, batch, t = pytree.tree_unflatten(inputs, self.shape)
+        job, state, key, batch, t, prompts = pytree.tree_unflatten(inputs, self.shape)
         if batch is None:
-            batch = self.step.draw(job, Streams(key, self.step.dtype, t // (self.step.renew or 1)), self.step.prompts)
+            random = Streams(key, self.step.dtype, t // (self.step.renew or 1), prompts)
+            batch = self.step.draw(job, random, self.step.prompts)
         changes, records = self.step.update(job, state, batch, t)
         self.names = list(changes), list(records)
         return [*changes.values(), *records.values()]
@@ -89,7 +92,7 @@ class Inductor:
         """Run `count` steps from the current one on; return their records, `steps trials jobs ...`."""
         records_by_step = []
         for _ in range(count):
-            results = self.compiled(*pytree.tree_leaves((self.job, self.state, self.key, batch, self.t)))
+            results = self.compiled(*pytree.tree_leaves((self.job, self.state, self.key, batch, self.t, self.prompts)))
             changed, recorded = self.names
             for name, value in zip(changed, results, strict=False):
                 self.state[name].copy_(value)

@@ -68,15 +68,15 @@ class OnDevice:
         assert all(x.is_contiguous() and x.device == device for x in inputs)
         for done in range(0, count, LAUNCH):
             tensors = [*inputs, *(x[done:] for x in records.values()), scratch, self.key]
-            arguments = _arguments(len(tensors))()
-            arguments.tensors[:] = [x.data_ptr() for x in tensors]
-            arguments.numbers[:] = [jobs, trials, first + done, min(LAUNCH, count - done), begin]
-            function.launch(grid, arguments)
+            given = arguments(len(tensors))()
+            given.tensors[:] = [x.data_ptr() for x in tensors]
+            given.numbers[:] = [jobs, trials, first + done, min(LAUNCH, count - done), begin]
+            function.launch(grid, given)
         return records
 
 
 @functools.cache
-def _arguments(tensors: int) -> type[Any]:
+def arguments(tensors: int) -> type[Any]:
     """The type of a kernel's arguments, as its source declares it."""
     fields = [("tensors", ctypes.c_void_p * tensors), ("numbers", ctypes.c_int64 * 5)]
     return type("Arguments", (ctypes.Structure,), {"_fields_": fields})

@@ -125,7 +125,8 @@ def quantile(k: int) -> tuple[float, ...]:
 
 
 class Streams(Draws):
-    """Several streams at one step, from prompt `first` on; each draw continues where the previous one ended.
+    """Several streams at one step, from prompt `first` on, or for the prompts that `first` lists; each draw continues
+    where the previous one ended.
 
     The last axis of a shape counts prompts, the others variates of a prompt.
     """
@@ -153,7 +154,9 @@ class Streams(Draws):
         variates, prompts = math.prod(shape[:-1]), shape[-1] if shape else 1
         counters = range(begin // 4, -(-(begin + variates) // 4))
         device = self.key.device
-        prompt = self.first + torch.arange(prompts, device=device).expand(len(self.key), len(counters), prompts)
+        numbered = isinstance(self.first, Tensor) and self.first.ndim == 1
+        own = self.first[:prompts] if numbered else self.first + torch.arange(prompts, device=device)  # type: ignore[index]
+        prompt = own.expand(len(self.key), len(counters), prompts)
         counter = torch.arange(counters.start, counters.stop, device=device)[:, None]
         key = self.key[:, :, None, None]
         words = philox([prompt, torch.as_tensor(self.step, device=device), counter, key[:, 2]], [key[:, 0], key[:, 1]])

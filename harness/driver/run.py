@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import SpecError, UserError, nearest
-from ..scheduler.devices import gpus, slots
+from ..scheduler.devices import gpus, places, slots
 from ..scheduler.executors import Executor, InProcess
 from ..scheduler.on_gpus import OnGpus
 from ..scheduler.packing import PlannedPack
@@ -212,7 +212,7 @@ class _Run:
     def _planned(self) -> Plan:
         workers, shares = self.options.workers, self.shares
         keep = self.options.keep_stale or shares.shared  # whose code is right, drivers beside each other cannot tell
-        count = slots() if workers is None or (workers == 0 and gpus()) else max(1, workers)
+        count = slots() if workers is None else workers or places()
         return make_plan(self.sweep, self.store, count, keep, self.checkpoints, shares.owns, shares.failed)
 
     def _stopped(self) -> bool:

@@ -12,7 +12,8 @@ import torch
 from ..training.pack import Pack
 from .packing import MEMORY
 
-PER_GPU = 4  # packs on one GPU at most
+PER_GPU = 4  # packs on one GPU at most, each in a process
+THREADS = 8  # packs on one GPU, in threads of one process
 ON_GPU = 0.01  # seconds for a second on a core
 BUSY = 1 << 20  # numbers in a vector of a step (members x prompts x d) from which one pack keeps a GPU busy
 
@@ -46,6 +47,11 @@ def packs_per_gpu(packs: Collection[Pack]) -> int:
 def slots() -> int:
     """Number of packs that this machine runs at once at most: one a core, or several a GPU."""
     return PER_GPU * torch.cuda.device_count() or cores()
+
+
+def places() -> int:
+    """Number of packs that this process runs at once without others: one, or several a GPU."""
+    return THREADS * len(gpus()) or 1
 
 
 def cores() -> int:

@@ -10,15 +10,14 @@ from collections.abc import Collection, Iterator, Sequence
 import torch
 
 from ..training.pack import Pack, WorkOrder
+from .devices import THREADS
 from .faults import Event, run_pack
-
-EACH = 4  # packs on a GPU: while some are prepared and some recorded, one runs
 
 
 class OnGpus:
     """Runs several packs on each device. A GPU runs their kernels side by side; Python prepares one at a time."""
 
-    def __init__(self, devices: Sequence[torch.device], each: int = EACH) -> None:
+    def __init__(self, devices: Sequence[torch.device], each: int = THREADS) -> None:
         self.free = [device for _ in range(each) for device in devices]
         self.workers = len(self.free)
         self.events: queue.Queue[tuple[int, Event | torch.device]] = queue.Queue()  # an event, or a place that is free

@@ -57,7 +57,7 @@ def stages(order: WorkOrder, device: torch.device) -> Generator[Stage, None, Out
         if task is None:
             trained.diverged = reasons  # a job's status is that on its own task; every other test speaks for itself
         with span("rows"):
-            results.append(_results(pack, trained, task, squared_error.cpu().numpy(), reasons, cosines))
+            results.append(_results(pack, trained, task, squared_error, reasons, cosines))
     codes = {code(pack.first.case, task): code_parts(pack.first.case, task) for task in (None, *pack.tests)}
     with span("rows"):
         tables = {name: schema.arrow(name).empty_table() for name in schema.TABLES}
@@ -91,7 +91,7 @@ def _results(
     pack: Pack,
     trained: train.Trained,
     task: Task | None,
-    squared_error: Float[np.ndarray, "jobs steps prompts"],
+    squared_error: Float[torch.Tensor, "jobs steps prompts"],
     reasons: Sequence[str | None],
     cosines: Sequence[Any],
 ) -> pa.Table:

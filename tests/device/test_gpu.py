@@ -20,7 +20,7 @@ from lfombench.harness.training.closed_form import fit
 from lfombench.harness.training.execute import execute
 from lfombench.harness.training.pack import Pack, WorkOrder
 from lfombench.harness.training.training_step import training
-from lfombench.solvers import BestKrylov, ConjugateGradient, GdPlusPlus, Lfom, LinearTransformer, Memformer, Newton
+from lfombench.solvers import BestKrylov, BestLfom, ConjugateGradient, GdPlusPlus, Lfom, LinearTransformer, Memformer, Newton
 from lfombench.tasks import LinearRegression
 
 pytestmark = [
@@ -112,7 +112,7 @@ def test_tests_in_double_precision_are_the_cpus(solver):
 
 
 def test_a_closed_form_is_the_cpus():
-    given = order(BestKrylov(depth=3, preconditioner="covariance"))
+    given = order(BestLfom(depth=3, preconditioner="covariance"))
     ours, theirs = (fit(given, device, 20_000).params for device in (GPU, CPU))
     for name, x in theirs.items():
         assert torch.allclose(ours[name].cpu(), x, rtol=1e-4, atol=1e-6), name

@@ -1,0 +1,332 @@
+"""Kernels for NVIDIA's devices: that they compile, what is said where they do not, and what the driver is asked for."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from lfombench.harness.compiler import cache, nvrtc, on_device
+from lfombench.harness.compiler.cpp import NoCompiler
+from lfombench.harness.compiler.device import KernelLayout
+from lfombench.harness.compiler.driver import Cuda, Kernel
+from lfombench.harness.compiler.known import shapes
+from lfombench.harness.compiler.lower import Form
+from lfombench.harness.compiler.on_device import OnDevice
+from lfombench.harness.spec.labels import label
+from lfombench.solvers import GdPlusPlus, LinearTransformer, Memformer
+from tests.harness.compiler.test_kernels import Given, step_of_test, trained
+from tests.solvers.test_battery import CASES, TOKENS
+
+try:
+    nvrtc.library()
+except NoCompiler as error:
+    pytest.skip(str(error), allow_module_level=True)
+
+SOLVERS = CASES + TOKENS
+LEARNED = [s for s in SOLVERS if s.trains]
+SM_80, SM_90, SM_100 = (8, 0), (9, 0), (10, 0)
+SMALL = 'extern "C" __global__ void run(float* x) { x[threadIdx.x] *= 2; }'
+CHOSEN = [
+    LinearTransformer(depth=2, preconditioner="full"),
+    Memformer(depth=2, memory="cgd", preconditioner="full"),
+    GdPlusPlus(depth=2),
+]
+
+
+@dataclass(frozen=True)
+class Compiling:
+    """A device that only compiles."""
+
+    capability: tuple[int, int]
+    kind: str = "ptx"
+
+    def load(self, source: str, layout: KernelLayout) -> Compiled:
+        code, figures = nvrtc.compile(source, self.capability, kind=self.kind)
+        return Compiled(code, figures)
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A kernel's code."""
+
+    code: bytes
+    figures: nvrtc.Figures
+    blocks: int = 1
+
+    def launch(self, grid: int, arguments: ctypes.Structure) -> None:
+        raise AssertionError
+
+
+def compiled(given: Given, form: Form, capability: tuple[int, int], kind: str = "ptx") -> Any:
+    """The code of a step's kernel."""
+    step, job, state, _ = given
+    return on_device.program(step, shapes(job, 1), shapes(state, 2), form, Compiling(capability, kind)).function
+
+
+def some(solvers: list[Any], every: int) -> list[Any]:
+    """All of them in the unrolled form for one kind of device, and some for others and in the other form."""
+    return [
+        *(pytest.param(s, "unrolled", SM_90, id=label(s)) for s in solvers),
+        *(pytest.param(s, "looped", SM_90, id=f"looped {label(s)}") for s in solvers[::every]),
+        *(pytest.param(s, "unrolled", SM_80, id=f"8.0 {label(s)}") for s in solvers[1::every]),
+        *(pytest.param(s, "unrolled", SM_100, id=f"10.0 {label(s)}") for s in solvers[2::every]),
+    ]
+
+
+@pytest.mark.parametrize(("solver", "form", "capability"), some(LEARNED, 6))
+def test_training_steps_compile(solver, form, capability):
+    code = compiled(trained(solver)(), form, capability).code
+    assert f".target sm_{capability[0]}{capability[1]}".encode() in code
+    assert b".entry run(" in code
+
+
+@pytest.mark.parametrize(("solver", "form", "capability"), some(SOLVERS, 8))
+def test_test_steps_compile(solver, form, capability):
+    assert b".entry run(" in compiled(step_of_test(solver)(), form, capability).code
+
+
+@pytest.mark.parametrize("solver", CHOSEN, ids=label)
+def test_machine_code_says_how_many_registers_it_takes(solver):
+    """Within what two blocks of 256 threads may have of a multiprocessor's 65536."""
+    found = compiled(trained(solver, batch=256)(), "unrolled", SM_90, "cubin")
+    assert found.code.startswith(b"\x7fELF")
+    assert 0 < found.figures.registers <= 128
+
+
+# What goes wrong.
+
+
+@pytest.fixture
+def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A new cache."""
+    monkeypatch.setenv("LFOMBENCH_CACHE", str(tmp_path))
+    return tmp_path
+
+
+@pytest.mark.parametrize("capability", [(3, 5), (9, 9), (77, 0)])
+def test_a_device_that_nvrtc_does_not_know_is_named(capability, empty):
+    major, minor = capability
+    with pytest.raises(NoCompiler, match=rf"does not know compute capability {major}\.{minor}, only .*9\.0"):
+        nvrtc.compile(SMALL, capability)
+    assert not list(empty.iterdir())
+
+
+@pytest.mark.parametrize("kind", ["ptx", "cubin"])
+def test_an_error_in_a_source_is_told_and_not_kept(kind, empty):
+    with pytest.raises(NoCompiler, match=r'NVRTC failed: step.cu\(1\): error.*"y" is undefined'):
+        nvrtc.compile(SMALL.replace("x[", "y["), SM_90, kind=kind)
+    assert not list(empty.iterdir())
+
+
+@pytest.mark.parametrize("kind", ["ptx", "cubin"])
+@pytest.mark.parametrize("damage", [lambda x: x[: len(x) // 2], lambda x: b"", lambda x: x[:50] + b"?" + x[51:]])
+def test_a_damaged_entry_of_the_cache_is_compiled_again(damage, kind, empty, monkeypatch):
+    count, compile = [], nvrtc._compiled
+    monkeypatch.setattr(nvrtc, "_compiled", lambda *given: count.append(given) or compile(*given))
+    expected = nvrtc.compile(SMALL, SM_90, kind=kind)
+    path = empty / nvrtc.name_of(SMALL, SM_90, kind)
+    whole = path.read_bytes()
+    assert nvrtc.compile(SMALL, SM_90, kind=kind) == expected
+    assert len(count) == 1
+    path.write_bytes(damage(whole))
+    assert nvrtc.compile(SMALL, SM_90, kind=kind) == expected
+    assert len(count) == 2
+    assert path.read_bytes() == whole
+
+
+def test_entries_of_the_cache_are_told_apart():
+    given = [(SMALL, SM_90, "cubin"), (SMALL, SM_90, "ptx"), (SMALL, SM_80, "cubin"), (SMALL + " ", SM_90, "cubin")]
+    assert len({nvrtc.name_of(*one) for one in given}) == len(given)
+
+
+def test_what_cannot_be_kept_is_no_compiler(empty, monkeypatch):
+    def full(name: str, content: bytes) -> Path:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(cache, "write", full)
+    with pytest.raises(NoCompiler, match="cannot be kept: no space left"):
+        nvrtc.compile(SMALL, SM_90)
+
+
+def _without_its_library() -> ModuleType:
+    def version() -> None:
+        raise RuntimeError("libnvrtc.so is not here")
+
+    module = ModuleType("cuda.bindings.nvrtc")
+    module.nvrtcVersion = version
+    return module
+
+
+@pytest.mark.parametrize(
+    ("module", "said"), [(None, "cuda.bindings"), (_without_its_library(), "libnvrtc.so is not here")]
+)
+def test_without_nvrtc_it_is_said_what_to_install(module, said, monkeypatch):
+    bindings = ModuleType("cuda.bindings")
+    monkeypatch.setitem(sys.modules, "cuda.bindings", bindings)
+    monkeypatch.setitem(sys.modules, "cuda.bindings.nvrtc", module)
+    if module:
+        bindings.nvrtc = module
+    nvrtc.library.cache_clear()
+    try:
+        with pytest.raises(NoCompiler, match=rf"NVRTC is not here \(.*{said}.*pip install 'lfombench\[cuda\]'"):
+            nvrtc.library()
+    finally:
+        nvrtc.library.cache_clear()
+
+
+# The driver.
+
+
+class Result(int):
+    """A status of a call."""
+
+
+class FakeDriver(ModuleType):
+    """NVIDIA's driver: notes what it is asked for, and fails where it is told to."""
+
+    CUresult = SimpleNamespace(CUDA_SUCCESS=0)
+    CUfunction_attribute = SimpleNamespace(CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES=8)
+
+    def __init__(self, failing: str = "", resident: int = 2) -> None:
+        super().__init__("cuda.bindings.driver")
+        self.asked: list[tuple[Any, ...]] = []
+        self.failing = failing
+        self.answers = {
+            "cuDeviceGet": "device",
+            "cuDevicePrimaryCtxRetain": "context",
+            "cuModuleLoadData": "module",
+            "cuModuleGetFunction": "function",
+            "cuOccupancyMaxActiveBlocksPerMultiprocessor": resident,
+        }
+
+    def __getattr__(self, name: str) -> Any:
+        if not name.startswith("cu"):
+            raise AttributeError(name)
+
+        def call(*given: Any) -> tuple[Any, ...]:
+            self.asked.append((name, *given))
+            if name == "cuLaunchKernel" and name != self.failing:
+                self.launched(*given)
+            return (700 if name == self.failing else 0, *([self.answers[name]] if name in self.answers else []))
+
+        return call
+
+    def cuGetErrorString(self, status: int) -> tuple[int, bytes]:
+        assert status == 700
+        return 0, b"an illegal memory access was encountered"
+
+    def launched(self, *given: Any) -> None:
+        """Read the kernel's arguments, as a device does."""
+        pointer = ctypes.c_void_p.from_address(given[9]).value
+        numbers = (ctypes.c_int64 * 64).from_address(pointer)
+        self.arguments = list(numbers)
+
+    def of(self, name: str) -> list[tuple[Any, ...]]:
+        return [given for called, *given in map(list, self.asked) if called == name]
+
+
+@dataclass
+class Machine:
+    """A device that is not there."""
+
+    driver: FakeDriver
+    compiled: list[tuple[str, tuple[int, int]]] = field(default_factory=list)
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Makes one, of three multiprocessors."""
+
+    def make(**options: Any) -> Machine:
+        made = Machine(FakeDriver(**options))
+
+        def compile(source: str, capability: tuple[int, int]) -> tuple[bytes, nvrtc.Figures]:
+            made.compiled.append((source, capability))
+            return b"code", nvrtc.Figures(40, 0)
+
+        properties = SimpleNamespace(major=9, minor=0, multi_processor_count=3)
+        monkeypatch.setitem(sys.modules, "cuda.bindings.driver", made.driver)
+        monkeypatch.setattr(sys.modules["cuda.bindings"], "driver", made.driver, raising=False)
+        monkeypatch.setattr(nvrtc, "compile", compile)
+        monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: properties)
+        monkeypatch.setattr(torch.cuda, "current_stream", lambda index: SimpleNamespace(cuda_stream=1000 + index))
+        return made
+
+    return make
+
+
+LAYOUT = KernelLayout({}, 0, 96, 96, 70_000)
+
+
+def test_a_kernel_is_loaded_with_the_shared_memory_that_it_takes(machine):
+    made = machine()
+    loaded = Cuda(2).load("source", LAYOUT)
+    assert made.compiled == [("source", (9, 0))]
+    assert made.driver.asked == [
+        ("cuDeviceGet", 2),
+        ("cuDevicePrimaryCtxRetain", "device"),
+        ("cuCtxSetCurrent", "context"),
+        ("cuModuleLoadData", b"code"),
+        ("cuModuleGetFunction", "module", b"run"),
+        ("cuFuncSetAttribute", "function", 8, 70_000),
+        ("cuOccupancyMaxActiveBlocksPerMultiprocessor", "function", 96, 70_000),
+    ]
+    assert isinstance(loaded, Kernel)
+    assert loaded.blocks == 2 * 3
+
+
+def test_a_launch_is_on_the_current_stream_with_a_grid_of_its_members(machine):
+    made = machine()
+    step, job, state, key = trained(CHOSEN[0])()
+    run = OnDevice(step, job, state, key, "unrolled", Cuda(1))
+    records = run(5, 3)
+    layout = run.program.layout
+    (given,) = made.driver.of("cuLaunchKernel")
+    assert given[:9] == ["function", 4, 1, 1, layout.threads, 1, 1, layout.shared, 1001]
+    assert given[10] == 0
+    pointers = [x.data_ptr() for x in (*job.values(), *state.values(), *records.values())]
+    tensors = len(pointers) + 2  # scratch, and the keys
+    assert made.driver.arguments[: len(pointers)] == pointers
+    assert made.driver.arguments[tensors - 1] == key.data_ptr()
+    assert made.driver.arguments[tensors : tensors + 5] == [2, 2, 5, 3, 0]
+
+
+def test_a_grid_is_no_larger_than_what_the_device_holds_and_long_runs_are_several_launches(machine):
+    made = machine(resident=1)
+    run = OnDevice(*trained(CHOSEN[0])(), "unrolled", Cuda(0))
+    run(0, 1200)
+    launched = made.driver.of("cuLaunchKernel")
+    assert [given[1] for given in launched] == [3] * 3
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("cuDeviceGet", "cuDevicePrimaryCtxRetain", "cuCtxSetCurrent", "cuModuleLoadData", "cuModuleGetFunction"),
+        *("cuFuncSetAttribute", "cuOccupancyMaxActiveBlocksPerMultiprocessor", "cuLaunchKernel"),
+    ],
+)
+def test_an_error_of_the_driver_is_told_in_its_words(name, machine):
+    machine(failing=name)
+    with pytest.raises(NoCompiler, match="the CUDA driver: an illegal memory access was encountered"):
+        Cuda(0).load("source", LAYOUT).launch(1, (ctypes.c_int64 * 64)())
+
+
+def test_a_block_that_does_not_fit_is_no_compiler(machine):
+    machine(resident=0)
+    with pytest.raises(NoCompiler, match="a block of 96 threads with 70000 bytes does not fit this device"):
+        Cuda(0).load("source", LAYOUT)
+
+
+def test_without_the_drivers_bindings_it_is_said_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cuda.bindings", ModuleType("cuda.bindings"))
+    monkeypatch.setitem(sys.modules, "cuda.bindings.driver", None)
+    with pytest.raises(NoCompiler, match=r"cuda-bindings are not here: pip install 'lfombench\[cuda\]'"):
+        Cuda(0)
