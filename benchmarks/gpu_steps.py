@@ -80,7 +80,9 @@ def machine(page: Any, here: Device) -> None:
         facts.append(f"driver {subprocess.run(asked, capture_output=True, text=True).stdout.strip()}")
         facts.append(f"{p.multi_processor_count} multiprocessors, {p.total_memory / 2**30:.0f} GiB")
         flops, bandwidth = peak(here)
-        facts.append(f"multiply-add peak measured: {flops / 1e12:.1f} TFLOP/s in float32; copies: {bandwidth / 1e12:.2f} TB/s")
+        facts.append(
+            f"multiply-add peak measured: {flops / 1e12:.1f} TFLOP/s in float32; copies: {bandwidth / 1e12:.2f} TB/s"
+        )
     page.add(f"**{here.name}.** {'; '.join(facts)}.")
 
 
@@ -159,7 +161,9 @@ def with_others(name: str, case: Case, *resident: int) -> dict[str, Case]:
 
 CASES: dict[str, Case] = {
     **with_others("Memformer, d = 5", Case(lambda jobs: fixed(MEMFORMER, jobs), steps=100), 2, 4),
-    **with_others("Memformer, d = 5, fresh prompts", Case(lambda jobs: many(engines.order(5, True), jobs), steps=100), 2, 4),
+    **with_others(
+        "Memformer, d = 5, fresh prompts", Case(lambda jobs: many(engines.order(5, True), jobs), steps=100), 2, 4
+    ),
     "Memformer, d = 5, 128 prompts": Case(lambda jobs: many(sized(5, 128), jobs), steps=100),
     "Memformer, d = 5, 256 fresh prompts": Case(lambda jobs: many(sized(5, 256, fresh=True), jobs), steps=100),
     **with_others("GD++, d = 5", Case(lambda jobs: fixed(GD, jobs)), 2),
@@ -167,7 +171,9 @@ CASES: dict[str, Case] = {
     **with_others("a mixture of three GD++, d = 5", Case(lambda jobs: mixture.pack(jobs, 1000), steps=20), 2),
     **with_others("Memformer, d = 10", Case(lambda jobs: many(sized(10), jobs), 2640, 20), 2),
     "Memformer, d = 20, in loops": Case(lambda jobs: many(sized(20), jobs), 528, 6),
-    "Memformer, d = 20, fresh, in registers": Case(lambda jobs: many(engines.order(20, True), jobs), 528, 6, 2, 100_000),
+    "Memformer, d = 20, fresh, in registers": Case(
+        lambda jobs: many(engines.order(20, True), jobs), 528, 6, 2, 100_000
+    ),
     "Memformer, d = 32, in loops": Case(lambda jobs: many(sized(32), jobs), 264, 3),
 }
 
@@ -253,7 +259,9 @@ def compiled(here: Device, of: Prepared) -> Prepared:
 def steps(page: Any, here: Device, before: Callable[[], None]) -> None:
     """Every case's kernel and speed; then the first of them by width. before: called when all is compiled."""
     begin = time.perf_counter()
-    chosen = {name: case for name, case in CASES.items() if not here.dry or not (case.resident or not name.endswith("d = 5"))}
+    chosen = {
+        name: case for name, case in CASES.items() if not here.dry or not (case.resident or not name.endswith("d = 5"))
+    }
     with ThreadPoolExecutor(12) as pool:
         ahead = {name: pool.submit(compiled, here, prepared(here, case)) for name, case in chosen.items()}
         traced = time.perf_counter() - begin
@@ -272,7 +280,16 @@ def steps(page: Any, here: Device, before: Callable[[], None]) -> None:
             rows.append([name, f"failed: {str(error)[:300]}", *[""] * 7])
         say(rows[-1])
     page.add("10,000 jobs x 1,000 steps x 1,000 prompts, 4 layers, scaled from fewer; 3 blocks at once where not said:")
-    names = ["seconds", "of the peak", "threads", "blocks at once", "registers", "bytes spilled", "KiB shared", "compiled in s"]
+    names = [
+        "seconds",
+        "of the peak",
+        "threads",
+        "blocks at once",
+        "registers",
+        "bytes spilled",
+        "KiB shared",
+        "compiled in s",
+    ]
     page.table(["", *names], rows)
     of = next(iter(cases.values()))
     widths = (1, 2) if here.dry else (1, 16, 256, 1024, 4096, 16384)
@@ -299,7 +316,10 @@ def say(line: list[str]) -> None:
 def rivals(page: Any, here: Device) -> None:
     """The same steps by one core, by torch.compile with CUDA graphs, and one model at a time."""
     rows = []
-    for name, case in (("fixed batch", CASES["Memformer, d = 5"]), ("fresh prompts", CASES["Memformer, d = 5, fresh prompts"])):
+    for name, case in (
+        ("fixed batch", CASES["Memformer, d = 5"]),
+        ("fresh prompts", CASES["Memformer, d = 5, fresh prompts"]),
+    ):
         order, width = case.order, 2000
         each = timed(here, prepared(here, case), 2 if here.dry else WIDE, 1 if here.dry else 100)
         torch.set_num_threads(1)
@@ -327,4 +347,13 @@ def rivals(page: Any, here: Device) -> None:
             alone = seconds(here, lambda: naive.train(model, Z.to(here.at), target.to(here.at), 20, 0.01, again)) / 20
         row.append(f"{1e6 * alone:,.0f} ({alone / each:,.0f}x)")
         rows.append(row)
-    page.table(["Memformer, d = 5: µs a step and job", "kernel", "one core of ours", "torch.compile, CUDA graphs", "notebook, one model"], rows)
+    page.table(
+        [
+            "Memformer, d = 5: µs a step and job",
+            "kernel",
+            "one core of ours",
+            "torch.compile, CUDA graphs",
+            "notebook, one model",
+        ],
+        rows,
+    )

@@ -22,7 +22,10 @@ class Beside:
     def __init__(self, *, dry: bool) -> None:
         self.out = Path(tempfile.mkdtemp(prefix="lfombench-cpu-")) / "out"
         code = f"from benchmarks.gpu_sweep import run; run({str(self.out)!r}, {FEW if not dry else 2}, dry={dry})"
-        environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": os.pathsep.join([os.environ.get("PYTHONPATH", ""), "."])}
+        environment = os.environ | {
+            "CUDA_VISIBLE_DEVICES": "",
+            "PYTHONPATH": os.pathsep.join([os.environ.get("PYTHONPATH", ""), "."]),
+        }
         root = Path(__file__).resolve().parent.parent
         self.process = subprocess.Popen([sys.executable, "-c", code], env=environment, cwd=root)
 
@@ -38,7 +41,9 @@ def run(out: str, seeds: int, *, dry: bool) -> Any:
     text = shipped()["fig1"].read_text().replace("seeds: 5", f"seeds: {seeds}")
     assert f"seeds: {seeds}" in text
     if dry:
-        text = text.replace("use: published", f"{{use: published, {SMALL}}}").replace("use: rigorous", f"{{use: rigorous, {SMALL}}}")
+        text = text.replace("use: published", f"{{use: published, {SMALL}}}").replace(
+            "use: rigorous", f"{{use: rigorous, {SMALL}}}"
+        )
     path = Path(tempfile.mkdtemp(prefix="lfombench-")) / "fig1.yaml"
     path.write_text(text)
     return run(load(str(path)), out, workers=0, mlflow="off")
@@ -116,7 +121,9 @@ def boards(ours: Path, theirs: Path, seeds: int) -> str:
     keys = ["protocol", "solver", "depth", "step"]
 
     def board(out: Path) -> Any:
-        rows = pl.concat([pl.read_parquet(path) for path in (out / "results").rglob("*.parquet")], how="diagonal_relaxed")
+        rows = pl.concat(
+            [pl.read_parquet(path) for path in (out / "results").rglob("*.parquet")], how="diagonal_relaxed"
+        )
         return rows.filter(pl.col("seed") < seeds).group_by(keys).agg(pl.col("log_mse").mean(), n=pl.len())
 
     both = board(ours).join(board(theirs), on=keys, how="full", suffix="_cpu", coalesce=True)

@@ -11,7 +11,10 @@ from .target import Target
 
 HEADERS = [Path(__file__).parent / name for name in ("cuda.h", "symmetric.h")]
 WARP = 32
-SIZES = {"unrolled": (128, 3), "looped": (256, 2)}  # threads of a block, blocks of a multiprocessor, by form: measured
+SIZES = {
+    "unrolled": (128, 2),
+    "looped": (256, 2),
+}  # threads of a block, blocks of a multiprocessor: as measured on an H200
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class Cuda(Target):
     register: int = 4
     registers: int = 32  # numbers that a product keeps side by side; a thread has more
     block: int = 128
-    resident: int = 3
+    resident: int = 2
     apart: bool = True
 
     threads = True

@@ -64,10 +64,23 @@ class Kernel:
         _checked(started, driver)
 
 
+REMEDIES = {  # by the end of the driver's name of an error
+    "INVALID_IMAGE": "NVRTC may be newer than the driver: update the driver, or install an NVRTC of its version",
+    "UNSUPPORTED_PTX_VERSION": "NVRTC may be newer than the driver: update the driver, or install an NVRTC of its version",
+    "NO_BINARY_FOR_GPU": "NVRTC may not match the driver: update the driver",
+    "DEVICE_UNAVAILABLE": "another process has it for itself: nvidia-smi shows which",
+    "SYSTEM_DRIVER_MISMATCH": "the driver was updated under the system: restart the machine",
+}
+
+
 def _checked(result: tuple[Any, ...], driver: Any) -> Any:
-    """The value of a call of the driver. Raises NoCompiler where it failed."""
+    """The value of a call of the driver. Raises NoCompiler where it failed, torch.OutOfMemoryError for want of memory."""
     status, *values = result
-    if status != driver.CUresult.CUDA_SUCCESS:
-        _, text = driver.cuGetErrorString(status)
-        raise NoCompiler(f"the CUDA driver: {text.decode() if text else status}")
-    return values[0] if values else None
+    if status == driver.CUresult.CUDA_SUCCESS:
+        return values[0] if values else None
+    _, text = driver.cuGetErrorString(status)
+    said = f"the CUDA driver: {text.decode() if text else status.name}"
+    if status == driver.CUresult.CUDA_ERROR_OUT_OF_MEMORY:
+        raise torch.OutOfMemoryError(said)
+    remedy = next((words for end, words in REMEDIES.items() if status.name.endswith(end)), "")
+    raise NoCompiler(f"{said}; {remedy}" if remedy else said)

@@ -300,7 +300,6 @@ class _Writer:
                 scope.lines.append(f"const {self.target.type_of(e)} {name} = {' + '.join(names)};")
         self.scopes += inner
 
-
     def _sum_by_warp(self, group: Sequence[Expr], loops: Sequence[Variable], depth: int) -> None:
         """Declare variables for sums that share a loop, whose values the lanes of a warp divide among them."""
         inner, self.scopes = self.scopes[depth + 1 :], self.scopes[: depth + 1]

@@ -18,6 +18,7 @@ from .native import lowering_of
 from .step import Step, Tensors
 
 LAUNCH = 500  # steps at most, so that no launch takes long
+AGAIN = 100  # the same where a launch need not draw its prompts anew: others wait until a launch ends
 
 
 @runtime_checkable
@@ -44,7 +45,13 @@ class OnDevice:
     name = "kernel"
 
     def __init__(
-        self, step: Step, job: Tensors, state: Tensors, key: Tensor, form: Form = "unrolled", driver: Driver | None = None
+        self,
+        step: Step,
+        job: Tensors,
+        state: Tensors,
+        key: Tensor,
+        form: Form = "unrolled",
+        driver: Driver | None = None,
     ) -> None:
         """Raises NotLowerable or NoCompiler."""
         self.step, self.job, self.state, self.key = step, job, state, key
@@ -66,11 +73,12 @@ class OnDevice:
         scratch = torch.empty(grid * layout.scratch, dtype=torch.uint8, device=device)
         inputs = [*self.job.values(), *self.state.values()]
         assert all(x.is_contiguous() and x.device == device for x in inputs)
-        for done in range(0, count, LAUNCH):
+        most = LAUNCH if self.step.renew is None else min(LAUNCH, AGAIN)
+        for done in range(0, count, most):
             tensors = [*inputs, *(x[done:] for x in records.values()), scratch, self.key]
             given = arguments(len(tensors))()
             given.tensors[:] = [x.data_ptr() for x in tensors]
-            given.numbers[:] = [jobs, trials, first + done, min(LAUNCH, count - done), begin]
+            given.numbers[:] = [jobs, trials, first + done, min(most, count - done), begin]
             function.launch(grid, given)
         return records
 

@@ -36,9 +36,7 @@ Engine = Literal["auto", "eager", "unrolled", "looped", "inductor"]
 Program = Native | OnDevice | Inductor | Eager
 
 
-def program(
-    step: Step, job: Tensors, state: Tensors, key: Tensor, calls: int, engine: Engine = "auto"
-) -> Program:
+def program(step: Step, job: Tensors, state: Tensors, key: Tensor, calls: int, engine: Engine = "auto") -> Program:
     """The program of a pack's step; a call (first, count, begin=0) returns records `steps trials jobs ...` and updates
     the state in place.
 

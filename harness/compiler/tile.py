@@ -46,7 +46,6 @@ class _Group:
         return own * -(-self.shape[0] * self.shape[1] // WARP) * WARP * BYTES[self.type] // BYTES["float"]
 
 
-
 class Tile:
     """Writes what is computed of every prompt: in one loop, or, where several steps use the same prompts, in two, with
     what the first computes kept in memory.

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 import math
 import os
+import warnings
 from collections.abc import Collection
 from statistics import median
 
@@ -11,6 +14,8 @@ import torch
 
 from ..training.pack import Pack
 from .packing import MEMORY
+
+log = logging.getLogger("lfombench")
 
 PER_GPU = 4  # packs on one GPU at most, each in a process
 THREADS = 8  # packs on one GPU, in threads of one process
@@ -20,22 +25,42 @@ BUSY = 1 << 20  # numbers in a vector of a step (members x prompts x d) from whi
 
 def device() -> torch.device:
     """The device that packs run on in this process."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return next(iter(gpus()), torch.device("cpu"))
 
 
-def gpus() -> list[torch.device]:
-    """The GPUs here."""
-    return [torch.device("cuda", i) for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+@functools.cache
+def gpus() -> tuple[torch.device, ...]:
+    """The GPUs here that can be used; of others a warning says why not, once."""
+    if torch.version.cuda is None:
+        return ()
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        seen = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    for warning in said:  # of PyTorch's, such as that the driver is too old
+        log.warning("no GPU is used: %s", str(warning.message).splitlines()[0])
+    return tuple(gpu for i in range(seen) if _usable(gpu := torch.device("cuda", i)))
+
+
+def _usable(gpu: torch.device) -> bool:
+    try:
+        torch.zeros(1, device=gpu).item()
+        return True
+    except RuntimeError as error:  # in exclusive use, without memory, or broken
+        log.warning(
+            "%s is not used: %s; nvidia-smi shows who has it, and CUDA_VISIBLE_DEVICES chooses others",
+            *(gpu, str(error).splitlines()[0]),
+        )
+        return False
 
 
 def usual() -> float:
     """Seconds here for a second on the machine of the prior, where no pack has been measured."""
-    return ON_GPU if torch.cuda.is_available() else 1.0
+    return ON_GPU if gpus() else 1.0
 
 
 def device_name() -> str:
     """The name of the device here, as the jobs table has it."""
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    return torch.cuda.get_device_name(device()) if gpus() else "cpu"
 
 
 def packs_per_gpu(packs: Collection[Pack]) -> int:
@@ -46,7 +71,7 @@ def packs_per_gpu(packs: Collection[Pack]) -> int:
 
 def slots() -> int:
     """Number of packs that this machine runs at once at most: one a core, or several a GPU."""
-    return PER_GPU * torch.cuda.device_count() or cores()
+    return PER_GPU * len(gpus()) or cores()
 
 
 def places() -> int:
@@ -61,8 +86,8 @@ def cores() -> int:
 
 def memory() -> float:
     """Bytes that all packs at once may take: half of what the device, or else the machine, has to give."""
-    if torch.cuda.is_available():
-        return torch.cuda.mem_get_info()[0] / 2
+    if gpus():
+        return min(float(torch.cuda.mem_get_info(gpu)[0]) for gpu in gpus()) / 2
     try:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2
     except (ValueError, OSError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import socket
 import tempfile
 import threading
 import time
@@ -17,8 +18,10 @@ from ..spec.user_modules import look_here
 from ..training.checkpoint import Checkpoint
 from ..training.pack import Pack, WorkOrder
 from .address import reachable
-from .devices import cores, packs_per_gpu
+from .devices import cores, gpus, packs_per_gpu
 from .faults import Event, Fault, run_pack
+
+log = logging.getLogger("lfombench")
 
 START = 300.0  # seconds within which a worker must have started
 
@@ -57,6 +60,7 @@ class OnRay:
         self.running: dict[int, tuple[Any, Any]] = {}  # by pack: its actor, and the stream of events
         self.nodes: dict[Any, str] = {}  # id of the node that an actor is on
         self.failures = 0  # workers that did not start
+        self.warned = False  # that a worker lacks its GPU
         self.heard = time.monotonic()  # when a worker last gave a sign of life
 
     def fit(self, packs: Collection[Pack]) -> None:
@@ -104,8 +108,11 @@ class OnRay:
         """Add a worker that has started, or start another in place of one that could not. first: its first call."""
         actor = self.starting.pop(first)
         try:
-            self.nodes[actor] = self.ray.get(first)
+            self.nodes[actor], lacking = self.ray.get(first)
             self.free.append(actor)
+            if lacking and not self.warned:
+                self.warned = True
+                log.warning("%s", lacking)
         except self.ray.exceptions.RayError as error:
             self.failures += 1
             if self.failures > 3 * self.workers:
@@ -169,11 +176,21 @@ class _Worker:
         look_here()
         self.paused = threading.Event()
 
-    def up(self) -> str:
-        """The id of the node that the worker is on."""
+    def up(self) -> tuple[str, str]:
+        """The id of the node that the worker is on; and what is to be said where it lacks the GPU that Ray gave it."""
         import ray
 
-        return str(ray.get_runtime_context().get_node_id())
+        context = ray.get_runtime_context()
+        given = context.get_accelerator_ids().get("GPU")
+        lacking = (
+            ""
+            if not given or gpus()
+            else (
+                f"Ray counts a GPU on {socket.gethostname()} that PyTorch cannot use: its workers run on the CPU. "
+                "Is PyTorch installed with CUDA there, and is the driver new enough?"
+            )
+        )
+        return str(context.get_node_id()), lacking
 
     def run(self, order: WorkOrder) -> Iterator[Event]:
         """Run a pack; yield its checkpoints, then how it ends."""

@@ -54,13 +54,16 @@ class Best:
         of the live jobs. reasons: why a winner diverged. steps: training steps before this round.
         """
         gains, losses = [], loss.tolist()
+        columns = torch.arange(len(live), device=loss.device)
+        rows = torch.tensor(winners, dtype=torch.int64, device=loss.device)
+        theirs = {name: p[rows, columns] for name, p in params.items()}  # of the winners, jobs ...
         for column, (job, row) in enumerate(zip(live, winners, strict=True)):
             now, before = losses[row][column], self.loss[job]
             is_first = not self.params[job]
             gains.append(_gain(before, now))
             if is_first or now < before:
                 self.loss[job], self.trial[job], self.reason[job] = now, trials[row][column], reasons[column]
-                self.params[job] = {name: p[row, column].clone() for name, p in params.items()}
+                self.params[job] = {name: p[column] for name, p in theirs.items()}
                 self.steps[job] = steps
         return gains
 

@@ -52,7 +52,7 @@ def diagnostics(pack: Pack, params: Tensors, device: torch.device) -> tuple[Poly
         curved = problem.curvature(before)
         size = (now * problem.curvature(now)).sum(-2) * (before * curved).sum(-2)
         cosine = (now * curved).sum(-2).abs() / size.sqrt()
-        for row, values in zip(cosines, cosine, strict=True):
+        for row, values in zip(cosines, cosine.cpu(), strict=True):
             finite = values[values.isfinite()]
             row[k] = float(finite.mean()) if len(finite) else None
     return polynomials, cosines

@@ -174,7 +174,7 @@ class _Training:
         for j in self.live:
             self.budget[j] += (end - self.begin) * self.protocol.batch * len(self.trials)
         winners = loss.argmin(0).tolist()
-        reasons = [self._reason(row, column) for column, row in enumerate(winners)]
+        reasons = self._reasons(winners)
         gains = self.best.update(self.live, winners, self.trials, loss, in_group("p", self.state), reasons, end)
         plateaus = [self.order.jobs[j].protocol.plateau for j in self.live]
         least = [-math.inf if plateau is None else plateau for plateau in plateaus]
@@ -250,10 +250,12 @@ class _Training:
         self.job = {name: x[indices].contiguous() for name, x in self.job.items()}
         self.key = self.key[indices].contiguous()
 
-    def _reason(self, row: int, column: int) -> str | None:
-        """Why a live member diverged, if it did."""
-        state = self.state
-        if state["alive"][row, column]:
-            return None
-        step, rate = state["died"][row, column], state["rate"][row, column]
-        return f"training loss was not finite at step {step}, learning rate {rate:g}"
+    def _reasons(self, winners: Sequence[int]) -> list[str | None]:
+        """Why each live job's winner diverged, if it did."""
+        alive, died, rate = (self.state[name].cpu() for name in ("alive", "died", "rate"))
+        return [
+            None
+            if alive[row, column]
+            else f"training loss was not finite at step {died[row, column]}, learning rate {rate[row, column]:g}"
+            for column, row in enumerate(winners)
+        ]

@@ -20,7 +20,16 @@ from lfombench.harness.training.closed_form import fit
 from lfombench.harness.training.execute import execute
 from lfombench.harness.training.pack import Pack, WorkOrder
 from lfombench.harness.training.training_step import training
-from lfombench.solvers import BestKrylov, BestLfom, ConjugateGradient, GdPlusPlus, Lfom, LinearTransformer, Memformer, Newton
+from lfombench.solvers import (
+    BestKrylov,
+    BestLfom,
+    ConjugateGradient,
+    GdPlusPlus,
+    Lfom,
+    LinearTransformer,
+    Memformer,
+    Newton,
+)
 from lfombench.tasks import LinearRegression
 
 pytestmark = [
