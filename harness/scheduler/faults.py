@@ -2,7 +2,7 @@
 
 Nothing is done about NaN: it is an outcome, and would come again. An exception would come again too, so its pack is
 split at once until the job that raises it is alone. When a worker dies, its pack may be the cause or not: it is tried
-again, then split. The death of a node is never the pack's fault.
+again, then split, and so it is where a GPU fails under it. The death of a node is never the pack's fault.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ..training.checkpoint import Checkpoint
 from ..training.pack import WorkOrder
 from .devices import device
 
-Kind = Literal["exception", "memory", "deadline", "worker", "node"]
+Kind = Literal["exception", "memory", "deadline", "worker", "node", "device"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ POLICY: dict[Kind, Policy] = {
     "deadline": Policy(1, 2, 1.0),
     "worker": Policy(2, 3, 1.0),
     "node": Policy(8, 8, 2.0),
+    "device": Policy(2, 3, 1.0),  # the pack may be the cause, or another that ran there
 }
 
 
@@ -90,10 +91,12 @@ def run_pack(
 
 
 def fault(error: BaseException) -> Fault:
-    """The fault that an exception in a pack amounts to: of kind memory or exception."""
+    """The fault that an exception in a pack amounts to: of kind memory, device or exception."""
     text = str(error) if isinstance(error, UserError) else "".join(traceback.format_exception(error))
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error):
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         return Fault("memory", text)
+    if isinstance(error, torch.AcceleratorError):  # after it, the process cannot use the device any more
+        return Fault("device", text)
     return Fault("exception", text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import queue
 import threading
 from collections.abc import Collection, Iterator, Sequence
@@ -11,7 +12,12 @@ import torch
 
 from ..training.pack import Pack, WorkOrder
 from .devices import THREADS
-from .faults import Event, run_pack
+from .faults import Event, Fault, run_pack
+
+log = logging.getLogger("lfombench")
+
+CPU = torch.device("cpu")
+PATIENCE = 10.0  # seconds until a thread that does not end is left behind
 
 
 class OnGpus:
@@ -19,9 +25,12 @@ class OnGpus:
 
     def __init__(self, devices: Sequence[torch.device], each: int = THREADS) -> None:
         self.free = [device for _ in range(each) for device in devices]
-        self.workers = len(self.free)
+        self.all, self.workers = {*devices}, len(self.free)
+        self.places: dict[int, torch.device] = {}  # by pack
         self.events: queue.Queue[tuple[int, Event | torch.device]] = queue.Queue()  # an event, or a place that is free
+        self.threads: list[threading.Thread] = []
         self.ended: set[int] = set()
+        self.lost: set[torch.device] = set()
         self.paused = False
 
     def fit(self, packs: Collection[Pack]) -> None:
@@ -33,8 +42,10 @@ class OnGpus:
 
     def start(self, key: int, order: WorkOrder) -> None:
         """Begin a pack, in a thread of its own."""
-        device = self.free.pop(0)
-        threading.Thread(target=self._run, args=(key, order, device), name=f"{device} pack {key}", daemon=True).start()
+        device = self.places[key] = self.free.pop(0)
+        thread = threading.Thread(target=self._run, args=(key, order, device), name=f"{device} pack {key}", daemon=True)
+        self.threads = [*(other for other in self.threads if other.is_alive()), thread]
+        thread.start()
 
     def poll(self, seconds: float) -> list[tuple[int, Event]]:
         """The events since the last call, by key; waits up to so many seconds for one."""
@@ -54,15 +65,33 @@ class OnGpus:
         self.paused = True
 
     def close(self) -> None:
-        """The threads end with the process."""
+        """Wait until the packs have stopped, for some time: a thread that hangs ends with the process."""
+        self.paused = True
+        for thread in self.threads:
+            thread.join(PATIENCE)
 
     def _taken(self, seconds: float) -> list[tuple[int, Event]]:
         """The next event, if it is one; raises queue.Empty where none comes in time."""
         key, event = self.events.get(timeout=seconds) if seconds > 0 else self.events.get_nowait()
         if isinstance(event, torch.device):
-            self.free.append(event)
+            self.free += [event] if event not in self.lost else []
             return []
+        if isinstance(event, Fault) and event.kind == "device":
+            self._lose(self.places[key], event.reason)
         return [] if key in self.ended else [(key, event)]
+
+    def _lose(self, device: torch.device, reason: str) -> None:
+        """Use a device no more, which nothing in this process can; where it was the last, go on on the CPU."""
+        if device in self.lost:
+            return
+        self.lost.add(device)
+        self.free = [other for other in self.free if other != device]
+        last = not self.all - self.lost
+        self.free += [CPU] if last else []
+        log.warning(
+            "%s is used no more: %s; what ran there is tried again on %s",
+            *(device, reason.strip().splitlines()[-1], "the CPU" if last else "others"),
+        )
 
     def _run(self, key: int, order: WorkOrder, device: torch.device) -> None:
         try:

@@ -130,7 +130,9 @@ class OnRay:
             del self.running[key]
             self._start_workers()
             return self._died(actor, error)
-        if not isinstance(event, Checkpoint):  # the pack's last event
+        if isinstance(event, Fault) and event.kind == "device":  # which only another process can use again
+            self.kill(key)
+        elif not isinstance(event, Checkpoint):  # the pack's last event
             del self.running[key]
             self.free.append(actor)
         return event

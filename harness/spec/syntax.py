@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +20,8 @@ IGNORED = {"annotation", "returns", "type_comment", "type_params", "kind", "ctx"
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 SCOPES = (*FUNCTIONS, ast.ClassDef, ast.Lambda)
 COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+
+_one_at_a_time = threading.Lock()  # Python 3.11 counts the depth of all threads' trees as one
 
 Chain = tuple[str, ...]  # a name and attributes of it: `np.linalg.inv`
 
@@ -59,7 +62,9 @@ class Module:
 def parse(source: str | bytes, package: str = "") -> Module:
     """The definitions of a module's source. package: what relative imports in it are relative to."""
     module = Module()
-    for statement in _without_docstring(ast.parse(source).body):
+    with _one_at_a_time:
+        tree = ast.parse(source)
+    for statement in _without_docstring(tree.body):
         if isinstance(statement, ast.Import | ast.ImportFrom):
             _bind_imports(module, statement, package)
         elif not _is_never_run(statement):

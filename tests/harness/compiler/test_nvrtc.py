@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import sys
 from dataclasses import dataclass, field
+from enum import IntEnum
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -30,7 +31,7 @@ except NoCompiler as error:
     pytest.skip(str(error), allow_module_level=True)
 
 LEARNED = [s for s in CASES + TOKENS if s.trains]
-TESTED = [s for s in CASES + TOKENS if not s.trains] + LEARNED[::4]  # of others training compiles the same and more
+TESTED = [s for s in CASES + TOKENS if not s.trains] + LEARNED[::6]  # of others training compiles the same and more
 SM_80, SM_90, SM_100 = (8, 0), (9, 0), (10, 0)
 SMALL = 'extern "C" __global__ void run(float* x) { x[threadIdx.x] *= 2; }'
 CHOSEN = [
@@ -125,10 +126,19 @@ def test_an_error_in_a_source_is_told_and_not_kept(kind, empty):
 
 
 @pytest.mark.parametrize("kind", ["ptx", "cubin"])
-@pytest.mark.parametrize("damage", [lambda x: x[: len(x) // 2], lambda x: b"", lambda x: x[:50] + b"?" + x[51:]])
+@pytest.mark.parametrize(
+    "damage",
+    [lambda x: x[: len(x) // 2], lambda x: b"", lambda x: x[:50] + bytes([x[50] ^ 1]) + x[51:]],
+    ids=["half", "empty", "one bit"],
+)
 def test_a_damaged_entry_of_the_cache_is_compiled_again(damage, kind, empty, monkeypatch):
     count, compile = [], nvrtc._compiled
-    monkeypatch.setattr(nvrtc, "_compiled", lambda *given: count.append(given) or compile(*given))
+
+    def counting(*given: Any) -> Any:
+        count.append(given)
+        return compile(*given)
+
+    monkeypatch.setattr(nvrtc, "_compiled", counting)
     expected = nvrtc.compile(SMALL, SM_90, kind=kind)
     path = empty / nvrtc.name_of(SMALL, SM_90, kind)
     whole = path.read_bytes()
@@ -185,16 +195,27 @@ class Arguments(ctypes.Structure):
     _fields_ = [("tensors", ctypes.c_void_p * 1), ("numbers", ctypes.c_int64 * 5)]
 
 
+class Status(IntEnum):
+    """What a call ends with."""
+
+    CUDA_SUCCESS = 0
+    CUDA_ERROR_OUT_OF_MEMORY = 2
+    CUDA_ERROR_INVALID_IMAGE = 200
+    CUDA_ERROR_ILLEGAL_ADDRESS = 700
+
+
 class FakeDriver(ModuleType):
     """NVIDIA's driver: notes what it is asked for, and fails where it is told to."""
 
-    CUresult = SimpleNamespace(CUDA_SUCCESS=0)
+    CUresult = Status
     CUfunction_attribute = SimpleNamespace(CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES=8)
 
-    def __init__(self, failing: str = "", resident: int = 2) -> None:
+    def __init__(
+        self, failing: str = "", status: Status = Status.CUDA_ERROR_ILLEGAL_ADDRESS, resident: int = 2
+    ) -> None:
         super().__init__("cuda.bindings.driver")
         self.asked: list[tuple[Any, ...]] = []
-        self.failing = failing
+        self.failing, self.status = failing, status
         self.words = 0  # of a kernel's arguments
         self.answers = {
             "cuDeviceGet": "device",
@@ -210,9 +231,11 @@ class FakeDriver(ModuleType):
 
         def call(*given: Any) -> tuple[Any, ...]:
             self.asked.append((name, *given))
-            if name == "cuLaunchKernel" and name != self.failing:
+            if name == self.failing:
+                return (self.status,)
+            if name == "cuLaunchKernel":
                 self.launched(*given)
-            return (700 if name == self.failing else 0, *([self.answers[name]] if name in self.answers else []))
+            return Status.CUDA_SUCCESS, *([self.answers[name]] if name in self.answers else [])
 
         return call
 
@@ -295,9 +318,10 @@ def test_a_launch_is_on_the_current_stream_with_a_grid_of_its_members(machine):
     assert made.driver.arguments[tensors - 1 :] == [key.data_ptr(), 2, 2, 5, 3, 0]
 
 
-def test_a_grid_is_no_larger_than_what_the_device_holds_and_long_runs_are_several_launches(machine):
+def test_a_grid_is_no_larger_than_what_the_device_holds_and_long_runs_are_several_launches(machine, monkeypatch):
     made = machine(resident=1)
-    run = OnDevice(*trained(CHOSEN[0])(), "unrolled", Cuda(0))
+    run = OnDevice(*trained(CHOSEN[0], renew=None)(), "unrolled", Cuda(0))
+    monkeypatch.setattr(on_device, "LAUNCH", 500)
     run(0, 1200)
     launched = made.driver.of("cuLaunchKernel")
     assert [given[1] for given in launched] == [3] * 3
@@ -312,8 +336,20 @@ def test_a_grid_is_no_larger_than_what_the_device_holds_and_long_runs_are_severa
 )
 def test_an_error_of_the_driver_is_told_in_its_words(name, machine):
     machine(failing=name)
-    with pytest.raises(NoCompiler, match="the CUDA driver: an illegal memory access was encountered"):
+    with pytest.raises(NoCompiler, match=r"^the CUDA driver: what CUDA_ERROR_ILLEGAL_ADDRESS means$"):
         Cuda(0).load("source", LAYOUT).launch(1, Arguments())
+
+
+def test_a_device_without_memory_is_out_of_memory(machine):
+    machine(failing="cuModuleLoadData", status=Status.CUDA_ERROR_OUT_OF_MEMORY)
+    with pytest.raises(torch.OutOfMemoryError, match="the CUDA driver: what CUDA_ERROR_OUT_OF_MEMORY means"):
+        Cuda(0).load("source", LAYOUT)
+
+
+def test_an_nvrtc_that_is_newer_than_the_driver_is_named_as_the_cause(machine):
+    machine(failing="cuModuleLoadData", status=Status.CUDA_ERROR_INVALID_IMAGE)
+    with pytest.raises(NoCompiler, match="means; NVRTC may be newer than the driver: update the driver"):
+        Cuda(0).load("source", LAYOUT)
 
 
 def test_a_block_that_does_not_fit_is_no_compiler(machine):
