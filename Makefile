@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN     = $(VENV)/bin
 UV     := $(shell command -v uv 2>/dev/null)
 
-.PHONY: setup run test check chaos bench types clean
+.PHONY: setup run test check chaos bench gpu types clean
 
 setup: $(VENV)/.ready
 
@@ -54,6 +54,10 @@ chaos: setup
 bench: setup
 	$(INSTALL) -e '.[bench]'
 	$(BIN)/python benchmarks/run.py
+
+# On a machine with a GPU, without setup or network: python3 has PyTorch with CUDA, WHEELS has what it lacks besides.
+gpu:
+	$(PYTHON) benchmarks/gpu.py --wheels "$(WHEELS)" $(GPU_OPTIONS)
 
 clean:
 	rm -rf build $(VENV) *.egg-info

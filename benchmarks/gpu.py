@@ -22,7 +22,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 SITE = HERE.parent / "build" / "gpu" / "site"
-PARTS = ("machine", "tests", "steps", "sweep", "rivals", "boards")
+PARTS = ("machine", "tests", "steps", "sweep", "rivals", "boards")  # tests run beside the first steps
 MINUTES = 6.0
 BEGIN = time.monotonic()
 
@@ -43,7 +43,7 @@ def say(text: str) -> None:
 
 
 class Page:
-    """The report: what parts add is on the disk at once, so that nothing is lost where a later part ends the process."""
+    """The report. What parts add is on the disk at once: nothing is lost where a later part ends the process."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.text = path, ""
@@ -73,6 +73,7 @@ def main() -> int:
     sys.path[:0] = [str(HERE), str(HERE.parent)]  # other benchmarks, and the tests with the host that plays a device
     page, failed = Page(Path(options.page)), []
     page.add("# On a GPU\n\nWritten by `make gpu`; what the figures mean is in [docs/gpu.md](../docs/gpu.md).")
+    import gpu_rivals
     import gpu_steps
     import gpu_sweep
 
@@ -82,11 +83,11 @@ def main() -> int:
     parts = {
         "machine": lambda: gpu_steps.machine(page, here),
         "steps": lambda: gpu_steps.steps(page, here, functools.partial(tests.end, page) if tests else lambda: None),
-        "sweep": lambda: sweep and sweep.run(page),
-        "rivals": lambda: gpu_steps.rivals(page, here),
-        "boards": lambda: sweep and sweep.compare(page),
+        "rivals": lambda: gpu_rivals.rivals(page, here),
     }
-    for name in (name for name in parts if name in options.only):
+    if sweep:
+        parts |= {"sweep": lambda: sweep.run(page), "boards": lambda: sweep.compare(page)}
+    for name in (name for name in PARTS if name in options.only and name in parts):
         say(f"part {name}")
         try:
             parts[name]()

@@ -16,10 +16,8 @@ from typing import Any
 
 import engines
 import mixture
-import naive
 import torch
 from step import CPU, GD, LFOM, MEMFORMER
-from step import naive as as_notebooks
 from step import pack as fixed
 
 from lfombench.harness import Job
@@ -31,7 +29,6 @@ from lfombench.harness.compiler.known import shapes
 from lfombench.harness.compiler.native import lowering_of
 from lfombench.harness.compiler.on_device import OnDevice, Program, arguments
 from lfombench.harness.compiler.registers import Registers
-from lfombench.harness.compiler.select import program
 from lfombench.harness.compiler.step import Step, Tensors
 from lfombench.harness.compiler.unrolled import TooLong
 from lfombench.harness.training.pack import Pack, WorkOrder
@@ -311,49 +308,3 @@ def row(here: Device, name: str, of: Prepared, each: float, flops: float | None)
 
 def say(line: list[str]) -> None:
     print("   ", " | ".join(line), flush=True)
-
-
-def rivals(page: Any, here: Device) -> None:
-    """The same steps by one core, by torch.compile with CUDA graphs, and one model at a time."""
-    rows = []
-    for name, case in (
-        ("fixed batch", CASES["Memformer, d = 5"]),
-        ("fresh prompts", CASES["Memformer, d = 5, fresh prompts"]),
-    ):
-        order, width = case.order, 2000
-        each = timed(here, prepared(here, case), 2 if here.dry else WIDE, 1 if here.dry else 100)
-        torch.set_num_threads(1)
-        step, job, state, key = training(order(16), CPU)
-        core = program(step, job, state, key, 10**6)
-        core(0, 1)
-        one = seconds(Device(CPU, None, True), lambda: core(1, 20)) / 20 / 16
-        row = [name, f"{1e6 * each:.3f}", f"{1e6 * one:.1f} ({one / each:.0f}x)"]
-        if here.dry:
-            rows.append([*row, "", ""])
-            continue
-        step, job, state, key = training(order(width), here.at)
-        begin = time.perf_counter()
-        graphs = program(step, job, state, key, 10**6, "inductor")
-        graphs(0, 20)
-        here.sync()
-        ready = time.perf_counter() - begin
-        theirs = seconds(here, lambda: graphs(20, 100)) / 100 / width
-        row.append(f"{1e6 * theirs:.2f} ({theirs / each:.1f}x), ready after {ready:.0f} s")
-        model, Z, target, root = as_notebooks(order(1))
-        again = root.to(here.at) if name == "fresh prompts" else None
-        with torch.device(here.at):
-            model.to(here.at)
-            naive.train(model, Z.to(here.at), target.to(here.at), 5, 0.01, again)
-            alone = seconds(here, lambda: naive.train(model, Z.to(here.at), target.to(here.at), 20, 0.01, again)) / 20
-        row.append(f"{1e6 * alone:,.0f} ({alone / each:,.0f}x)")
-        rows.append(row)
-    page.table(
-        [
-            "Memformer, d = 5: µs a step and job",
-            "kernel",
-            "one core of ours",
-            "torch.compile, CUDA graphs",
-            "notebook, one model",
-        ],
-        rows,
-    )

@@ -59,7 +59,7 @@ class Busy:
         self.thread.start()
 
     def _sample(self) -> None:
-        import pynvml
+        import pynvml  # type: ignore[import-not-found]  # comes with PyTorch's CUDA machines, not with us
 
         pynvml.nvmlInit()
         handle = pynvml.nvmlDeviceGetHandleByIndex(0)
@@ -93,11 +93,12 @@ class Sweep:
             summary = run(str(out), seeds, dry=self.here.dry)
             took, share = time.time() - begin, busy.close() if busy else None
             tables = [pl.read_parquet(path) for path in (out / "jobs").rglob("*.parquet")]
-            first = pl.concat(tables, how="diagonal_relaxed")["finished"].min().timestamp() - begin
+            finished = pl.concat(tables, how="diagonal_relaxed")["finished"].to_list()
+            first = min(finished).timestamp() - begin
             page.add(
-                f"fig1 with {seeds} seeds, {name}: {summary.ran:,} jobs in {took:.1f} s, the first after {first:.1f} s; exit "
-                f"code {summary.exit_code}, {len(summary.failed)} failed, {summary.diverged} diverged. A kernel ran "
-                f"{'(unknown)' if share is None else f'{share:.0f} %'} of the time."
+                f"fig1 with {seeds} seeds, {name}: {summary.ran:,} jobs in {took:.1f} s, the first after {first:.1f} s. "
+                f"Exit code {summary.exit_code}, {len(summary.failed)} failed, {summary.diverged} diverged. "
+                f"A kernel ran {'(unknown)' if share is None else f'{share:.0f} %'} of the time."
             )
             self.stores.append(out)
             if time.monotonic() + took + 80 > self.until:
@@ -133,5 +134,6 @@ def boards(ours: Path, theirs: Path, seeds: int) -> str:
     above = apart.filter(~(pl.col("apart") <= 1e-3)).select(*keys, "apart").head(8).rows()
     return (
         f"Boards of fig1, {seeds} seeds, against the CPU's: of {apart.height} cells {inside} are within 1e-3 nat; "
-        f"the largest difference is {most['apart']:.1e} ({most['solver']}, {most['protocol']}). Above 1e-3: {above or 'none'}."
+        f"the largest difference is {most['apart']:.1e} ({most['solver']}, {most['protocol']}). "
+        f"Above 1e-3: {above or 'none'}."
     )

@@ -28,7 +28,6 @@ PARTS = {  # and what is said above its rows
     "width": "Packs against a pack of one job",
     "scaling": "Cores",
     "grid": "A training step against what operations and bandwidth allow",
-    "gpu": "GPU",
     "ledger": "The store and the planner",
     "noop": "Jobs that do nothing",
     "scheduler": "The scheduler",
@@ -57,10 +56,6 @@ def measure(part: str, rounds: int, share: float) -> list[Row]:
         from fig1 import rows as end_to_end
 
         return end_to_end(share, 50)
-    if part == "gpu":
-        from gpu import rows as on_gpu
-
-        return on_gpu()
     if part == "ledger":
         from ledger import rows as of_ledger
 

@@ -31,7 +31,6 @@ class Cuda(Target):
     resident: int = 2
     apart: bool = True
 
-    threads = True
     index = "int"
     table = "__device__ const"
 

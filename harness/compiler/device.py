@@ -51,26 +51,20 @@ def kernel(
     lines: with the model's lines as comments. Raises NotLowerable.
     """
     prompts = lowering.step.prompts
-    program = None
     if form == "unrolled":
         with contextlib.suppress(TooLong):
             on = target or Cuda.of(prompts, form)
-            program = _program(lowering, Registers(prompts, limit), on, lines=lines)
-    if program is None:
-        on = target or Cuda.of(prompts, "looped")
-        program = _program(lowering, Looped(prompts), on, lines=lines)
-    tensors = len(program.inputs.memory) + len(program.inputs.records) + 2
-    source = on.kernel(program.functions, tensors, program.text())
-    layout = KernelLayout(program.written_records, program.size, program.padded, on.block, program.shared_size)
-    return LoweredKernel(source, layout)
+            return _kernel(lowering, Registers(prompts, limit), on, lines=lines)
+    return _kernel(lowering, Looped(prompts), target or Cuda.of(prompts, "looped"), lines=lines)
 
 
-def _program(lowering: Lowering, builder: Looped, target: Cuda, *, lines: bool) -> KernelProgram:
+def _kernel(lowering: Lowering, builder: Looped, target: Cuda, *, lines: bool) -> LoweredKernel:
     inputs, records = lowering.built(builder)
     names = list(lowering.trace.state)
     changed = {inputs[len(lowering.trace.job) + names.index(name)] for name in lowering.trace.changed}
     given = Inputs(inputs, [memory for memory, _ in records], changed)
     once = not lowering.trace.state
     program = KernelProgram(builder, target, given, renew=lowering.step.renew, calls_once=once, lines=lines)
-    program.written_records = lowering.records(records)
-    return program
+    source = target.kernel(program.functions, len(inputs) + len(records) + 2, program.text())
+    sizes = program.size, program.padded, target.block, program.shared_size
+    return LoweredKernel(source, KernelLayout(lowering.records(records), *sizes))

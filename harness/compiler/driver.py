@@ -18,7 +18,7 @@ class Cuda:
     def __init__(self, index: int) -> None:
         """Raises NoCompiler where the driver cannot be reached."""
         try:
-            from cuda.bindings import driver
+            from cuda.bindings import driver  # type: ignore[import-untyped]
         except ImportError as error:
             raise NoCompiler(f"NVIDIA's cuda-bindings are not here: pip install 'lfombench[cuda]' ({error})") from error
         self.driver, self.index = driver, index
@@ -64,9 +64,10 @@ class Kernel:
         _checked(started, driver)
 
 
+NEWER = "NVRTC may be newer than the driver: update the driver, or install an NVRTC of its version"
 REMEDIES = {  # by the end of the driver's name of an error
-    "INVALID_IMAGE": "NVRTC may be newer than the driver: update the driver, or install an NVRTC of its version",
-    "UNSUPPORTED_PTX_VERSION": "NVRTC may be newer than the driver: update the driver, or install an NVRTC of its version",
+    "INVALID_IMAGE": NEWER,
+    "UNSUPPORTED_PTX_VERSION": NEWER,
     "NO_BINARY_FOR_GPU": "NVRTC may not match the driver: update the driver",
     "DEVICE_UNAVAILABLE": "another process has it for itself: nvidia-smi shows which",
     "SYSTEM_DRIVER_MISMATCH": "the driver was updated under the system: restart the machine",
@@ -74,7 +75,7 @@ REMEDIES = {  # by the end of the driver's name of an error
 
 
 def _checked(result: tuple[Any, ...], driver: Any) -> Any:
-    """The value of a call of the driver. Raises NoCompiler where it failed, torch.OutOfMemoryError for want of memory."""
+    """The value of a call of the driver. Raises torch.OutOfMemoryError for want of memory, else NoCompiler."""
     status, *values = result
     if status == driver.CUresult.CUDA_SUCCESS:
         return values[0] if values else None

@@ -7,19 +7,20 @@ memory where that is too small; a barrier stands where threads read what others 
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .buffers import Buffer, Layout, consecutive, first_fit
+from .buffers import Buffer, Layout
 from .cuda import WARP, Cuda
 from .ir import BYTES, MEMBER, PROMPT, Memory, Section, needed
 from .loop_program import LoopProgram, pointer_to
 from .looped import Looped
-from .nest import function_of
 from .registers import Registers
+from .shared_nest import shared_function_of
 from .statements import Draw, Nest, Statement, SymmetricProduct, Totals
+from .target import Target
 from .tile import Tile
+from .turns import Work, constant, in_turns, needed_for
 
 SHARED = 96 * 1024  # bytes of shared memory that a block may take
 
@@ -31,17 +32,6 @@ class Inputs:
     memory: list[Memory]  # of the job and the state
     records: list[Memory]
     changed: set[Memory]  # of the state
-
-
-@dataclass(frozen=True)
-class _Work:
-    """A line of work that the threads share. text: with a place for the number that a thread goes by."""
-
-    reads: set[Memory]
-    writes: Memory
-    text: str
-    by_step: bool = False  # whether it depends on the number of the step
-    few: bool = False  # whether one warp has work with it
 
 
 class KernelProgram(LoopProgram):
@@ -103,10 +93,10 @@ class KernelProgram(LoopProgram):
 
     # The text.
 
-    def _write(self, target: Cuda) -> None:  # type: ignore[override]
+    def _write(self, target: Target) -> None:
         sections: tuple[Section, ...] = ("job", "member", "after", "ends")
         accumulators = [x.accumulators for x in self.statements if isinstance(x, Totals)]
-        single = [_Work(set(), sums, f"zero({sums.name}, {sums.size}, {{}});") for sums in accumulators]
+        single = [Work(set(), sums, f"zero({sums.name}, {sums.size}, {{}});") for sums in accumulators]
         for section in sections:
             of = [x for x in self.statements if ("after" if isinstance(x, Totals) else x.section) == section]
             single += [self._work(statement) for statement in of if not statement.reduces]
@@ -116,21 +106,21 @@ class KernelProgram(LoopProgram):
         else:
             lines = self._loops([x for x in of_prompts if x.section == "draw"], of_prompts)
             read = set(accumulators).union(*(x.reads for x in of_prompts))
-        once, single = _constant(single, set(self.inputs.memory) - self.inputs.changed)
-        before, after = _needed_for(read, single)
-        self.once = _in_turns(once)
-        self.body = [*_in_turns(before), *lines, *_in_turns(after)]
+        once, single = constant(single, set(self.inputs.memory) - self.inputs.changed)
+        before, after = needed_for(read, single)
+        self.once = in_turns(once)
+        self.body = [*in_turns(before), *lines, *in_turns(after)]
 
-    def _work(self, statement: Statement) -> _Work:
+    def _work(self, statement: Statement) -> Work:
         """A statement whose elements the threads share."""
         if isinstance(statement, Totals):
             out, sums = statement.memory, statement.accumulators
-            return _Work({sums}, out, f"copy({out.name}, {sums.name}, {out.size}, {{}});")
+            return Work({sums}, out, f"copy({out.name}, {sums.name}, {out.size}, {{}});")
         assert isinstance(statement, Nest)
         by_step = any(expr.op == "step" for expr in needed([statement.value]))
-        call = self._call(function_of(statement, self.machine, self.built), statement)
+        call = self._call(shared_function_of(statement, self.machine, self.built), statement)
         few = math.prod(v.size for v in statement.axes) <= WARP
-        return _Work(statement.reads, statement.memory, call + self._beside(statement), by_step, few)
+        return Work(statement.reads, statement.memory, call + self._beside(statement), by_step, few)
 
     def _loops(self, draw: Sequence[Statement], others: Sequence[Statement]) -> list[str]:
         """The loops over tiles of a looped step: that which draws, and that which takes the sums over prompts too."""
@@ -169,7 +159,7 @@ class KernelProgram(LoopProgram):
             case SymmetricProduct(matrix=matrix, vector=vector, start=start, n=n, memory=memory):
                 line = f"symmetric_product<{n}>({memory.name}, {matrix.name}, {vector.name} + {start} * W);"
             case Nest():
-                line = self._call(function_of(statement, self.machine, self.built), statement)
+                line = self._call(shared_function_of(statement, self.machine, self.built), statement)
             case _:
                 raise AssertionError(statement)
         return line + self._beside(statement)
@@ -233,51 +223,6 @@ class KernelProgram(LoopProgram):
             pointer = f"({memory.type}*)given.tensors[{len(inputs) + i}]"
             lines.append(f"{memory.type}* const {memory.name} = {pointer} + {number} * {memory.size}{row};")
         return [*lines, *self.body, "}", *out, "__syncthreads();", "}"]
-
-
-def _constant(works: Iterable[_Work], inputs: set[Memory]) -> tuple[list[_Work], list[_Work]]:
-    """The work that is the same at all steps of a launch, and the rest. inputs: memory that no step changes."""
-    known, found = set(inputs), ([], [])  # type: ignore[var-annotated]
-    several = {memory for memory, times in Counter(work.writes for work in works).items() if times > 1}
-    for work in works:
-        same = not work.by_step and work.reads <= known and isinstance(work.writes, Buffer)
-        same = same and work.writes not in several and not work.writes.accumulates
-        known |= {work.writes} if same else set()
-        found[not same].append(work)
-    return found
-
-
-def _needed_for(read: set[Memory], works: Sequence[_Work]) -> tuple[list[_Work], list[_Work]]:
-    """The work that what is read needs, and the rest."""
-    read, before, after = set(read), [], []  # type: ignore[var-annotated]
-    for work in reversed(works):
-        if work.writes in read and isinstance(work.writes, Buffer):
-            before.append(work)
-            read |= work.reads
-        else:
-            after.append(work)
-    return before[::-1], after[::-1]
-
-
-def _in_turns(works: Sequence[_Work]) -> list[str]:
-    """Lines of work, as early as what they need allows, with a barrier after each turn; each warp begins with another."""
-    turns: list[list[_Work]] = []
-    last: dict[Memory, int] = {}  # the turn after the one that wrote it
-    free: dict[Memory, int] = {}  # the turn after the last one that read it
-    for work in works:
-        turn = max([0, *(last.get(m, 0) for m in work.reads), last.get(work.writes, 0), free.get(work.writes, 0)])
-        last[work.writes] = turn + 1
-        for memory in work.reads:
-            free[memory] = max(free.get(memory, 0), turn + 1)
-        turns[turn : turn + 1] = [[*(turns[turn] if turn < len(turns) else []), work]]
-    lines: list[str] = []
-    for turn_works in turns:
-        warp = 0
-        for work in turn_works:
-            lines.append(work.text.format(f"(thread + {WARP * warp}) % W" if work.few and warp else "thread"))
-            warp += work.few
-        lines.append("__syncthreads();")
-    return lines
 
 
 def _drawing(renew: int | None) -> str:

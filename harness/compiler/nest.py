@@ -6,7 +6,6 @@ waits for another. Functions with the same text are one, so that equal layers ar
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import product
@@ -20,8 +19,10 @@ from .target import Target
 
 ROWS = {16: 6, 32: 10}  # at most, of a product of a matrix and a vector, by the number of registers
 BLOCKS = {16: (5, 2), 32: (5, 4)}  # the same of a product of two matrices
-FEW, LONG = 8, 64  # elements, and terms of a sum, that make it a warp's
 CHAINS = 4  # partial sums, where one alone would wait for each addition
+
+
+Block = tuple[Variable, Variable | None, list[Position]]  # an axis, the loop over its blocks, the rows of one
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Function:
 
 
 @dataclass
-class _Scope:
+class Scope:
     """A block that is still open: its first line, its statements, and its variables by expression."""
 
     head: str
@@ -57,23 +58,21 @@ class _Scope:
 
 def function_of(nest: Nest, machine: Machine, builder: Builder) -> Function:
     """The function of a nest."""
-    return _Writer(nest, machine, builder).function()
+    return Writer(nest, machine, builder).function()
 
 
-class _Writer:
+class Writer:
     """Writes one nest, and notes the pointers that its function needs."""
 
     def __init__(self, nest: Nest, machine: Machine, builder: Builder) -> None:
         self.nest, self.machine, self.builder, self.target = nest, machine, builder, machine.target
-        self.scopes = [_Scope("")]
+        self.scopes = [Scope("")]
         self.arguments: dict[tuple[Memory, int], str] = {}
         self.starts: dict[Memory, list[int]] = {}  # where these point to
         self.copies: list[Expr] = []  # the values that are computed side by side
         self.count = 0
         self.step = False
         self.tile_depth = 0  # of the loop over tiles, in a sum over prompts
-        self.shared = self.target.threads and (nest.reduces or not nest.memory.level & PROMPT)  # by a block's threads
-        self.by_warp = self.shared and (nest.reduces or _few_long_sums(nest))  # an element is a warp's, not a thread's
         self.base = 0  # the block outside of which nothing is declared
 
     def function(self) -> Function:
@@ -93,13 +92,13 @@ class _Writer:
         declared = [f"{names[out][0].type}* __restrict {out}"]
         declared += [f"const {names[name][0].type}* __restrict {name}" for name in others]
         declared += ["int64_t t"] if self.step else []
-        if self.target.threads:
-            declared += ["int thread"] if self.nest.reduces or not self.nest.memory.level & PROMPT else []
-            declared += ["int count"] if self.nest.reduces else []
-        else:
-            declared += ["int64_t tiles, int64_t left"] if self.nest.reduces else []
+        declared += self._shares()
         text = f"({', '.join(declared)}) {{\n" + "\n".join(self.scopes[0].lines) + "\n}\n"
         return Function(text, [*self.arguments], self.step)
+
+    def _shares(self) -> list[str]:
+        """Declarations of the parameters that say which part of its work the function does."""
+        return ["int64_t tiles, int64_t left"] if self.nest.reduces else []
 
     def _blocked(self) -> dict[Variable, int]:
         """How many values of an axis are computed side by side."""
@@ -113,35 +112,26 @@ class _Writer:
         most = BLOCKS[self.target.registers]
         return {v: _rows(v.size, n) for v, n in zip(axes, most, strict=True)}
 
-    def _block(self, blocks: Sequence[tuple[Variable, Variable | None, list[Position]]]) -> None:
+    def _block(self, blocks: Sequence[Block]) -> None:
         """The loops over blocks of rows, and in them the rows of one."""
         outer = len(self.scopes)
-        self.scopes.append(_Scope("{"))
-        if self.shared:
-            self._share([loop for _, loop, _ in blocks if loop])
-        else:
-            for n, (_, loop, rows) in enumerate(blocks):
-                if loop and n and self.nest.memory in self.machine.halves:
-                    self._open(loop, f" && {code_of(rows[0])} <= {code_of(blocks[0][2][-1])}")
-                elif loop:
-                    self._open(loop)
+        self.scopes.append(Scope("{"))
+        self._open_all(blocks)
         changes: list[dict[Variable, Position]] = [
             dict(zip((v for v, _, _ in blocks), values, strict=True)) for values in product(*(x for _, _, x in blocks))
         ]
         self.copies = [self.builder.replaced(self.nest.value, values) for values in changes]
         places = [self.builder.position(self.nest.position, values) for values in changes]
-        reduce = self._reduce_in_warps if self.target.threads else self._reduce
-        (reduce if self.nest.reduces else self._assign)(places)
+        (self._reduce if self.nest.reduces else self._assign)(places)
         self._close(outer)
 
-    def _share(self, loops: Sequence[Variable]) -> None:
-        """Open the loops as one, which the block's threads share; a sum over prompts is a warp's."""
-        own, all = ("thread / 32", "W / 32") if self.by_warp else ("thread", "W")
-        count = math.prod(v.size for v in loops)
-        scope = _Scope(f"for (int n = {own}; n < {count}; n += {all}) {{", frozenset(loops))
-        scope.lines += _indices(loops, "n")
-        self.base = len(self.scopes)
-        self.scopes.append(scope)
+    def _open_all(self, blocks: Sequence[Block]) -> None:
+        """The loops over blocks of rows."""
+        for n, (_, loop, rows) in enumerate(blocks):
+            if loop and n and self.nest.memory in self.machine.halves:
+                self._open(loop, f" && {code_of(rows[0])} <= {code_of(blocks[0][2][-1])}")
+            elif loop:
+                self._open(loop)
 
     def _assign(self, places: Sequence[Position]) -> None:
         memory = self.nest.memory
@@ -149,7 +139,7 @@ class _Writer:
             code = self._read(value)
             pointer, rest = self._pointer(memory, place)
             if not memory.level & PROMPT:
-                line = f"{'if (thread % 32 == 0) ' if self.by_warp else ''}{pointer}[{rest}] = {code};"
+                line = f"{pointer}[{rest}] = {code};"
             else:
                 row = self.machine.lanes if isinstance(memory, Buffer) else self.machine.padded
                 if memory.compared:
@@ -172,30 +162,16 @@ class _Writer:
         tails += ["if (int64_t v = tiles; left) {"] if self.machine.partial else []
         for i, head in enumerate(tails):
             depth = self.tile_depth = len(self.scopes)
-            self.scopes.append(_Scope(head))
+            self.scopes.append(Scope(head))
             for s, copy in zip(sums, self.copies, strict=True):
                 code = self._read(copy.args[0])
                 self.scopes[-1].lines.append(f"{s} += {f'only({code}, left)' if i else code};")
             self._close(depth)
         around.lines += [f"store({p}, {s});" for s, p in zip(sums, pointers, strict=True)]
 
-    def _reduce_in_warps(self, places: Sequence[Position]) -> None:
-        """Sums of the prompts of a tile, each lane's first and then those of its warp, added to accumulators."""
-        sums = [f"s{i}" for i in range(len(places))]
-        around = self.scopes[-1]
-        around.lines += [f"{self.nest.memory.type} {s} = 0;" for s in sums]
-        depth = self.tile_depth = len(self.scopes)
-        self.scopes.append(_Scope("for (int v = thread % 32; v < count; v += 32) {"))
-        for s, copy in zip(sums, self.copies, strict=True):
-            self.scopes[-1].lines.append(f"{s} += {self._read(copy.args[0])};")
-        self._close(depth)
-        for s, place in zip(sums, places, strict=True):
-            pointer, rest = self._pointer(self.nest.memory, place)
-            around.lines += [f"{s} = warp_total({s});", f"if (thread % 32 == 0) {pointer}[{rest}] += {s};"]
-
     def _open(self, loop: Variable, further: str = "") -> None:
         head = f"for ({self.target.index} {loop.name} = 0; {loop.name} < {loop.size}{further}; {loop.name}++) {{"
-        self.scopes.append(_Scope(head, frozenset([loop])))
+        self.scopes.append(Scope(head, frozenset([loop])))
 
     def _close(self, depth: int) -> None:
         """Close the innermost blocks until `depth` of them are open."""
@@ -244,10 +220,13 @@ class _Writer:
         if not expr.level & PROMPT:
             return f"{pointer}[{rest}]"
         if self.nest.reduces:
-            step = 1 if self.target.threads else self.machine.strides[memory] // BYTES[memory.type]
-            pointer += f" + v * {step}"
+            pointer += f" + v * {self._stride(memory)}"
         code = f"load({pointer} + ({rest}) * {self.machine.lanes})"
         return f"({self.target.type_of(expr)}){code}" if memory.compared else code
+
+    def _stride(self, memory: Memory) -> int:
+        """Elements from what one turn of a sum over prompts reads to what the next does."""
+        return self.machine.strides[memory] // BYTES[memory.type]
 
     def _point(self, memory: Memory, position: Position) -> None:
         """Make a parameter that points to the constant part of a position."""
@@ -268,12 +247,8 @@ class _Writer:
 
     def _sum(self, expr: Expr, depth: int) -> None:
         """Declare variables for a sum and for those of the other copies, which share its loop."""
-        group = [e for e in needed(self.copies) if e.op == "sum" and e.detail == expr.detail]
-        group = [e for e in group if self._depth(e) == depth and e.number not in self.scopes[depth].names]
+        group = self._sharing(expr, depth)
         loops: tuple[Variable, ...] = expr.detail
-        if self.by_warp and not self.nest.reduces:
-            self._sum_by_warp(group, loops, depth)
-            return
         inner, self.scopes = self.scopes[depth + 1 :], self.scopes[: depth + 1]
         scope = self.scopes[depth]
         chains = CHAINS if expr.level & PROMPT and len(group) < CHAINS and loops[-1].size >= 2 * CHAINS else 1
@@ -300,48 +275,19 @@ class _Writer:
                 scope.lines.append(f"const {self.target.type_of(e)} {name} = {' + '.join(names)};")
         self.scopes += inner
 
-    def _sum_by_warp(self, group: Sequence[Expr], loops: Sequence[Variable], depth: int) -> None:
-        """Declare variables for sums that share a loop, whose values the lanes of a warp divide among them."""
-        inner, self.scopes = self.scopes[depth + 1 :], self.scopes[: depth + 1]
-        scope = self.scopes[depth]
-        names = [self._name() for _ in group]
-        scope.lines += [f"{self.target.type_of(e)} {name}{{}};" for e, name in zip(group, names, strict=True)]
-        count = math.prod(v.size for v in loops)
-        head = f"for (int {names[0]}_n = thread % 32; {names[0]}_n < {count}; {names[0]}_n += 32) {{"
-        self.scopes.append(_Scope(head, frozenset(loops), _indices(loops, f"{names[0]}_n")))
-        for e, name in zip(group, names, strict=True):
-            self.scopes[-1].lines.append(f"{name} += {self._read(e.args[0])};")
-        self._close(depth + 1)
-        for e, name in zip(group, names, strict=True):
-            scope.lines.append(f"{name} = warp_total({name});")
-            scope.names[e.number] = name
-        self.scopes += inner
+    def _sharing(self, expr: Expr, depth: int) -> list[Expr]:
+        """A sum, and those of the other copies that share its loop."""
+        group = [e for e in needed(self.copies) if e.op == "sum" and e.detail == expr.detail]
+        return [e for e in group if self._depth(e) == depth and e.number not in self.scopes[depth].names]
 
 
-def _indices(loops: Sequence[Variable], n: str) -> list[str]:
-    """Declarations of loop variables that together count up to n."""
-    lines, stride = [], math.prod(v.size for v in loops)
-    for v in loops:
-        stride //= v.size
-        lines.append(f"const int {v.name} = {n} / {stride} % {v.size};")
-    return lines
-
-
-def _few_long_sums(nest: Nest) -> bool:
-    """Whether a warp shall compute an element together: it is a sum of many, and there are few elements."""
-    if math.prod(v.size for v in nest.axes) > FEW:
-        return False
-    sums = (e for e in needed([nest.value]) if e.op == "sum")
-    return any(math.prod(v.size for v in e.detail) >= LONG for e in sums)
-
-
-def _blocks(v: Variable, rows: int) -> list[tuple[Variable, Variable | None, list[Position]]]:
+def _blocks(v: Variable, rows: int) -> list[Block]:
     """An axis in blocks of rows: the axis, the loop over blocks, and the rows of one; the last may be shorter."""
     if rows == 1:
         return [(v, v, [Affine(((v, 1),))])]
     whole, rest = divmod(v.size, rows)
     loop = Variable(f"{v.name}_", whole)
-    found: list[tuple[Variable, Variable | None, list[Position]]] = []
+    found: list[Block] = []
     if whole > 1:
         found.append((v, loop, [Affine(((loop, rows),), i) for i in range(rows)]))
     elif whole:

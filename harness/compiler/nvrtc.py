@@ -17,7 +17,7 @@ WARNINGS = b"--display-error-number", b"-diag-suppress=161,177,550"  # of what i
 
 @dataclass(frozen=True)
 class Figures:
-    """What the assembler says of a kernel: registers of a thread, and bytes that it stores and loads for want of them."""
+    """What the assembler says of a kernel: a thread's registers, and the bytes that it moves for want of them."""
 
     registers: int
     spilled: int
@@ -27,7 +27,7 @@ class Figures:
 def library() -> Any:
     """NVRTC's binding. Raises NoCompiler where it is not installed."""
     try:
-        from cuda.bindings import nvrtc
+        from cuda.bindings import nvrtc  # type: ignore[import-untyped]
 
         nvrtc.nvrtcVersion()  # which loads the library
     except (ImportError, RuntimeError) as error:
@@ -50,10 +50,11 @@ def compile(source: str, capability: tuple[int, int], *, kind: str = "cubin") ->
     kept = cache.read(name)
     if kept is None:
         code, log = _compiled(source, capability, kind)
-        found: dict[str, int] = {}
-        for registers, spilled, way in REPORT.findall(log):
-            found["registers" if registers else way] = int(registers or spilled)
-        head = f"{found.get('registers', 0)} {found.get('stores', 0) + found.get('loads', 0)}\n"
+        found = {"stores": 0, "loads": 0, "registers": 0}
+        for registers, bytes, way in REPORT.findall(log):  # of the kernel, and of functions that it calls
+            what = "registers" if registers else way
+            found[what] = max(found[what], int(registers or bytes))
+        head = f"{found['registers']} {found['stores'] + found['loads']}\n"
         kept = head.encode() + code
         try:
             cache.write(name, kept)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+from collections.abc import Hashable
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -32,7 +33,7 @@ class Function(Protocol):
 
 
 @runtime_checkable
-class Driver(Protocol):
+class Driver(Hashable, Protocol):
     """What loads kernels and launches them."""
 
     def load(self, source: str, layout: KernelLayout) -> Function:

@@ -40,16 +40,16 @@ def products_of(sums: Iterable[tuple[int, Expr]]) -> Iterator[Products]:
             edges[a.number, b.number] = place
             factors |= {a.number: a, b.number: b}
     neighbours: dict[int, set[int]] = {number: set() for number in factors}
-    for a, b in edges:
-        neighbours[a].add(b)
-        neighbours[b].add(a)
+    for one, other in edges:
+        neighbours[one].add(other)
+        neighbours[other].add(one)
     seen: set[int] = set()
     for start in sorted(factors):
         if start in seen:
             continue
         left, right = _sides(start, neighbours)
         seen |= left | right
-        complete = not left & right and all(neighbours[a] == right for a in left)
+        complete = not left & right and all(neighbours[number] == right for number in left)
         if complete and len(left) * len(right) >= LEAST:
             yield from _divided(sorted(left), sorted(right), edges, factors)
 

@@ -22,7 +22,7 @@ class _Numbered(Exception):
 
 
 class Registers(Looped):
-    """Makes an expression for every element that a prompt has, at most `limit`, and a nest of loops for other arrays."""
+    """Makes an expression for every element that a prompt has, at most `limit`; for other arrays nests of loops."""
 
     def __init__(self, prompts: int, limit: int) -> None:
         super().__init__(prompts)

@@ -29,7 +29,6 @@ class Target:
     register: int
     registers: int
 
-    threads = False  # whether the prompts that stand side by side are computed by a thread each
     index = "int64_t"  # the type of loop variables
     table = "static const"  # how an array of constants is declared
 

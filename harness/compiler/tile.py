@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from .affine import code_of
 from .cuda import WARP, Cuda
-from .ir import BYTES, MEMBER, PROMPT, Expr, Memory, NotLowerable, needed
+from .ir import BYTES, MEMBER, PROMPT, Expr, Memory, needed
 from .products import Products, products_of
 from .registers import Registers
-from .target import Target
+from .variables import Variables
 
 ROWS = 64 * 1024  # bytes of shared memory for vectors whose products are summed
 REGISTERS = 64  # of a thread, for such sums
+HEAD = ["EACH_TURN;", "const uint32_t index = (uint32_t)(begin + k);"]  # of a loop over prompts
 
 
 @dataclass(frozen=True)
@@ -31,9 +30,9 @@ class _Group:
         return len(self.pairs) * self.shape[0] * self.shape[1]
 
     @property
-    def rows(self) -> int:
-        """The number of rows of its vectors' elements, each as long as one of floats."""
-        return len(self.pairs) * sum(self.shape) * BYTES[self.type] // BYTES["float"]
+    def bytes(self) -> int:
+        """The size of its vectors, for each thread."""
+        return len(self.pairs) * sum(self.shape) * BYTES[self.type]
 
     @property
     def code(self) -> str:
@@ -85,7 +84,7 @@ class Tile:
     def front(self) -> int:
         """Bytes of memory that the threads exchange numbers in."""
         warps = self.target.block // WARP
-        rows = sum(group.rows * BYTES["float"] for group in self.products)
+        rows = sum(group.bytes for group in self.products)
         totals = [warps * len(others) * BYTES[type] for type, others in self.others.items()]
         return max([rows * self.target.block, *totals])
 
@@ -133,22 +132,22 @@ class Tile:
         lines: list[str] = []
         names: dict[int, str] = {}
         if self.kept:
-            written = _Lines(self.target, {}, [(expr, f"{self._row(expr)} = {{}};") for expr in self.kept])
+            written = Variables(self.target, {}, [(expr, f"{self._row(expr)} = {{}};") for expr in self.kept])
             written.compute(self.kept)
-            lines += [drawing, "for (int k = thread; k < prompts; k += W) {", *_HEAD, *written.lines, "}"]
+            lines += [drawing, "for (int k = thread; k < prompts; k += W) {", *HEAD, *written.lines, "}"]
             names = {expr.number: self._row(expr) for expr in self.kept}
         lines += [f"{type} sums_{type}[{-(-len(x) // WARP) * WARP}] = {{}};" for type, x in self.others.items() if x]
         tile = self._tile(names)
         added, kept, row = [], [], 0
         for i, group in enumerate(self.products):
-            rows = f"({group.type}*)shared + {row} * W"
+            rows = f"({group.type}*)(shared + {row} * W)"
             if group in self.registers:
                 lines.append(f"{group.type} x_{i}[{group.code}::own * {group.code}::registers] = {{}};")
                 added.append(f"{group.code}::add_all(x_{i}, {rows}, here, thread);")
                 kept.append(f"{group.code}::keep_all(products_{i}, x_{i}, thread);")
             else:
                 added.append(f"{group.code}::add_and_keep(products_{i}, {rows}, here, thread);")
-            row += group.rows
+            row += group.bytes
         if added:
             lines += ["for (int start = 0; start < padded; start += W) {", "const int k = start + thread;"]
             lines += ["if (k < prompts) {", *tile, "}", "__syncthreads();"]
@@ -173,14 +172,14 @@ class Tile:
         row = 0
         for group in self.products:
             for n, expr in enumerate(expr for pair in group.pairs for expr in (*pair.left, *pair.right)):
-                uses.append((expr, f"(({group.type}*)shared + {row} * W)[{n} * W + thread] = {{}};"))
-            row += group.rows
+                uses.append((expr, f"(({group.type}*)(shared + {row} * W))[{n} * W + thread] = {{}};"))
+            row += group.bytes
         for type, others in self.others.items():
             uses += [(expr, f"sums_{type}[{n}] += {{}};") for n, (_, expr) in enumerate(others)]
         uses += [(expr, f"{memory.name}[{n} * padded + k] = {{}};") for memory, n, expr in self.built.outputs]
-        written = _Lines(self.target, names, uses)
+        written = Variables(self.target, names, uses)
         written.compute(expr for expr, _ in uses)
-        return [*_HEAD, *written.lines] if uses else []
+        return [*HEAD, *written.lines] if uses else []
 
     def _row(self, expr: Expr) -> str:
         type = _row_type(expr)
@@ -190,116 +189,3 @@ class Tile:
 
 def _row_type(expr: Expr) -> str:
     return "float" if expr.type == "bool" else expr.type
-
-
-def _variates(roots: Sequence[Expr]) -> Iterator[Expr]:
-    """The variates that the roots are computed from, as depth-first search meets them."""
-    seen: set[int] = set()
-    ahead = [*reversed(roots)]
-    while ahead:
-        expr = ahead.pop()
-        if expr.number not in seen:
-            seen.add(expr.number)
-            if expr.op == "variate":
-                yield expr
-            ahead += reversed(expr.args)
-
-
-def _soon_after_draws(exprs: Sequence[Expr], variates: Iterable[Expr]) -> Iterator[Expr]:
-    """The expressions, each after its arguments: as given, but variates late, and what they complete at once, so that
-    few of them are in registers at a time.
-
-    variates: in the order in which they are drawn, all four of a counter together.
-    """
-    missing: dict[int, int] = {}  # how many arguments that come of variates are still to be written
-    users: dict[int, list[Expr]] = {}
-    for expr in exprs:
-        drawn = {arg.number for arg in expr.args if arg.number in missing}
-        if drawn or expr.op == "variate":
-            missing[expr.number] = len(drawn)
-            for number in drawn:
-                users.setdefault(number, []).append(expr)
-    others = {expr.number: expr for expr in exprs if expr.number not in missing}
-    counters: dict[tuple[str, int], list[Expr]] = {}
-    for expr in variates:
-        if expr.number in missing:
-            counters.setdefault(expr.detail[:2], []).append(expr)
-    for together in counters.values():
-        ready = [(variate.number, variate) for variate in together]
-        heapq.heapify(ready)
-        while ready:
-            _, expr = heapq.heappop(ready)
-            yield from _taken(expr.args, others)
-            yield expr
-            for user in users.get(expr.number, ()):
-                missing[user.number] -= 1
-                if not missing[user.number]:
-                    heapq.heappush(ready, (user.number, user))
-    yield from others.values()
-
-
-def _taken(roots: Iterable[Expr], others: dict[int, Expr]) -> Iterator[Expr]:
-    """What the roots need of some expressions, each after its arguments; they are taken out."""
-    ahead = [root for root in roots if root.number in others]
-    found: dict[int, Expr] = {}
-    while ahead:
-        expr = ahead.pop()
-        found[expr.number] = expr
-        ahead += [arg for arg in expr.args if arg.number in others and arg.number not in found]
-    for number in sorted(found):
-        yield others.pop(number)
-
-
-_HEAD = ["EACH_TURN;", "const uint32_t index = (uint32_t)(begin + k);"]
-
-
-class _Lines:
-    """Declarations of variables, one after the other."""
-
-    def __init__(self, target: Target, names: dict[int, str], uses: Iterable[tuple[Expr, str]]) -> None:
-        """names: of what is in memory already. uses: statements with a place for a number, which follow its variable."""
-        self.target, self.memory = target, names
-        self.uses: dict[int, list[str]] = {}
-        for expr, statement in uses:
-            self.uses.setdefault(expr.number, []).append(statement)
-        self.names: dict[int, str] = {}
-        self.counters: dict[tuple[str, int], str] = {}  # of the streams: variables with their four variates
-        self.lines: list[str] = []
-
-    def compute(self, roots: Iterable[Expr]) -> None:
-        """Declare all that the roots are computed from, and them."""
-        roots = [*roots]
-        ahead, found = [*roots], dict[int, Expr]()
-        while ahead:  # as `needed`, but not beyond what is in memory
-            expr = ahead.pop()
-            if expr.number not in found:
-                found[expr.number] = expr
-                ahead += () if expr.number in self.memory else expr.args
-        fresh = [found[number] for number in sorted(found.keys() - self.names.keys())]
-        for expr in _soon_after_draws(fresh, _variates(roots)):
-            self._declare(expr)
-
-    def _declare(self, expr: Expr) -> None:
-        if expr.op == "const":
-            self.names[expr.number] = self.target.code(expr, ())
-        elif expr.op == "load":  # again at each use, as a member's numbers are too many to keep in registers
-            memory, position = expr.place
-            self.names[expr.number] = f"{memory.name}[{code_of(position)}]"
-        else:
-            code, name = self._code(expr), f"t{len(self.names)}"
-            self.names[expr.number] = name
-            self.lines.append(f"const {self.target.type_of(expr)} {name} = {code};")
-        self.lines += [use.format(self.names[expr.number]) for use in self.uses.get(expr.number, ())]
-
-    def _code(self, expr: Expr) -> str:
-        if expr.number in self.memory:
-            return self.memory[expr.number]
-        if expr.op == "variate":
-            kind, counter, i = expr.detail
-            if (kind, counter) not in self.counters:
-                four = self.counters[kind, counter] = f"z{len(self.counters)}"
-                self.lines.append(f"const Four {four} = {kind}(index, {counter}u, stream);")
-            return f"{self.counters[kind, counter]}.x[{i}]"
-        if expr.op == "sum":
-            raise NotLowerable("a loop among what prompts have in registers")
-        return self.target.code(expr, [self.names[arg.number] for arg in expr.args])

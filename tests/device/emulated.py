@@ -22,7 +22,7 @@ extern "C" void start(const Arguments* given, int blocks, int threads, int order
 
 @dataclass(frozen=True)
 class Emulated:
-    """A device with so many blocks at once, whose threads run in an order: 0 forwards, 1 backwards, others by chance."""
+    """A device with so many blocks at once. order: of its threads, 0 forwards, 1 backwards, others by chance."""
 
     blocks: int = 2
     order: int = 0

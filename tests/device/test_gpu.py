@@ -53,12 +53,9 @@ def order(solver, jobs=3, task=TASK, use="rigorous", **options) -> WorkOrder:
     return WorkOrder(Pack(tuple(Job.of(task=task, solver=solver, protocol=protocol, seed=s) for s in range(jobs))))
 
 
-def trained(given: WorkOrder, device: torch.device, count: int = 100, jobs: slice = slice(None)):
+def trained(given: WorkOrder, device: torch.device, count: int = 100):
     step, job, state, key = training(given, device)
-    if device is GPU:
-        run = OnDevice(step, job, state, key)
-    else:
-        run = program(step, job, state, key, count, "unrolled")
+    run = OnDevice(step, job, state, key) if device is GPU else program(step, job, state, key, count, "unrolled")
     losses = run(0, count)["loss"]
     return losses.cpu(), {name: x.cpu() for name, x in state.items()}
 
