@@ -96,7 +96,8 @@ class Sweep:
             finished = pl.concat(tables, how="diagonal_relaxed")["finished"].to_list()
             first = min(finished).timestamp() - begin
             page.add(
-                f"fig1 with {seeds} seeds, {name}: {summary.ran:,} jobs in {took:.1f} s, the first after {first:.1f} s. "
+                f"fig1 with {seeds} seeds, {name}: {summary.ran:,} jobs in {took:.1f} s, the first after "
+                f"{first:.1f} s. "
                 f"Exit code {summary.exit_code}, {len(summary.failed)} failed, {summary.diverged} diverged. "
                 f"A kernel ran {'(unknown)' if share is None else f'{share:.0f} %'} of the time."
             )

@@ -11,8 +11,9 @@ import click
 @click.option("--protocol", default="rigorous", show_default=True, help="A protocol, as in a sweep.")
 @click.option("--test", is_flag=True, help="Show the test step. [default: the training step of what is trained]")
 @click.option("--form", type=click.Choice(["unrolled", "looped"]), help="Show this form. [default: the cheapest]")
-def compile_solver(solver: str, task: str, protocol: str, test: bool, form: str | None) -> None:
-    """Print the C++ program of a solver's step, with the model's lines beside it.
+@click.option("--gpu", is_flag=True, help="Show the CUDA kernel; no GPU is needed.")
+def compile_solver(solver: str, task: str, protocol: str, test: bool, form: str | None, gpu: bool) -> None:
+    """Print the C++ program of a solver's step, or its CUDA kernel, with the model's lines beside it.
 
     SOLVER is written as in a sweep: a name, or "memformer: {memory: cgd, preconditioner: full, depth: 2}".
     """
@@ -22,7 +23,8 @@ def compile_solver(solver: str, task: str, protocol: str, test: bool, form: str 
 
     text = f"name: compile\nseeds: 1\ntasks: [{{{task}}}]\nsolvers: [{{{solver}}}]\nprotocol: {{use: {protocol}}}\n"
     job = next(iter(parse(read_text(text, "compile")).jobs()))
-    found = listing(job, test=test or not job.solver.trains, form=form)  # type: ignore[arg-type]  # one of Form, by its option
+    shown = test or not job.solver.trains
+    found = listing(job, test=shown, form=form, on_gpu=gpu)  # type: ignore[arg-type]  # one of Form, by its option
     click.echo(found.source)
     for line in found.why.splitlines():
         click.echo(f"// {line}")

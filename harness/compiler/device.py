@@ -64,7 +64,7 @@ def _kernel(lowering: Lowering, builder: Looped, target: Cuda, *, lines: bool) -
     changed = {inputs[len(lowering.trace.job) + names.index(name)] for name in lowering.trace.changed}
     given = Inputs(inputs, [memory for memory, _ in records], changed)
     once = not lowering.trace.state
-    program = KernelProgram(builder, target, given, renew=lowering.step.renew, calls_once=once, lines=lines)
+    program = KernelProgram(builder, target, given, renew=lowering.step.renew, each=once, lines=lines)
     source = target.kernel(program.functions, len(inputs) + len(records) + 2, program.text())
     sizes = program.size, program.padded, target.block, program.shared_size
     return LoweredKernel(source, KernelLayout(lowering.records(records), *sizes))

@@ -6,6 +6,8 @@ CUDA graph and replayed, so that no step waits for Python.
 
 from __future__ import annotations
 
+import threading
+
 import torch
 import torch.utils._pytree as pytree
 from torch import Tensor
@@ -17,6 +19,7 @@ from .step import Step, Tensors
 from .streams import Streams
 
 BLOCK = 20  # steps in a CUDA graph
+_one_at_a_time = threading.Lock()  # torch.compile is the process's
 
 for part in (Law, Logistic, Quadratic, Prompts):
     pytree.register_dataclass(part)
@@ -47,7 +50,7 @@ class Inductor:
 
         inputs, self.shape = pytree.tree_flatten((job, state, key, self.batch, self.t, self.prompts))
         try:
-            with torch.no_grad():
+            with torch.no_grad(), _one_at_a_time:
                 # traced first, so that torch.compile sees only tensor operations, not the Python of the step
                 traced = make_fx(torch.func.functionalize(self._flat, remove="mutations"))(*inputs)
                 self.compiled = torch.compile(traced, dynamic=False, fullgraph=True)
@@ -115,7 +118,7 @@ class Inductor:
                 self._run(self.batch, 2)  # warm-up, which a capture requires
             torch.cuda.current_stream().wait_stream(side)
             graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph):
+            with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # other threads' packs go on
                 records = self._run(self.batch, BLOCK)
             for name, value in saved.items():
                 self.state[name].copy_(value)

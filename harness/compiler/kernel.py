@@ -38,14 +38,18 @@ class KernelProgram(LoopProgram):
     """The text of a kernel."""
 
     def __init__(
-        self, built: Looped, target: Cuda, inputs: Inputs, *, renew: int | None, calls_once: bool, lines: bool = False
+        self, built: Looped, target: Cuda, inputs: Inputs, *, renew: int | None, each: bool, lines: bool = False
     ) -> None:
-        """renew: steps that use the same prompts; None for all. calls_once: whether a launch is always one step."""
-        self.inputs, self.renew = inputs, 1 if calls_once else renew
+        """renew: steps that use the same prompts; None for all. each: whether they are drawn again at each step all the
+        same, as those of a test, which is one step.
+        """
+        self.inputs, self.renew = inputs, renew
+        self.drawing = "" if each or renew == 1 else _drawing(renew)
         self.once: list[str] = []  # what is computed once for all steps of a launch
         self.body: list[str] = []
         self.products: dict[str, Memory] = {}  # where sums of products are, by name
-        self.tile = Tile(built, target, fused=self.renew == 1) if isinstance(built, Registers) else None
+        fused = not self.drawing
+        self.tile = Tile(built, target, fused=fused, lines=lines) if isinstance(built, Registers) else None
         super().__init__(built, target, target.block, lines=lines)
 
     def _read_otherwise(self) -> set[Memory]:
@@ -102,7 +106,7 @@ class KernelProgram(LoopProgram):
             single += [self._work(statement) for statement in of if not statement.reduces]
         of_prompts = [x for x in self.statements if x.reduces or x.section in ("draw", "tile")]
         if self.tile:
-            lines, read = self.tile.text(_drawing(self.renew)), self.tile.reads
+            lines, read = self.tile.text(self.drawing), self.tile.reads
         else:
             lines = self._loops([x for x in of_prompts if x.section == "draw"], of_prompts)
             read = set(accumulators).union(*(x.reads for x in of_prompts))
@@ -128,7 +132,7 @@ class KernelProgram(LoopProgram):
         lines = [self._prompt(statement) for statement in draw]
         if lines:
             body += [
-                _drawing(self.renew),
+                self.drawing,
                 "for (int k = thread; k < padded; k += W) {",
                 "const uint32_t index = (uint32_t)(begin + k);",
                 *self._tile_pointers(self.drawn, "drawn", "k"),
@@ -227,7 +231,7 @@ class KernelProgram(LoopProgram):
 
 def _drawing(renew: int | None) -> str:
     """The condition on which prompts are drawn at a step."""
-    return "" if renew == 1 else "if (t == first)" if renew is None else f"if (t == first || t % {renew} == 0)"
+    return "if (t == first)" if renew is None else f"if (t == first || t % {renew} == 0)"
 
 
 def _rounded(size: int, to: int = 16) -> int:

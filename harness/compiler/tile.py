@@ -50,8 +50,9 @@ class Tile:
     what the first computes kept in memory.
     """
 
-    def __init__(self, built: Registers, target: Cuda, *, fused: bool) -> None:
-        self.built, self.target = built, target
+    def __init__(self, built: Registers, target: Cuda, *, fused: bool, lines: bool = False) -> None:
+        """fused: whether prompts are drawn at each step. lines: whether the model's lines stand beside."""
+        self.built, self.target, self.noted = built, target, built.noted if lines else {}
         self.terms = [expr for places in built.sums.values() for _, expr in places.values()]
         self.rows: dict[str, dict[int, int]] = {"double": {}, "float": {}}  # of kept numbers, by their expression
         self.kept = [] if fused else [*self._kept()]
@@ -132,7 +133,9 @@ class Tile:
         lines: list[str] = []
         names: dict[int, str] = {}
         if self.kept:
-            written = Variables(self.target, {}, [(expr, f"{self._row(expr)} = {{}};") for expr in self.kept])
+            written = Variables(
+                self.target, {}, [(expr, f"{self._row(expr)} = {{}};") for expr in self.kept], self.noted
+            )
             written.compute(self.kept)
             lines += [drawing, "for (int k = thread; k < prompts; k += W) {", *HEAD, *written.lines, "}"]
             names = {expr.number: self._row(expr) for expr in self.kept}
@@ -177,7 +180,7 @@ class Tile:
         for type, others in self.others.items():
             uses += [(expr, f"sums_{type}[{n}] += {{}};") for n, (_, expr) in enumerate(others)]
         uses += [(expr, f"{memory.name}[{n} * padded + k] = {{}};") for memory, n, expr in self.built.outputs]
-        written = Variables(self.target, names, uses)
+        written = Variables(self.target, names, uses, self.noted)
         written.compute(expr for expr, _ in uses)
         return [*HEAD, *written.lines] if uses else []
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from .affine import code_of
 from .ir import Expr
@@ -14,12 +14,22 @@ from .unrolled import TooLong
 class Variables:
     """Declarations of variables, one after the other."""
 
-    def __init__(self, target: Target, names: dict[int, str], uses: Iterable[tuple[Expr, str]]) -> None:
-        """names: of what is in memory already. uses: statements with a place for a variable, which follow it."""
+    def __init__(
+        self,
+        target: Target,
+        names: dict[int, str],
+        uses: Iterable[tuple[Expr, str]],
+        noted: Mapping[int, str] | None = None,
+    ) -> None:
+        """names: of what is in memory already. uses: statements with a place for a variable, which follow it.
+
+        noted: the model's lines to be written above what they became, by the expression's number.
+        """
         self.target, self.memory = target, names
         self.uses: dict[int, list[str]] = {}
         for expr, statement in uses:
             self.uses.setdefault(expr.number, []).append(statement)
+        self.noted, self.line = noted or {}, ""
         self.names: dict[int, str] = {}
         self.counters: dict[tuple[str, int], str] = {}  # of the streams: variables with their four variates
         self.lines: list[str] = []
@@ -44,6 +54,9 @@ class Variables:
             memory, position = expr.place
             self.names[expr.number] = f"{memory.name}[{code_of(position)}]"
         else:
+            if (line := self.noted.get(expr.number, self.line)) != self.line:
+                self.lines.append(f"// {line}")
+                self.line = line
             code, name = self._code(expr), f"t{len(self.names)}"
             self.names[expr.number] = name
             self.lines.append(f"const {self.target.type_of(expr)} {name} = {code};")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from ..compiler.census import census
+from ..compiler.device import kernel
 from ..compiler.ir import NotLowerable
 from ..compiler.known import shapes
 from ..compiler.lower import Counts, Form, lowering
@@ -47,8 +48,10 @@ class Listing:
         )
 
 
-def listing(job: Job, *, test: bool, form: Form | None = None) -> Listing:
+def listing(job: Job, *, test: bool, form: Form | None = None, on_gpu: bool = False) -> Listing:
     """The program of a job's training step, or of its test step, in a form or in the one that `auto` takes.
+
+    on_gpu: its CUDA kernel instead.
 
     Raises UserError where it has none.
     """
@@ -63,7 +66,10 @@ def listing(job: Job, *, test: bool, form: Form | None = None) -> Listing:
         raise UserError(f"runs through torch.compile or eagerly, not as machine code: {reason}") from error
     cases = {"eager": eager_seconds(rough, step, times, draws), "compiled": native_seconds(rough, step, times)}
     best = quickest(found, step, times)
-    source = lowered.lowered(form or best, lines=True).source
+    if on_gpu:
+        source = kernel(lowered, form or "unrolled", lines=True).source
+    else:
+        source = lowered.lowered(form or best, lines=True).source
     choice = best if pays(rough, step, times, draws) else "eager"
     return Listing(source, choice, found, times, cases, seconds(found, step, times))
 

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 
 
 class Peak:
-    """By how many bytes the peak of memory rises from here on, of the device or else of this process."""
+    """By how many bytes the peak of memory rises from here on, of the device or else of this process.
+
+    Packs that share a device in threads of one process have a like part of it each.
+    """
+
+    open: ClassVar[Counter[torch.device]] = Counter()  # by device
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
+        Peak.open[device] += 1
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
             self.before = torch.cuda.memory_allocated(device)
@@ -22,9 +30,11 @@ class Peak:
             self.before = _size("VmRSS")
 
     def bytes(self) -> float | None:
-        """The rise so far; None where the system does not tell."""
+        """The rise until now, the end; None where the system does not tell."""
+        packs = Peak.open[self.device]
+        Peak.open[self.device] -= 1
         if self.device.type == "cuda":
-            return float(torch.cuda.max_memory_allocated(self.device) - self.before)
+            return max(0.0, torch.cuda.max_memory_allocated(self.device) - self.before) / packs
         peak = _size("VmHWM")
         return float(max(peak - self.before, 0)) if peak else None
 

@@ -20,6 +20,15 @@ def test_the_program_stands_beside_the_lines_that_it_came_from(form):
     assert ("f0(" in done.stdout) == (form == "looped")
 
 
+@pytest.mark.parametrize("form", ["unrolled", "looped"])
+def test_the_kernel_of_a_gpu_is_shown_likewise(form):
+    done = lfombench("compile", LINEAR, "--gpu", "--form", form)
+    assert done.returncode == 0, done.stderr
+    assert 'extern "C" __global__ void' in done.stdout
+    for line in ("return self.curvature(w) - self.b", "mean = mean + (1 - b1) * (g - mean)"):
+        assert f": {line}" in done.stdout
+
+
 def test_a_classical_method_is_shown_as_it_is_tested():
     done = lfombench("compile", "conjugate_gradient: {depth: 3}", "--task", "linear_regression: {d: 20, n: 40}")
     assert done.returncode == 0, done.stderr

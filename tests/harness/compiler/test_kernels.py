@@ -27,27 +27,20 @@ from lfombench.harness.compiler.products import MOST, Products, products_of
 from lfombench.harness.compiler.registers import Registers
 from lfombench.harness.compiler.select import program
 from lfombench.harness.compiler.step import Step, Tensors
-from lfombench.harness.compiler.streams import Streams, keys
+from lfombench.harness.compiler.streams import keys
 from lfombench.harness.spec.job import Job
 from lfombench.harness.spec.labels import label
-from lfombench.harness.training import evaluate
-from lfombench.harness.training.closed_form import fit
-from lfombench.harness.training.pack import Weights, WorkOrder
-from lfombench.harness.training.training_step import initial, training
-from lfombench.solvers import Memformer, Solver
-from lfombench.tasks import LinearRegression
+from lfombench.harness.training.training_step import training
+from lfombench.solvers import Memformer
 from tests.builders import order as pack_of
 from tests.device.emulated import HEADER, START, THREADS, Emulated, Function
-from tests.harness.compiler.test_ops import OPERATIONS
+from tests.device.steps import LEARNED, PROMPTS, TASK, TESTED, Given, step_of_test, trained
+from tests.operations import OPERATIONS
 from tests.programs import CPU, pack
-from tests.solvers.test_battery import CASES, TOKENS
 
 FORMS: list[Form] = ["unrolled", "looped"]
 ORDERS = (0, 1, 7)  # of threads: forwards, backwards and by chance
-PROMPTS = 75  # which fill no warp and no block
-TASK = LinearRegression(d=4, n=9, spectrum=(1.0, 0.5, 2.0, 1.0), noise=0.1)
 MEMORY = Memformer(depth=2, memory="cgd", preconditioner="full")
-Given = tuple[Step, Tensors, Tensors, torch.Tensor]  # a step, and a pack's job, state and keys
 
 
 @pytest.fixture(autouse=True)
@@ -143,33 +136,21 @@ def test_operations_and_their_gradients(form, dtype, renew):
         assert_same_bits(found[0], other)
 
 
+@pytest.mark.parametrize("renew", [1, 3, None])
+@pytest.mark.parametrize("form", FORMS)
+def test_a_step_without_state_draws_what_its_number_says(form, renew):
+    """As a test is, which is one step; here of several, and not from the first on."""
+
+    def update(job, state, batch, t):
+        return {}, {"value": batch.sum((1, 2)).unsqueeze(0)}
+
+    step = Step(lambda job, random, n: random.normal(4, n), update, PROMPTS, renew, torch.float32)
+    given: Given = (step, {}, {}, keys([("x", 0)], CPU))
+    for first in (0, 1):
+        assert_close(by_kernel(given, form, Emulated(), [4], first), by_cpu(given, form, [4], first))
+
+
 # Solvers.
-
-
-def packed(solver: Any, **protocol: Any) -> WorkOrder:
-    """Two jobs in two trials; the experts of mixtures have random parameters."""
-    given = pack(solver, task=TASK, **{"batch": PROMPTS} | protocol)
-    models = [expert.solver for expert in getattr(solver, "experts", ())]
-    random = Streams(keys([("expert",)], CPU), torch.float32)
-    weights = [
-        Weights(dict(model.init(TASK.d, TASK.n, lambda *shape: 0.1 * random.normal(*shape)[0])), {}) for model in models
-    ]
-    return replace(given, experts=tuple(tuple(weights) for _ in given.jobs) if models else ())
-
-
-def trained(solver: Solver, **protocol: Any) -> Callable[[], Given]:
-    """A training step."""
-    given = packed(solver, **protocol)
-    return lambda: training(given, CPU)
-
-
-def step_of_test(solver: Solver, prompts: int = PROMPTS) -> Callable[[], Given]:
-    """A test step, with parameters as training starts from them or as they are fitted."""
-    given = packed(solver)
-    params = {name: p[0] for name, p in initial(given, CPU).items()}
-    params |= fit(given, CPU, 512).params if solver.fits else {}
-    step, job, key = evaluate.testing(given, params, [job.task for job in given.jobs], "test", prompts, CPU)
-    return lambda: (step, job, {}, key)
 
 
 def assert_as_by_cpu(given: Callable[[], Given], form: Form, steps: int) -> None:
@@ -177,10 +158,6 @@ def assert_as_by_cpu(given: Callable[[], Given], form: Form, steps: int) -> None
     one, other = (by_kernel(given(), form, Emulated(2, order), [steps]) for order in (0, 1))
     assert_close(one, by_cpu(given(), "looped", [steps]))
     assert_same_bits(one, other)
-
-
-LEARNED = [s for s in (*CASES, *TOKENS[::2]) if s.trains]
-TESTED = [s for s in CASES if not s.trains] + LEARNED[::6]  # of others training computes the same and more
 
 
 def in_forms(solvers: Sequence[Any], some: int) -> Any:

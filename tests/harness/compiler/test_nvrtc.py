@@ -22,7 +22,7 @@ from lfombench.harness.compiler.lower import Form
 from lfombench.harness.compiler.on_device import OnDevice
 from lfombench.harness.spec.labels import label
 from lfombench.solvers import GdPlusPlus, LinearTransformer, Memformer
-from tests.harness.compiler.test_kernels import LEARNED, TESTED, Given, step_of_test, trained
+from tests.device.steps import LEARNED, TESTED, Given, step_of_test, trained
 
 try:
     nvrtc.library()

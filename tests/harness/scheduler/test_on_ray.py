@@ -100,8 +100,10 @@ def _workers() -> set[int]:
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("ray")
-def test_two_workers_share_one_gpu(monkeypatch):
-    """Ray is told of a GPU that is not there: the packs find none and run on the CPU, but are placed as on one."""
+def test_two_workers_share_one_gpu(monkeypatch, caplog):
+    """Ray is told of a GPU that is not there: the packs find none and run on the CPU, but are placed as on one; that is
+    said once.
+    """
     monkeypatch.setenv("RAY_OVERRIDE_RESOURCES", '{"GPU": 1, "CPU": 2}')
     executor = OnRay()
     try:
@@ -111,3 +113,4 @@ def test_two_workers_share_one_gpu(monkeypatch):
     finally:
         executor.close()
     assert [row["status"] for _, outcome in finished for row in outcome.tables["jobs"].to_pylist()] == ["done"] * 4
+    assert caplog.text.count("Ray counts a GPU on") == 1
