@@ -124,16 +124,21 @@ template <class T> INLINE static inline T warp_total(T x) {
   return x;
 }
 
-// Of 32 numbers at once: lane i has the sum of number i. At each turn a lane passes on half of what it has.
-template <class T> INLINE static inline T warp_totals(T* x, int lane) {
-#pragma unroll
-  for (int n = 16; n; n /= 2)
+// Of 32 numbers at once: lane i has the sum of number i. At each turn a lane passes on half of what it has. The turns are
+// written out, by a template: numbers that a loop asks for by a variable would not be in registers.
+template <int n, class T> INLINE static inline void pass_on(T* x, int lane) {
+  if constexpr (n > 0) {
+    const bool upper = lane & n;
 #pragma unroll
     for (int i = 0; i < n; i++) {
-      const bool upper = lane & n;
       const T given = upper ? x[i] : x[i + n], kept = upper ? x[i + n] : x[i];
       x[i] = kept + __shfl_xor_sync(0xffffffffu, given, n);
     }
+    pass_on<n / 2>(x, lane);
+  }
+}
+template <class T> INLINE static inline T warp_totals(T* x, int lane) {
+  pass_on<16>(x, lane);
   return x[0];
 }
 
@@ -147,6 +152,7 @@ template <int n, class T> INLINE static inline void block_totals(T* out, T* x, T
     if (i + lane < n) partial[warp * n + i + lane] = sum;
   }
   __syncthreads();
+#pragma unroll 1
   for (int i = thread; i < n; i += W) {
     T sum = partial[i];
     for (int w = 1; w < WARPS; w++) sum += partial[w * n + i];
@@ -207,6 +213,7 @@ template <int p, int q, int pairs> struct Shared {
 
   // The sums over parts, to their places; what was added up is zero again.
   template <class T> INLINE static void total(T* out, T* sums, const short* places, int thread) {
+#pragma unroll 1
     for (int i = thread; i < n * pairs; i += W) {
       T sum = sums[i];
       sums[i] = 0;
@@ -217,9 +224,11 @@ template <int p, int q, int pairs> struct Shared {
 };
 
 template <class T> INLINE static inline void copy(T* out, const T* from, int n, int thread) {
+#pragma unroll 1
   for (int i = thread; i < n; i += W) out[i] = from[i];
 }
 template <class T> INLINE static inline void zero(T* out, int n, int thread) {
+#pragma unroll 1
   for (int i = thread; i < n; i += W) out[i] = 0;
 }
 #define EACH_TURN asm volatile("" ::: "memory")  // numbers in memory are read again, and do not fill registers

@@ -39,10 +39,14 @@ class _SharedWriter(Writer):
     def _open_all(self, blocks: Sequence[Block]) -> None:
         """The loops as one, of which each thread, or each warp, has its turns."""
         loops = [loop for _, loop, _ in blocks if loop]
-        own, all = ("thread / 32", "W / 32") if self.by_warp else ("thread", "W")
+        own, all, number = ("thread", "W", self.machine.lanes)
+        if self.by_warp:
+            own, all, number = "thread / 32", "W / 32", self.machine.lanes // 32
         count = math.prod(v.size for v in loops)
         self.base = len(self.scopes)
-        head = f"for (int n = {own}; n < {count}; n += {all}) {{"
+        # Each is done once a step, and so all of them together are read from memory: short code is fast code.
+        once, again = f"if (const int n = {own}; n < {count}) {{", f"for (int n = {own}; n < {count}; n += {all}) {{"
+        head = once if count <= number else f"#pragma unroll 1\n{again}"
         self.scopes.append(Scope(head, frozenset(loops), _indices(loops, "n")))
 
     def _assign(self, places: Sequence[Position]) -> None:
@@ -81,7 +85,7 @@ class _SharedWriter(Writer):
         names = [self._name() for _ in group]
         scope.lines += [f"{self.target.type_of(e)} {name}{{}};" for e, name in zip(group, names, strict=True)]
         i, count = f"{names[0]}_n", math.prod(v.size for v in loops)
-        head = f"for (int {i} = thread % 32; {i} < {count}; {i} += 32) {{"
+        head = f"#pragma unroll 1\nfor (int {i} = thread % 32; {i} < {count}; {i} += 32) {{"
         self.scopes.append(Scope(head, frozenset(loops), _indices(loops, i)))
         for e, name in zip(group, names, strict=True):
             code = self._read(e.args[0])
