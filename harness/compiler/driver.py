@@ -49,7 +49,15 @@ class Kernel:
     ) -> None:
         self.device, self.module, self.function, self.layout, self.figures = device, module, function, layout, figures
         self.resident = resident  # blocks that a multiprocessor holds at once
-        self.blocks = resident * device.properties.multi_processor_count
+
+    @property
+    def blocks(self) -> int:
+        """Blocks that a launch may have at once. On a stream beside others one of OTHERS places is left to these: what
+        they start is short, and would else wait until the launch ends.
+        """
+        places = self.resident * self.device.properties.multi_processor_count
+        alone = torch.cuda.current_stream(self.device.index) == torch.cuda.default_stream(self.device.index)
+        return places if alone else places - places // OTHERS
 
     def launch(self, grid: int, arguments: ctypes.Structure) -> None:
         """Start it on so many blocks, after what PyTorch's current stream has to do before."""
@@ -64,6 +72,7 @@ class Kernel:
         _checked(started, driver)
 
 
+OTHERS = 8
 NEWER = "NVRTC may be newer than the driver: update the driver, or install an NVRTC of its version"
 REMEDIES = {  # by the end of the driver's name of an error
     "INVALID_IMAGE": NEWER,

@@ -26,7 +26,9 @@ AGAIN = 100  # the same where a launch need not draw its prompts anew: others wa
 class Function(Protocol):
     """A kernel that a driver has loaded."""
 
-    blocks: int  # that the device holds at once
+    @property
+    def blocks(self) -> int:
+        """How many blocks a launch may have at once; what is more waits."""
 
     def launch(self, grid: int, arguments: ctypes.Structure) -> None:
         """Start it on so many blocks, after what the current stream has to do before."""

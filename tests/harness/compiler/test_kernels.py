@@ -331,7 +331,10 @@ def without_barrier(source: str, before: str) -> str:
     [
         ("unrolled", "const int here"),  # between the rows of vectors and their products
         ("unrolled", "}\nShared<"),  # between products of a tile and the rows of the next
-        ("unrolled", "for (int i = thread; i < n; i += W) {\n    T sum = partial"),  # between sums of warps and theirs
+        (
+            "unrolled",
+            "#pragma unroll 1\n  for (int i = thread; i < n; i += W) {\n    T sum = partial",
+        ),  # between sums of warps and theirs
         ("unrolled", "for (int64_t t = first"),  # between what is known from the start and the steps
         ("looped", "{\nconst int here"),  # between a tile and its sums
         ("looped", "}\nf"),  # between sums and what is made of them

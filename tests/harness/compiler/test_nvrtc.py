@@ -272,7 +272,8 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.setattr(sys.modules["cuda.bindings"], "driver", made.driver, raising=False)
         monkeypatch.setattr(nvrtc, "compile", compile)
         monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: properties)
-        monkeypatch.setattr(torch.cuda, "current_stream", lambda index: SimpleNamespace(cuda_stream=1000 + index))
+        for name in ("current_stream", "default_stream"):
+            monkeypatch.setattr(torch.cuda, name, lambda index: SimpleNamespace(cuda_stream=1000 + index))
         return made
 
     return make
@@ -296,6 +297,13 @@ def test_a_kernel_is_loaded_with_the_shared_memory_that_it_takes(machine):
     ]
     assert isinstance(loaded, Kernel)
     assert loaded.blocks == 2 * 3
+
+
+def test_a_launch_beside_others_leaves_them_some_of_the_device(machine, monkeypatch):
+    """On a stream of its own, as packs in threads have one."""
+    machine(resident=4)
+    monkeypatch.setattr(torch.cuda, "default_stream", lambda index: SimpleNamespace(cuda_stream=0))
+    assert Cuda(2).load("source", LAYOUT).blocks == 11
 
 
 def test_a_launch_is_on_the_current_stream_with_a_grid_of_its_members(machine):
