@@ -48,6 +48,8 @@ def symmetric_products(
         for load, vector in (expr.args[0].args, expr.args[0].args[::-1]):
             if load.op != "load" or load.place[0] not in matrices or axes[0] in vector.loops:
                 continue
+            if not vector.level & PROMPT:  # one for all prompts, as a unit vector: the product reads one of each
+                continue
             memory, position = load.place
             n = matrices[memory]
             i, j = (Affine(((v, 1),)) for v in (axes[0], loop))

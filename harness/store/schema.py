@@ -83,7 +83,7 @@ JOBS = (
     Column(
         "engine",
         pa.string(),
-        "how training ran: compiled, torch.compile, eager (once: as written); null if untrained",
+        "how training ran: compiled, kernel (on a GPU), torch.compile, eager (once: as written); null if untrained",
     ),
     Column("prior_seconds", pa.float64(), "seconds of the pack by the cost model, before any history"),
     Column("predicted_seconds", pa.float64(), "seconds of the pack as planned, from the prior and the store's history"),
