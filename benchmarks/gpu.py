@@ -47,6 +47,7 @@ class Page:
 
     def __init__(self, path: Path) -> None:
         self.path, self.text = path, ""
+        path.parent.mkdir(parents=True, exist_ok=True)
 
     def add(self, text: str) -> None:
         """Add a paragraph or a table."""
@@ -66,12 +67,19 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--dry", action="store_true", help="without a device: the kernels run on the host")
     parser.add_argument("--minutes", type=float, default=MINUTES, help="what would take longer than that is left out")
-    parser.add_argument("--page", default=str(HERE / "gpu.md"), help="where the figures go")
+    parser.add_argument("--page", help="where the figures go. [default: benchmarks/gpu.md]")
     options = parser.parse_args()
     if importlib.util.find_spec("lfombench") is None:
         installed(options.wheels)
     sys.path[:0] = [str(HERE), str(HERE.parent)]  # other benchmarks, and the tests with the host that plays a device
-    page, failed = Page(Path(options.page)), []
+    if not options.dry:
+        from lfombench.harness.scheduler.devices import gpus
+
+        if not gpus():
+            print("PyTorch finds no GPU that it can use here; --dry does everything but the launch", file=sys.stderr)
+            return 1
+    default = HERE.parent / "build" / "gpu-dry.md" if options.dry else HERE / "gpu.md"
+    page, failed = Page(Path(options.page or default)), []
     page.add("# On a GPU\n\nWritten by `make gpu`; what the figures mean is in [docs/gpu.md](../docs/gpu.md).")
     import gpu_rivals
     import gpu_steps
