@@ -31,7 +31,7 @@ def device() -> torch.device:
 @functools.cache
 def gpus() -> tuple[torch.device, ...]:
     """The GPUs here that can be used; of others a warning says why not, once."""
-    if torch.version.cuda is None:
+    if not torch.backends.cuda.is_built():
         return ()
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")

@@ -142,7 +142,7 @@ def seen(monkeypatch):
                 warnings.warn(warning, stacklevel=1)
             return count > 0
 
-        monkeypatch.setattr(torch.version, "cuda", "13.0")
+        monkeypatch.setattr(torch.backends.cuda, "is_built", lambda: True)
         monkeypatch.setattr(torch.cuda, "is_available", available)
         monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
         monkeypatch.setattr(torch, "zeros", zeros)
