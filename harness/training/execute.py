@@ -44,9 +44,15 @@ def execute(order: WorkOrder, device: torch.device) -> Outcome:
 
 def stages(order: WorkOrder, device: torch.device) -> Generator[Stage, None, Outcome]:
     """`execute`, which stops where a checkpoint can be made."""
+    with Peak(device) as peak:
+        outcome = yield from _stages(order, device, peak)
+    return outcome
+
+
+def _stages(order: WorkOrder, device: torch.device, peak: Peak) -> Generator[Stage, None, Outcome]:
     taken("")  # spans of what ran here before
     pack = order.pack
-    begin, peak = time.perf_counter(), Peak(device)
+    begin = time.perf_counter()
     trained, tests = yield from train.stages(order, device)
     with span("portrait"):
         tuned = order.for_jobs(trained.jobs).pack

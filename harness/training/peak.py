@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections import Counter
 from pathlib import Path
 from typing import ClassVar
@@ -16,11 +17,11 @@ class Peak:
     Packs that share a device in threads of one process have a like part of it each.
     """
 
-    open: ClassVar[Counter[torch.device]] = Counter()  # by device
+    on: ClassVar[Counter[torch.device]] = Counter()  # packs that run now, by device
+    counting: ClassVar[threading.Lock] = threading.Lock()
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        Peak.open[device] += 1
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
             self.before = torch.cuda.memory_allocated(device)
@@ -29,12 +30,21 @@ class Peak:
                 Path("/proc/self/clear_refs").write_text("5")  # the peak becomes the present size
             self.before = _size("VmRSS")
 
+    def __enter__(self) -> Peak:
+        self._count(1)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._count(-1)
+
+    def _count(self, change: int) -> None:
+        with Peak.counting:
+            Peak.on[self.device] += change
+
     def bytes(self) -> float | None:
-        """The rise until now, the end; None where the system does not tell."""
-        packs = Peak.open[self.device]
-        Peak.open[self.device] -= 1
+        """The rise so far; None where the system does not tell."""
         if self.device.type == "cuda":
-            return max(0.0, torch.cuda.max_memory_allocated(self.device) - self.before) / packs
+            return max(0.0, torch.cuda.max_memory_allocated(self.device) - self.before) / Peak.on[self.device]
         peak = _size("VmHWM")
         return float(max(peak - self.before, 0)) if peak else None
 
