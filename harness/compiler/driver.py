@@ -11,6 +11,20 @@ from . import nvrtc
 from .cpp import NoCompiler
 from .device import KernelLayout
 
+OTHERS = 8  # of so many places a launch beside others leaves them one
+NEWER = "NVRTC may be newer than the driver: update the driver, or install an NVRTC of its version"
+REMEDIES = {  # by the end of the driver's name of an error
+    "INVALID_IMAGE": NEWER,
+    "UNSUPPORTED_PTX_VERSION": NEWER,
+    "NO_BINARY_FOR_GPU": "NVRTC may not match the driver: update the driver",
+    "DEVICE_UNAVAILABLE": "another process has it for itself: nvidia-smi shows which",
+    "SYSTEM_DRIVER_MISMATCH": "the driver was updated under the system: restart the machine",
+}
+LOST = (  # ends of errors after which a process cannot use the device any more
+    *("ILLEGAL_ADDRESS", "MISALIGNED_ADDRESS", "INVALID_ADDRESS_SPACE", "INVALID_PC", "ILLEGAL_INSTRUCTION", "ASSERT"),
+    *("LAUNCH_FAILED", "LAUNCH_TIMEOUT", "HARDWARE_STACK_ERROR", "ECC_UNCORRECTABLE", "CONTEXT_IS_DESTROYED"),
+)
+
 
 class Cuda:
     """A CUDA device that PyTorch sees, by its number."""
@@ -42,7 +56,7 @@ class Cuda:
 
 
 class Kernel:
-    """A loaded kernel."""
+    """A kernel in a device's memory, and how many of its blocks the device holds."""
 
     def __init__(
         self, device: Cuda, module: Any, function: Any, layout: KernelLayout, figures: nvrtc.Figures, resident: int
@@ -72,19 +86,11 @@ class Kernel:
         _checked(started, driver)
 
 
-OTHERS = 8
-NEWER = "NVRTC may be newer than the driver: update the driver, or install an NVRTC of its version"
-REMEDIES = {  # by the end of the driver's name of an error
-    "INVALID_IMAGE": NEWER,
-    "UNSUPPORTED_PTX_VERSION": NEWER,
-    "NO_BINARY_FOR_GPU": "NVRTC may not match the driver: update the driver",
-    "DEVICE_UNAVAILABLE": "another process has it for itself: nvidia-smi shows which",
-    "SYSTEM_DRIVER_MISMATCH": "the driver was updated under the system: restart the machine",
-}
-
-
 def _checked(result: tuple[Any, ...], driver: Any) -> Any:
-    """The value of a call of the driver. Raises torch.OutOfMemoryError for want of memory, else NoCompiler."""
+    """The value of a call of the driver.
+
+    Raises torch.OutOfMemoryError for want of memory, torch.AcceleratorError where the device is lost, else NoCompiler.
+    """
     status, *values = result
     if status == driver.CUresult.CUDA_SUCCESS:
         return values[0] if values else None
@@ -92,5 +98,7 @@ def _checked(result: tuple[Any, ...], driver: Any) -> Any:
     said = f"the CUDA driver: {text.decode() if text else status.name}"
     if status == driver.CUresult.CUDA_ERROR_OUT_OF_MEMORY:
         raise torch.OutOfMemoryError(said)
+    if status.name.endswith(LOST):
+        raise torch.AcceleratorError(said)
     remedy = next((words for end, words in REMEDIES.items() if status.name.endswith(end)), "")
     raise NoCompiler(f"{said}; {remedy}" if remedy else said)

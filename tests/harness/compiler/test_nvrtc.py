@@ -20,6 +20,7 @@ from lfombench.harness.compiler.driver import Cuda, Kernel
 from lfombench.harness.compiler.known import shapes
 from lfombench.harness.compiler.lower import Form
 from lfombench.harness.compiler.on_device import OnDevice
+from lfombench.harness.scheduler.faults import fault
 from lfombench.harness.spec.labels import label
 from lfombench.solvers import GdPlusPlus, LinearTransformer, Memformer
 from tests.device.steps import LEARNED, TESTED, Given, step_of_test, trained
@@ -196,6 +197,7 @@ class Status(IntEnum):
     """What a call ends with."""
 
     CUDA_SUCCESS = 0
+    CUDA_ERROR_INVALID_VALUE = 1
     CUDA_ERROR_OUT_OF_MEMORY = 2
     CUDA_ERROR_INVALID_IMAGE = 200
     CUDA_ERROR_ILLEGAL_ADDRESS = 700
@@ -207,9 +209,7 @@ class FakeDriver(ModuleType):
     CUresult = Status
     CUfunction_attribute = SimpleNamespace(CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES=8)
 
-    def __init__(
-        self, failing: str = "", status: Status = Status.CUDA_ERROR_ILLEGAL_ADDRESS, resident: int = 2
-    ) -> None:
+    def __init__(self, failing: str = "", status: Status = Status.CUDA_ERROR_INVALID_VALUE, resident: int = 2) -> None:
         super().__init__("cuda.bindings.driver")
         self.asked: list[tuple[Any, ...]] = []
         self.failing, self.status = failing, status
@@ -340,8 +340,17 @@ def test_a_grid_is_no_larger_than_what_the_device_holds_and_long_runs_are_severa
 )
 def test_an_error_of_the_driver_is_told_in_its_words(name, machine):
     machine(failing=name)
-    with pytest.raises(NoCompiler, match=r"^the CUDA driver: what CUDA_ERROR_ILLEGAL_ADDRESS means$"):
+    with pytest.raises(NoCompiler, match=r"^the CUDA driver: what CUDA_ERROR_INVALID_VALUE means$"):
         Cuda(0).load("source", LAYOUT).launch(1, Arguments())
+
+
+@pytest.mark.parametrize("name", ["cuModuleLoadData", "cuLaunchKernel"])
+def test_what_leaves_the_device_of_no_use_is_a_fault_of_the_device(name, machine):
+    """Found by whoever asks the driver next, which is not the one that it befell."""
+    machine(failing=name, status=Status.CUDA_ERROR_ILLEGAL_ADDRESS)
+    with pytest.raises(torch.AcceleratorError, match="the CUDA driver: what CUDA_ERROR_ILLEGAL_ADDRESS") as found:
+        Cuda(0).load("source", LAYOUT).launch(1, Arguments())
+    assert fault(found.value).kind == "device"
 
 
 def test_a_device_without_memory_is_out_of_memory(machine):
