@@ -30,3 +30,24 @@ OPERATIONS: dict[str, Any] = {
     "empty": lambda x, y: x + torch.cat([y[:, :0], y], 1) * (1 + x[:, 2:2].sum(1, keepdim=True)),
     "types": lambda x, y: x.float().to(x.dtype) + (y > 0).to(x.dtype),
 }
+
+
+def update(job: Any, state: Any, batch: Any, t: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A step of all operations, forward and backward, of the three jobs that `tensors` gives."""
+    changes, records = {}, {}
+    for name, operation in OPERATIONS.items():
+
+        def total(scale: Any, operation: Any = operation) -> Any:
+            value = operation(scale[0, :, :, None] * batch, batch + job["shift"][:, :, None])
+            return value.sum(), value
+
+        gradient, value = torch.func.grad(total, has_aux=True)(state[name])
+        changes[name] = state[name] - 0.01 * gradient
+        records[name] = value.sum((1, 2)).unsqueeze(0)
+    return changes, records
+
+
+def tensors(dtype: torch.dtype) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The jobs and the state that the step begins with."""
+    start = torch.linspace(0.5, 1.5, 12, dtype=dtype).view(1, 3, 4)
+    return {"shift": torch.linspace(-1, 1, 12, dtype=dtype).view(3, 4)}, {name: start.clone() for name in OPERATIONS}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from typing import Any
 
 from .cuda import Cuda
 from .kernel import Inputs, KernelProgram
@@ -15,6 +14,8 @@ from .unrolled import TooLong
 
 REGISTERS_LIMIT = 30_000  # expressions of a prompt; the assembler takes some 10 s for so many, and more for more
 
+LARGEST = 99 * 1024  # bytes of shared memory that every device since 2020 has for a block
+
 
 @dataclass(frozen=True)
 class KernelLayout(Layout):
@@ -23,16 +24,10 @@ class KernelLayout(Layout):
     threads: int
     shared: int  # bytes of shared memory of each block
 
-    @classmethod
-    def of(cls, plain: dict[str, Any]) -> KernelLayout:
-        """The layout from its fields as JSON has them."""
-        records = {name: (dtype, tuple(shape)) for name, (dtype, shape) in plain["records"].items()}
-        return cls(**plain | {"records": records})
-
 
 @dataclass(frozen=True)
 class LoweredKernel:
-    """A kernel's source."""
+    """The source of a kernel, and what launching it takes."""
 
     source: str
     layout: KernelLayout
@@ -54,7 +49,9 @@ def kernel(
     if form == "unrolled":
         with contextlib.suppress(TooLong):
             on = target or Cuda.of(prompts, form)
-            return _kernel(lowering, Registers(prompts, limit), on, lines=lines)
+            found = _kernel(lowering, Registers(prompts, limit), on, lines=lines)
+            if found.layout.shared <= LARGEST:
+                return found
     return _kernel(lowering, Looped(prompts), target or Cuda.of(prompts, "looped"), lines=lines)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from torch import Tensor
 
@@ -41,10 +41,10 @@ class Layout:
     padded: int  # prompts of a step, rounded up to whole tiles
 
     @classmethod
-    def of(cls, plain: dict[str, Any]) -> Layout:
+    def of(cls, plain: dict[str, Any]) -> Self:
         """The layout from its fields as JSON has them."""
         records = {name: (dtype, tuple(shape)) for name, (dtype, shape) in plain["records"].items()}
-        return cls(records, plain["scratch"], plain["padded"])
+        return cls(**plain | {"records": records})
 
     def shape(self, name: str, trials: int, jobs: int, steps: int) -> tuple[int, ...]:
         """The shape of a record of a whole pack."""

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from lfombench.harness.compiler import cache, cpp, on_device, tile
+from lfombench.harness.compiler import cache, cpp, device, on_device, tile
 from lfombench.harness.compiler import kernel as kernels
 from lfombench.harness.compiler.cuda import Cuda
 from lfombench.harness.compiler.device import kernel
@@ -35,7 +35,7 @@ from lfombench.solvers import Memformer
 from tests.builders import order as pack_of
 from tests.device.emulated import HEADER, START, THREADS, Emulated, Function
 from tests.device.steps import LEARNED, PROMPTS, TASK, TESTED, Given, step_of_test, trained
-from tests.operations import OPERATIONS
+from tests.operations import tensors, update
 from tests.programs import CPU, pack
 
 FORMS: list[Form] = ["unrolled", "looped"]
@@ -104,24 +104,9 @@ def differ(ours: Tensors, theirs: Tensors) -> bool:
 
 def operations(dtype: torch.dtype, renew: int | None) -> Callable[[], Given]:
     """A step of all operations and their gradients, of three jobs."""
-
-    def update(job, state, batch, t):
-        changes, records = {}, {}
-        for name, operation in OPERATIONS.items():
-
-            def total(scale, operation=operation):
-                value = operation(scale[0, :, :, None] * batch, batch + job["shift"][:, :, None])
-                return value.sum(), value
-
-            gradient, value = torch.func.grad(total, has_aux=True)(state[name])
-            changes[name] = state[name] - 0.01 * gradient
-            records[name] = value.sum((1, 2)).unsqueeze(0)
-        return changes, records
-
     step = Step(lambda job, random, n: random.normal(4, n), update, PROMPTS, renew, dtype)
-    job = {"shift": torch.linspace(-1, 1, 12, dtype=dtype).view(3, 4)}
-    start = torch.linspace(0.5, 1.5, 12, dtype=dtype).view(1, 3, 4)
-    return lambda: (step, job, {name: start.clone() for name in OPERATIONS}, keys([("x", i) for i in range(3)], CPU))
+    names = keys([("x", i) for i in range(3)], CPU)
+    return lambda: (step, *tensors(dtype), names)
 
 
 @pytest.mark.parametrize("renew", [1, 2, None])
@@ -215,6 +200,14 @@ def test_numbers_that_have_no_room_are_elsewhere(limits, monkeypatch):
     assert source_of(make(), "unrolled") != usual
     step, *_ = anonymous(make())
     assert_as_by_cpu(lambda: (step, *make()[1:]), "unrolled", 3)
+
+
+def test_a_kernel_that_no_device_has_the_shared_memory_for_is_looped(monkeypatch):
+    """As where each thread has thousands of sums over prompts, which pass through it."""
+    make = trained(MEMORY)
+    assert source_of(make(), "unrolled") != source_of(make(), "looped")
+    monkeypatch.setattr(device, "LARGEST", 1000)
+    assert source_of(make(), "unrolled") == source_of(make(), "looped")
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -10,7 +10,7 @@ from lfombench.harness.compiler.select import program
 from lfombench.harness.compiler.step import Step
 from lfombench.harness.compiler.streams import keys
 from lfombench.harness.compiler.trace import trace
-from tests.operations import OPERATIONS
+from tests.operations import OPERATIONS, tensors, update
 from tests.programs import CPU
 
 
@@ -21,24 +21,10 @@ from tests.programs import CPU
 def test_operations_and_their_gradients(dtype, form):
     """Every rule, forward and backward, all in one program, on a batch that does not fill its last eight."""
 
-    def update(job, state, batch, t):
-        changes, records = {}, {}
-        for name, operation in OPERATIONS.items():
-
-            def total(scale, operation=operation):
-                value = operation(scale[0, :, :, None] * batch, batch + job["shift"][:, :, None])
-                return value.sum(), value
-
-            gradient, value = torch.func.grad(total, has_aux=True)(state[name])
-            changes[name] = state[name] - 0.01 * gradient
-            records[name] = value.sum((1, 2)).unsqueeze(0)
-        return changes, records
-
     found = []
     for engine in (form, "eager"):
         step = Step(lambda job, random, n: random.normal(4, n), update, 13, 1, dtype)
-        state = {name: torch.linspace(0.5, 1.5, 12, dtype=dtype).view(1, 3, 4) for name in OPERATIONS}
-        job = {"shift": torch.linspace(-1, 1, 12, dtype=dtype).view(3, 4)}
+        job, state = tensors(dtype)
         records = program(step, job, state, keys([("x", i) for i in range(3)], CPU), 3, engine)(0, 3)
         found.append((records, state))
     for part, (ours, theirs) in {"value": (found[0][0], found[1][0]), "gradient": (found[0][1], found[1][1])}.items():
