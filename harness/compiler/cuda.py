@@ -22,14 +22,12 @@ class Cuda(Target):
     """A block of threads, each with a prompt.
 
     block: threads. resident: blocks that a multiprocessor shall hold at once, which bounds the registers of a thread.
-    apart: whether products of vectors are summed by warps, and not by each thread in registers.
     """
 
     register: int = 4
     registers: int = 32  # numbers that a product keeps side by side; a thread has more
     block: int = 128
     resident: int = 2
-    apart: bool = True
 
     index = "int"
     table = "__device__ const"

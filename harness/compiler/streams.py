@@ -154,8 +154,10 @@ class Streams(Draws):
         variates, prompts = math.prod(shape[:-1]), shape[-1] if shape else 1
         counters = range(begin // 4, -(-(begin + variates) // 4))
         device = self.key.device
-        numbered = isinstance(self.first, Tensor) and self.first.ndim == 1
-        own = self.first[:prompts] if numbered else self.first + torch.arange(prompts, device=device)  # type: ignore[index]
+        if isinstance(self.first, Tensor) and self.first.ndim:
+            own = self.first[:prompts]
+        else:
+            own = self.first + torch.arange(prompts, device=device)
         prompt = own.expand(len(self.key), len(counters), prompts)
         counter = torch.arange(counters.start, counters.stop, device=device)[:, None]
         key = self.key[:, :, None, None]

@@ -75,7 +75,7 @@ class Tile:
         room = ROWS
         for type, places in self.built.sums.items():
             groups: dict[tuple[int, int], list[Products]] = {}
-            for pair in products_of(places.values()) if self.target.apart else ():
+            for pair in products_of(places.values()):
                 room -= sum(pair.shape) * self.target.block * BYTES[type]
                 if room >= 0:
                     groups.setdefault(pair.shape, []).append(pair)

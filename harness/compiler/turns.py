@@ -63,7 +63,9 @@ def in_turns(works: Sequence[Work]) -> list[str]:
         last[work.writes] = turn + 1
         for memory in work.reads:
             free[memory] = max(free.get(memory, 0), turn + 1)
-        turns[turn : turn + 1] = [[*(turns[turn] if turn < len(turns) else []), work]]
+        if turn == len(turns):
+            turns.append([])
+        turns[turn].append(work)
     lines: list[str] = []
     for turn_works in turns:
         warp = 0

@@ -184,14 +184,12 @@ class _Worker:
 
         context = ray.get_runtime_context()
         given = context.get_accelerator_ids().get("GPU")
-        lacking = (
-            ""
-            if not given or gpus()
-            else (
+        lacking = ""
+        if given and not gpus():
+            lacking = (
                 f"Ray counts a GPU on {socket.gethostname()} that PyTorch cannot use: its workers run on the CPU. "
                 "Is PyTorch installed with CUDA there, and is the driver new enough?"
             )
-        )
         return str(context.get_node_id()), lacking
 
     def run(self, order: WorkOrder) -> Iterator[Event]:
