@@ -22,7 +22,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 SITE = HERE.parent / "build" / "gpu" / "site"
-PARTS = ("machine", "tests", "steps", "sweep", "rivals", "boards")  # tests run beside the first steps
+PARTS = ("machine", "tests", "steps", "rivals", "sweep", "boards")  # tests run beside the first steps
 MINUTES = 6.0
 BEGIN = time.monotonic()
 
@@ -87,7 +87,7 @@ def main() -> int:
 
     here = gpu_steps.device(dry=options.dry)
     tests = gpu_steps.Tests(here) if "tests" in options.only else None
-    sweep = gpu_sweep.Sweep(here, BEGIN + 60 * options.minutes) if "sweep" in options.only else None
+    sweep = gpu_sweep.Sweep(here, BEGIN + 60 * options.minutes - 5) if "sweep" in options.only else None
     parts = {
         "machine": lambda: gpu_steps.machine(page, here),
         "steps": lambda: gpu_steps.steps(page, here, functools.partial(tests.end, page) if tests else lambda: None),

@@ -157,16 +157,16 @@ def with_others(name: str, case: Case, *resident: int) -> dict[str, Case]:
 
 
 CASES: dict[str, Case] = {
-    **with_others("Memformer, d = 5", Case(lambda jobs: fixed(MEMFORMER, jobs), steps=100), 2, 4),
+    **with_others("Memformer, d = 5", Case(lambda jobs: fixed(MEMFORMER, jobs), steps=100), 3, 4),
     **with_others(
-        "Memformer, d = 5, fresh prompts", Case(lambda jobs: many(engines.order(5, True), jobs), steps=100), 2, 4
+        "Memformer, d = 5, fresh prompts", Case(lambda jobs: many(engines.order(5, True), jobs), steps=100), 3, 4
     ),
     "Memformer, d = 5, 128 prompts": Case(lambda jobs: many(sized(5, 128), jobs), steps=100),
     "Memformer, d = 5, 256 fresh prompts": Case(lambda jobs: many(sized(5, 256, fresh=True), jobs), steps=100),
-    **with_others("GD++, d = 5", Case(lambda jobs: fixed(GD, jobs)), 2),
-    **with_others("LFOM memory, a gate per token, d = 5", Case(lambda jobs: fixed(LFOM, jobs)), 2),
-    **with_others("a mixture of three GD++, d = 5", Case(lambda jobs: mixture.pack(jobs, 1000), steps=20), 2),
-    **with_others("Memformer, d = 10", Case(lambda jobs: many(sized(10), jobs), 2640, 20), 2),
+    **with_others("GD++, d = 5", Case(lambda jobs: fixed(GD, jobs)), 3),
+    **with_others("LFOM memory, a gate per token, d = 5", Case(lambda jobs: fixed(LFOM, jobs)), 3),
+    **with_others("a mixture of three GD++, d = 5", Case(lambda jobs: mixture.pack(jobs, 1000), steps=20), 3),
+    **with_others("Memformer, d = 10", Case(lambda jobs: many(sized(10), jobs), 2640, 20), 3),
     "Memformer, d = 20, in loops": Case(lambda jobs: many(sized(20), jobs), 528, 6),
     "Memformer, d = 20, fresh, in registers": Case(
         lambda jobs: many(engines.order(20, True), jobs), 528, 6, 2, 100_000
@@ -275,7 +275,10 @@ def steps(page: Any, here: Device, before: Callable[[], None]) -> None:
         except Exception as error:
             rows.append([name, f"failed: {str(error)[:300]}", *[""] * 7])
         say(rows[-1])
-    page.add("10,000 jobs x 1,000 steps x 1,000 prompts, 4 layers, scaled from fewer; 3 blocks at once where not said:")
+    page.add(
+        "10,000 jobs x 1,000 steps x 1,000 prompts, 4 layers, scaled from fewer; "
+        f"{Cuda.resident} blocks at once where not said:"
+    )
     names = [
         "seconds",
         "of the peak",

@@ -2,36 +2,30 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from pathlib import Path
-from statistics import mean
+from statistics import mean, median
+from types import FrameType
 from typing import Any
 
 SEEDS, FEW = 500, 5
 SMALL = "steps: 20, batch: 50, test_prompts: 256, validation_prompts: 64"
+ROOT = Path(__file__).resolve().parent.parent
+STOP = 20.0  # seconds that a sweep which is stopped is given to end
+EVERY = 0.02  # seconds between two looks at the threads
 
 
-class Beside:
-    """fig1 as it is, on the CPU, in a process beside everything else."""
-
-    def __init__(self, *, dry: bool) -> None:
-        self.out = Path(tempfile.mkdtemp(prefix="lfombench-cpu-")) / "out"
-        code = f"from benchmarks.gpu_sweep import run; run({str(self.out)!r}, {FEW if not dry else 2}, dry={dry})"
-        environment = os.environ | {
-            "CUDA_VISIBLE_DEVICES": "",
-            "PYTHONPATH": os.pathsep.join([os.environ.get("PYTHONPATH", ""), "."]),
-        }
-        root = Path(__file__).resolve().parent.parent
-        self.process = subprocess.Popen([sys.executable, "-c", code], env=environment, cwd=root)
-
-
-def run(out: str, seeds: int, *, dry: bool) -> Any:
-    """fig1 with so many seeds, in this process."""
+def run(out: str, seeds: int, *, dry: bool) -> None:
+    """fig1 with so many seeds, in this process; beside the store, what came of it and where its threads were."""
     import torch
 
     from lfombench.harness import load, run
@@ -44,9 +38,93 @@ def run(out: str, seeds: int, *, dry: bool) -> Any:
         text = text.replace("use: published", f"{{use: published, {SMALL}}}").replace(
             "use: rigorous", f"{{use: rigorous, {SMALL}}}"
         )
-    path = Path(tempfile.mkdtemp(prefix="lfombench-")) / "fig1.yaml"
+    path = Path(out).with_name("fig1.yaml")
     path.write_text(text)
-    return run(load(str(path)), out, workers=0, mlflow="off")
+    where = Where(Path(out).with_name("where.json"))
+    summary = run(load(str(path)), out, workers=0, mlflow="off")
+    where.close()
+    found = {"exit code": summary.exit_code, "failed": len(summary.failed), "diverged": summary.diverged}
+    Path(out).with_name("summary.json").write_text(json.dumps(found))
+
+
+class Where:
+    """What the threads that run packs are at, by the innermost function of ours, in seconds of all of them."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.seconds, self.over = path, Counter[str](), threading.Event()
+        self.thread = threading.Thread(target=self._look, daemon=True)
+        self.thread.start()
+
+    def _look(self) -> None:
+        written = last = time.monotonic()
+        while not self.over.wait(EVERY):
+            now, frames = time.monotonic(), sys._current_frames()
+            for frame in frames.values():
+                ours = functions(frame)
+                if "faults.run_pack" in ours:
+                    self.seconds[ours[0]] += now - last
+            last = now
+            if now > written + 2.0:
+                self._write()
+                written = now
+
+    def _write(self) -> None:
+        self.path.write_text(json.dumps(dict(self.seconds.most_common())))
+
+    def close(self) -> None:
+        """Look no more."""
+        self.over.set()
+        self.thread.join()
+        self._write()
+
+
+def functions(frame: FrameType | None) -> list[str]:
+    """Module and function of a frame and of those around it, innermost first, as far as they are lfombench's."""
+    found = []
+    while frame is not None:
+        module = frame.f_globals.get("__name__", "")
+        if module.startswith("lfombench."):
+            found.append(f"{module.rpartition('.')[2]}.{frame.f_code.co_name}")
+        frame = frame.f_back
+    return found
+
+
+class Started:
+    """A fig1 in a process of its own."""
+
+    def __init__(self, seeds: int, *, dry: bool, **environment: str) -> None:
+        self.out = Path(tempfile.mkdtemp(prefix="lfombench-fig1-")) / "out"
+        code = f"from benchmarks.gpu_sweep import run; run({str(self.out)!r}, {seeds}, dry={dry})"
+        path = os.pathsep.join([os.environ.get("PYTHONPATH", ""), "."])
+        self.begin = time.time()
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": path} | environment, cwd=ROOT
+        )
+
+    def ended(self, until: float) -> bool:
+        """Wait for its end until then; False where it had to be stopped."""
+        try:
+            self.process.wait(max(0.0, until - time.monotonic()))
+            return True
+        except subprocess.TimeoutExpired:
+            self.process.send_signal(signal.SIGINT)
+        try:
+            self.process.wait(STOP)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+        return False
+
+    def finished(self) -> list[float]:
+        """When each of its jobs was done, in seconds from its start."""
+        import polars as pl
+
+        tables = [pl.read_parquet(path, columns=["finished"]) for path in (self.out / "jobs").rglob("*.parquet")]
+        return sorted(at.timestamp() - self.begin for table in tables for at in table["finished"])
+
+    def told(self, name: str) -> dict[str, Any]:
+        """What it left beside its store."""
+        path = self.out.with_name(f"{name}.json")
+        return json.loads(path.read_text()) if path.exists() else {}
 
 
 class Busy:
@@ -74,46 +152,47 @@ class Busy:
 
 
 class Sweep:
-    """The sweep on the device, and beside everything else on the CPU."""
+    """The sweep on the device, and beside everything else, with few seeds, on the CPU."""
 
     def __init__(self, here: Any, until: float) -> None:
         """until: when there is no more time."""
-        self.here, self.until, self.beside = here, until, Beside(dry=here.dry)
-        self.stores: list[Path] = []
+        self.here, self.until = here, until
+        self.beside = Started(FEW if not here.dry else 2, dry=here.dry, CUDA_VISIBLE_DEVICES="")
+        self.first: Started | None = None
 
     def run(self, page: Any) -> None:
         """From an empty cache, and, where there is time, with what that leaves in it."""
-        import polars as pl
-
-        seeds = 2 if self.here.dry else SEEDS
-        os.environ["LFOMBENCH_CACHE"] = tempfile.mkdtemp(prefix="lfombench-cache-")
+        cache = tempfile.mkdtemp(prefix="lfombench-cache-")
         for name in ("from an empty cache", "with a filled cache"):
-            out = Path(tempfile.mkdtemp(prefix="lfombench-gpu-")) / "out"
-            busy, begin = None if self.here.dry else Busy(), time.time()
-            summary = run(str(out), seeds, dry=self.here.dry)
-            took, share = time.time() - begin, busy.close() if busy else None
-            tables = [pl.read_parquet(path) for path in (out / "jobs").rglob("*.parquet")]
-            finished = pl.concat(tables, how="diagonal_relaxed")["finished"].to_list()
-            first = min(finished).timestamp() - begin
+            begin = time.monotonic()
+            seeds = 2 if self.here.dry else SEEDS
+            busy = None if self.here.dry else Busy()
+            sweep = Started(seeds, dry=self.here.dry, LFOMBENCH_CACHE=cache)
+            whole = sweep.ended(self.until - STOP)
+            took, share, jobs = time.monotonic() - begin, busy.close() if busy else None, sweep.finished()
+            self.first = self.first or sweep
             page.add(
-                f"fig1 with {seeds} seeds, {name}: {summary.ran:,} jobs in {took:.1f} s, the first after "
-                f"{first:.1f} s. "
-                f"Exit code {summary.exit_code}, {len(summary.failed)} failed, {summary.diverged} diverged. "
-                f"A kernel ran {'(unknown)' if share is None else f'{share:.0f} %'} of the time."
+                f"fig1 with {seeds} seeds, {name}: {len(jobs):,} jobs in {took:.1f} s"
+                f"{'' if whole else ', when it was stopped, unfinished'}; the first after "
+                f"{jobs[0] if jobs else math.nan:.1f} s, half of them after {median(jobs or [math.nan]):.1f} s. "
+                f"Of the whole: {sweep.told('summary') or 'nothing told'}. "
+                f"A kernel ran {'(unknown)' if share is None else f'{share:.0f} %'} of the time. "
+                f"Seconds of the threads of packs: {most(sweep.told('where'))}."
             )
-            self.stores.append(out)
-            if time.monotonic() + took + 80 > self.until:
+            if not whole or time.monotonic() + took + STOP > self.until:
                 break
 
     def compare(self, page: Any) -> None:
         """The boards of the device against those of the CPU."""
-        try:
-            self.beside.process.wait(timeout=max(1.0, self.until - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            self.beside.process.kill()
-            page.add("The CPU was not done with its fig1 in time: the boards are not compared.")
+        if self.first is None or not self.beside.ended(self.until):
+            page.add("The CPU or the device was not done with its fig1 in time: the boards are not compared.")
             return
-        page.add(boards(self.stores[0], self.beside.out, 2 if self.here.dry else FEW))
+        page.add(boards(self.first.out, self.beside.out, 2 if self.here.dry else FEW))
+
+
+def most(seconds: dict[str, float]) -> str:
+    """The largest of them, in words."""
+    return ", ".join(f"{name} {spent:.1f}" for name, spent in list(seconds.items())[:16]) or "unknown"
 
 
 def boards(ours: Path, theirs: Path, seeds: int) -> str:
@@ -129,6 +208,8 @@ def boards(ours: Path, theirs: Path, seeds: int) -> str:
         return rows.filter(pl.col("seed") < seeds).group_by(keys).agg(pl.col("log_mse").mean(), n=pl.len())
 
     both = board(ours).join(board(theirs), on=keys, how="full", suffix="_cpu", coalesce=True)
+    missing = both.filter((pl.col("n") != pl.col("n_cpu")).fill_null(value=True)).height
+    both = both.filter(pl.col("n") == pl.col("n_cpu"))
     apart = both.with_columns(apart=(pl.col("log_mse") - pl.col("log_mse_cpu")).abs()).sort("apart", descending=True)
     most = apart.row(0, named=True)
     inside = apart.filter(pl.col("apart") <= 1e-3).height
@@ -136,5 +217,5 @@ def boards(ours: Path, theirs: Path, seeds: int) -> str:
     return (
         f"Boards of fig1, {seeds} seeds, against the CPU's: of {apart.height} cells {inside} are within 1e-3 nat; "
         f"the largest difference is {most['apart']:.1e} ({most['solver']}, {most['protocol']}). "
-        f"Above 1e-3: {above or 'none'}."
+        f"Above 1e-3: {above or 'none'}. Cells that one of them lacks: {missing}."
     )

@@ -70,8 +70,10 @@ def parts(order: WorkOrder, device: torch.device) -> list[float]:
     def seconds(step: Step, job: Tensors, state: Tensors) -> float:
         run = program(step, job, state, key, first.protocol.steps, order.engine)
         run(0, 2)
+        ended(device)
         begin = time.perf_counter()
         run(2, FRESH if whole.renew else order.stride)
+        ended(device)
         return time.perf_counter() - begin
 
     def part(update: Update, draw: Draw = whole.draw) -> Step:
@@ -85,3 +87,9 @@ def parts(order: WorkOrder, device: torch.device) -> list[float]:
     total = seconds(whole, whole_job, state)
     shares = [draw, to_loss, max(total - draw - to_loss - adapt, 0.0), adapt]
     return [x / sum(shares) for x in shares]
+
+
+def ended(device: torch.device) -> None:
+    """Return when a device has done what this thread asked of it, which a call of a program does not wait for."""
+    if device.type == "cuda":
+        torch.cuda.current_stream(device).synchronize()

@@ -19,6 +19,7 @@ from lfombench.harness.training import train
 from lfombench.harness.training.closed_form import fit
 from lfombench.harness.training.execute import execute
 from lfombench.harness.training.pack import Pack, WorkOrder
+from lfombench.harness.training.step_profile import parts
 from lfombench.harness.training.training_step import training
 from lfombench.solvers import (
     BestKrylov,
@@ -169,3 +170,9 @@ def test_what_has_no_rule_goes_through_torch_compile(caplog):
     assert run.name in ("torch.compile", "eager")
     assert run(0, 2)["value"].shape == (2, 1, 1)
     assert "not as a kernel" in caplog.text or "runs eagerly, not compiled" in caplog.text
+
+
+def test_the_parts_of_a_step_are_timed_until_they_have_run():
+    """Launches alone take the same time whatever they start, and Adam would have a quarter of it."""
+    *_, optimiser = parts(order(LEARNED[0], jobs=1000, batch=1000, steps=5000), GPU)
+    assert optimiser < 0.1
