@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections import Counter
+from collections import defaultdict
 from pathlib import Path
 from statistics import mean, median
 from types import FrameType
@@ -51,7 +51,7 @@ class Where:
     """What the threads that run packs are at, by the innermost function of ours, in seconds of all of them."""
 
     def __init__(self, path: Path) -> None:
-        self.path, self.seconds, self.over = path, Counter[str](), threading.Event()
+        self.path, self.seconds, self.over = path, defaultdict[str, float](float), threading.Event()
         self.thread = threading.Thread(target=self._look, daemon=True)
         self.thread.start()
 
@@ -69,7 +69,7 @@ class Where:
                 written = now
 
     def _write(self) -> None:
-        self.path.write_text(json.dumps(dict(self.seconds.most_common())))
+        self.path.write_text(json.dumps(dict(sorted(self.seconds.items(), key=lambda one: -one[1]))))
 
     def close(self) -> None:
         """Look no more."""
