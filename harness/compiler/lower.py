@@ -20,6 +20,7 @@ from .ir import MEMBER, PROMPT, PROMPTS, TYPES, Array, Memory, NotLowerable, Sec
 from .known import Shapes
 from .loop_program import BLOCK, LoopProgram
 from .looped import Looped
+from .recorder import VALUE
 from .step import Step
 from .target import Target, host
 from .trace import Trace, trace
@@ -101,9 +102,9 @@ class Lowering:
     @functools.cached_property
     def counts(self) -> Counts:
         """What the step consists of. Raises NotLowerable where an operation has no rule."""
-        nodes = [n for n in self.trace.graph.graph.nodes if n.op == "call_function" and "val" in n.meta]
-        sizes = [x.numel() // PROMPTS for n in nodes if isinstance(x := n.meta["val"], Tensor) and PROMPTS in x.shape]
-        variates = sum(n.meta["val"].numel() // PROMPTS for n in nodes if operation_of(n) == DRAW)
+        nodes = [n for n in self.trace.graph.nodes if n.op == "call_function"]
+        sizes = [x.numel() // PROMPTS for n in nodes if isinstance(x := n.meta[VALUE], Tensor) and PROMPTS in x.shape]
+        variates = sum(n.meta[VALUE].numel() // PROMPTS for n in nodes if operation_of(n) == DRAW)
         return Counts(len(nodes), sum(sizes), variates, self._unrolled[0].count if self._unrolled else None)
 
     @functools.cached_property
@@ -159,7 +160,7 @@ class Lowering:
         tensors = [*job.values(), *state.values()]
         inputs = [builder.stored(place, tuple(x.shape)) for place, x in zip(memory, tensors, strict=True)]
         inputs.append(Array((), "int64_t", lambda index: builder.expr("step", (), "int64_t")))
-        outputs = Operations(self.trace.graph, inputs, builder).run()
+        outputs = Operations(self.trace, inputs, builder).run()
         builder.line = ""
         places = dict(zip(state, memory[len(job) :], strict=True))
         for name, array in zip(self.trace.changed, outputs, strict=False):

@@ -86,7 +86,7 @@ def test_what_is_written_twice_is_computed_once_and_constants_alike_are_one():
         return {}, {"value": torch.cat([x[:, :1] for x in values], 1).unsqueeze(0)}
 
     step = Step(lambda job, random, n: random.normal(2, n), update, 13, None, torch.float32)
-    nodes = trace(step, (), ()).graph.graph.nodes
+    nodes = trace(step, (), ()).graph.nodes
     assert [str(node.target) for node in nodes].count("aten.exp.default") == 4
     found = [program(step, {}, {}, keys([("x",)], CPU), 1, engine)(0, 1)["value"] for engine in ("looped", "eager")]
     assert torch.allclose(found[0][..., :13], found[1])
