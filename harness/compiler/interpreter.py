@@ -14,8 +14,8 @@ from .builder import Builder
 from .ir import PROMPTS, Array, NotLowerable, type_of
 from .ops import CONSTANT, POINTWISE, RULES
 from .ops_views import VIEWS
-from .recorder import VALUE, line_of
 from .trace import Trace
+from .tracer import VALUE, line_of
 
 DEEPEST = 50  # lazy results of lazy results, each of which is a call inside a call
 DRAW = "lfombench"

@@ -20,10 +20,10 @@ from .ir import MEMBER, PROMPT, PROMPTS, TYPES, Array, Memory, NotLowerable, Sec
 from .known import Shapes
 from .loop_program import BLOCK, LoopProgram
 from .looped import Looped
-from .recorder import VALUE
 from .step import Step
 from .target import Target, host
 from .trace import Trace, trace
+from .tracer import VALUE
 from .unrolled import TooLong, Unrolled
 
 UNROLLED_LIMIT = 8_000  # statements; beyond it loops are as fast, and compile in a third of the time

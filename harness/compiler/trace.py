@@ -16,9 +16,9 @@ from torch.overrides import TorchFunctionMode
 
 from .ir import PROMPTS, NotLowerable
 from .known import Shapes
-from .recorder import NOWHERE, Recorder, line_here, text_of
 from .step import Step, Tensors
 from .streams import UNIFORMS, Draws
+from .tracer import NOWHERE, Tracer, line_here, text_of
 
 APART = {"unbind": 1, "__iter__": 1, "split": 2, "split_with_sizes": 2, "chunk": 2, "tensor_split": 2}  # place of dim
 library = torch.library.Library("lfombench", "DEF")
@@ -105,10 +105,10 @@ class Trace:
 
 def trace(step: Step, job: Shapes, state: Shapes) -> Trace:
     """Trace a step for members that have tensors of these shapes. Raises NotLowerable, and what the step raises."""
-    recorder = Recorder()
-    own: Tensors = {name: recorder.input("job", (1, *shape), dtype) for name, shape, dtype in job}
-    member: Tensors = {name: recorder.input("state", (1, 1, *shape), dtype) for name, shape, dtype in state}
-    number = recorder.input("number", (), torch.int64)
+    tracer = Tracer()
+    own: Tensors = {name: tracer.input("job", (1, *shape), dtype) for name, shape, dtype in job}
+    member: Tensors = {name: tracer.input("state", (1, 1, *shape), dtype) for name, shape, dtype in state}
+    number = tracer.input("number", (), torch.int64)
     changed: list[str] = []
     recorded: list[str] = []
 
@@ -120,12 +120,12 @@ def trace(step: Step, job: Shapes, state: Shapes) -> Trace:
         changed[:], recorded[:] = changes, records
         return [*changes.values(), *records.values()]
 
-    with WholePrompts(), paused_collection(), recorder:
+    with WholePrompts(), paused_collection(), tracer:
         results = torch.func.functionalize(flat, remove="mutations")(*own.values(), *member.values(), number)
-    recorder.output(results)
-    merge_equal_nodes(recorder.graph, recorder.constants)
-    recorder.graph.eliminate_dead_code()
-    return Trace(recorder.graph, recorder.constants, changed, recorded, own, member)
+    tracer.output(results)
+    merge_equal_nodes(tracer.graph, tracer.constants)
+    tracer.graph.eliminate_dead_code()
+    return Trace(tracer.graph, tracer.constants, changed, recorded, own, member)
 
 
 def merge_equal_nodes(graph: Graph, constants: Tensors) -> None:

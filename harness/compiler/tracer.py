@@ -34,7 +34,7 @@ _alike: dict[Hashable, Tensor] = {}  # by shape, strides and type
 _given: dict[Hashable, Any] = {}  # by operation and arguments
 
 
-class Recorded(Tensor):
+class Traced(Tensor):
     """A tensor without numbers. node: what gives it. like: one with its shape, which PyTorch computes shapes with."""
 
     node: Node
@@ -42,9 +42,9 @@ class Recorded(Tensor):
     __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]  # as PyTorch's own do
 
     @staticmethod
-    def __new__(cls, node: Node, like: Tensor) -> Recorded:
+    def __new__(cls, node: Node, like: Tensor) -> Traced:
         """A tensor that seems to be on the CPU, where a step may put tensors of its own beside it."""
-        made: Recorded = torch.Tensor._make_wrapper_subclass(
+        made: Traced = torch.Tensor._make_wrapper_subclass(
             cls, like.size(), strides=like.stride(), dtype=like.dtype, device=SEEMINGLY
         )
         made.node, made.like = node, like
@@ -56,10 +56,10 @@ class Recorded(Tensor):
         raise NotLowerable(f"{func}, on a tensor that was kept from a trace")
 
     def __repr__(self) -> str:  # type: ignore[override]  # PyTorch's shows numbers
-        return f"Recorded({self.node}, {tuple(self.shape)})"
+        return f"Traced({self.node}, {tuple(self.shape)})"
 
 
-class Recorder(TorchDispatchMode):
+class Tracer(TorchDispatchMode):
     """Records the operations that this thread calls while it is on."""
 
     def __init__(self) -> None:
@@ -72,7 +72,7 @@ class Recorder(TorchDispatchMode):
         """No: to keep torch.compile out of what follows, PyTorch would import it, which takes a second."""
         return False
 
-    def input(self, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Recorded:
+    def input(self, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Traced:
         """A tensor that the function is to be given."""
         return self._result(self.graph.placeholder(name), torch.empty(shape, dtype=dtype, device=NOWHERE))
 
@@ -86,7 +86,7 @@ class Recorder(TorchDispatchMode):
         Raises NotLowerable where numbers are asked for, or come from elsewhere.
         """
         kwargs, line = kwargs or {}, line_here()
-        if func in LIFTS and not isinstance(args[0], Recorded):
+        if func in LIFTS and not isinstance(args[0], Traced):
             args = (self._constant(args[0]), *args[1:])
         try:
             given = tuple(_each(args, _node)), {name: _each(x, _node) for name, x in kwargs.items()}
@@ -100,21 +100,21 @@ class Recorder(TorchDispatchMode):
         node.meta[VALUE] = results
         return [self._item(node, i, like) for i, like in enumerate(results)]
 
-    def _item(self, node: Node, i: int, like: Tensor) -> Recorded:
+    def _item(self, node: Node, i: int, like: Tensor) -> Traced:
         """One of several tensors that an operation gives."""
         item = self.graph.call_function(operator.getitem, (node, i))
         item.meta[LINE] = node.meta[LINE]
         return self._result(item, like)
 
-    def _constant(self, tensor: Tensor) -> Recorded:
+    def _constant(self, tensor: Tensor) -> Traced:
         """A tensor that the function has made of numbers."""
         name = f"constant_{len(self.constants)}"
         self.constants[name] = tensor
         return self._result(self.graph.create_node("get_attr", name), tensor.to(NOWHERE))
 
-    def _result(self, node: Node, like: Tensor) -> Recorded:
+    def _result(self, node: Node, like: Tensor) -> Traced:
         node.meta[VALUE] = _one_of(like)
-        return Recorded(node, node.meta[VALUE])
+        return Traced(node, node.meta[VALUE])
 
 
 def _results(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
@@ -145,7 +145,7 @@ def _key(x: Any) -> Hashable:
     """Equal for arguments that make no difference to the shape of a result."""
     if isinstance(x, tuple | list):
         return tuple(_key(one) for one in x)
-    return id(x.like) if isinstance(x, Recorded) else (type(x), x)
+    return id(x.like) if isinstance(x, Traced) else (type(x), x)
 
 
 def _each(x: Any, change: Callable[[Any], Any]) -> Any:
@@ -154,12 +154,12 @@ def _each(x: Any, change: Callable[[Any], Any]) -> Any:
 
 
 def _like(x: Any) -> Any:
-    return x.like if isinstance(x, Recorded) else x
+    return x.like if isinstance(x, Traced) else x
 
 
 def _node(x: Any) -> Any:
     """The node of a tensor. NotLowerable where nothing that was recorded gives it."""
-    if isinstance(x, Recorded):
+    if isinstance(x, Traced):
         return x.node
     if isinstance(x, Tensor):
         raise NotLowerable("a tensor that the step is not given")

@@ -12,11 +12,11 @@ from lfombench.harness.compiler.interpreter import operation_of
 from lfombench.harness.compiler.ir import PROMPTS, NotLowerable
 from lfombench.harness.compiler.known import shapes
 from lfombench.harness.compiler.lower import lowering
-from lfombench.harness.compiler.recorder import VALUE, Recorder
 from lfombench.harness.compiler.select import program
 from lfombench.harness.compiler.step import Step
 from lfombench.harness.compiler.streams import keys
 from lfombench.harness.compiler.trace import trace
+from lfombench.harness.compiler.tracer import VALUE, Tracer
 from lfombench.harness.training.training_step import training
 from lfombench.solvers import GdPlusPlus, LinearTransformer, Memformer
 from tests.programs import CPU, pack
@@ -50,7 +50,7 @@ def test_what_has_no_shape_alone_is_refused_with_the_reason(operation, said):
 
 
 def test_the_line_that_asks_for_a_number_is_named():
-    with pytest.raises(NotLowerable, match=r"test_recorder\.py:\d+: .*x if x\.sum"):
+    with pytest.raises(NotLowerable, match=r"test_trace\.py:\d+: .*x if x\.sum"):
         trace(step_of(REFUSED["branch"][0]), (), ())
 
 
@@ -112,9 +112,9 @@ def test_results_have_the_shapes_and_strides_that_pytorch_gives():
     x, y = torch.randn(3, 2, 5), torch.randn(3, 5, 5)
     expected = [(r.shape, r.stride(), r.dtype) for r in run(x, y)]
     for _ in range(2):
-        recorder = Recorder()
-        given = recorder.input("x", (3, 2, 5), torch.float32), recorder.input("y", (3, 5, 5), torch.float32)
-        with recorder:
+        tracer = Tracer()
+        given = tracer.input("x", (3, 2, 5), torch.float32), tracer.input("y", (3, 5, 5), torch.float32)
+        with tracer:
             found = run(*given)
         assert [(r.shape, r.stride(), r.dtype) for r in found] == expected
 
