@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -51,3 +52,18 @@ def tensors(dtype: torch.dtype) -> tuple[dict[str, Any], dict[str, Any]]:
     """The jobs and the state that the step begins with."""
     start = torch.linspace(0.5, 1.5, 12, dtype=dtype).view(1, 3, 4)
     return {"shift": torch.linspace(-1, 1, 12, dtype=dtype).view(3, 4)}, {name: start.clone() for name in OPERATIONS}
+
+
+EDGES = (0.0, -1.0, math.inf, -math.inf, math.nan, 1e-45, 1e-40, 1.17549435e-38, 3.4e38, 700.0, -700.0, 1.0)
+
+
+def at_edges(job: Any, state: Any, batch: Any, t: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Functions at the numbers of `job["x"]` where they are easily wrong, as each prompt has them (`1 n prompts`), and
+    as constants.
+    """
+    numbers = job["x"][:, :, None]
+    values = []
+    for x in (torch.where(batch[:, :1] > 2, batch[:, :1], numbers), torch.tensor(EDGES, dtype=batch.dtype)[:, None]):
+        found = [x.log(), x.sqrt(), (x.abs() + 1).rsqrt(), x.exp(), x.tanh(), x.sigmoid(), x**2, x.sign(), x.relu()]
+        values += [torch.where(batch[:, :1] > 2, batch[:, :1], y) for y in found]
+    return {}, {"value": torch.cat(values, 1).unsqueeze(0)}

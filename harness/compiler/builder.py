@@ -6,6 +6,7 @@ in memory (`looped.py`), is up to the subclass.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Sequence
@@ -151,7 +152,8 @@ class Builder(ABC):
     def call(self, function: str, a: Expr) -> Expr:
         """The value at a of a function, by its name in C."""
         if a.value is not None and function in _FUNCTIONS and a.value > 0:
-            return self.constant(_FUNCTIONS[function](a.value), a.type)
+            with contextlib.suppress(OverflowError):  # of exp, whose result C++ gives
+                return self.constant(_FUNCTIONS[function](a.value), a.type)
         return self.expr("call", (a,), a.type, detail=function)
 
     def add(self, exprs: Sequence[Expr], type: str) -> Expr:

@@ -58,7 +58,13 @@ INLINE static inline float log_of_normal(float x) {  // of a positive normal num
   y = y * m * z - 2.12194440e-4f * e - 0.5f * z;
   return m + y + 0.693359375f * e;
 }
-INLINE static inline float f_log(float x) { return log_of_normal(x); }
+INLINE static inline float f_log(float x) {
+  const bool small = x < 1.17549435e-38f;  // and what is not positive
+  float y = log_of_normal(small ? x * 8388608.0f : x);
+  y = small ? y - 15.9423851528787f : y;
+  y = x > 0.0f ? y : x == 0.0f ? -(float)__builtin_inf() : (float)__builtin_nan("");
+  return x > 3.40282347e+38f ? x : y;
+}
 
 struct Stream { uint32_t k, l, word, step; };  // the key; two words of all counters
 

@@ -133,9 +133,13 @@ template <int N> INLINE static inline void logs(const vf* x, vf* y) {
   each<N>([&](int i) INLINE { y[i] = m[i] + y[i] + 0.693359375f * e[i]; });
 }
 INLINE static inline vf f_log(vf x) {
+  const vi small = x < 1.17549435e-38f;  // and what is not positive
+  const vf normal = small ? x * 8388608.0f : x;
   vf y;
-  logs<1>(&x, &y);
-  return y;
+  logs<1>(&normal, &y);
+  y = small ? y - 15.9423851528787f : y;
+  y = x > 0.0f ? y : x == 0.0f ? vf{} - __builtin_inff() : vf{} + __builtin_nanf("");
+  return x > 3.40282347e+38f ? x : y;
 }
 INLINE static inline vd f_log(vd x) {
   return by_lane(x, [](double one, int) INLINE { return __builtin_log(one); });

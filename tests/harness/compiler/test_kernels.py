@@ -35,7 +35,7 @@ from lfombench.solvers import Memformer
 from tests.builders import order as pack_of
 from tests.device.emulated import HEADER, START, THREADS, Emulated, Function
 from tests.device.steps import LEARNED, PROMPTS, TASK, TESTED, Given, step_of_test, trained
-from tests.operations import tensors, update
+from tests.operations import EDGES, at_edges, tensors, update
 from tests.programs import CPU, pack
 
 FORMS: list[Form] = ["unrolled", "looped"]
@@ -119,6 +119,16 @@ def test_operations_and_their_gradients(form, dtype, renew):
     assert_close(found[0], by_cpu(given(), form, [3]), 2e-5 if dtype == torch.float32 else 1e-10)
     for other in found[1:]:
         assert_same_bits(found[0], other)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
+@pytest.mark.parametrize("form", FORMS)
+def test_functions_where_they_are_easily_wrong(form, dtype):
+    step = Step(lambda job, random, n: random.uniform(1, n), at_edges, PROMPTS, None, dtype)
+    given: Given = (step, {"x": torch.tensor([EDGES], dtype=dtype)}, {}, keys([("x",)], CPU))
+    found = by_kernel(given, form, Emulated(), [1])["value"][..., :PROMPTS]
+    expected = program(*given, 1, "eager")(0, 1)["value"]
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=0.0, equal_nan=True)
 
 
 @pytest.mark.parametrize("renew", [1, 3, None])

@@ -10,7 +10,7 @@ from lfombench.harness.compiler.select import program
 from lfombench.harness.compiler.step import Step
 from lfombench.harness.compiler.streams import keys
 from lfombench.harness.compiler.trace import trace
-from tests.operations import OPERATIONS, tensors, update
+from tests.operations import EDGES, OPERATIONS, at_edges, tensors, update
 from tests.programs import CPU
 
 
@@ -45,6 +45,16 @@ def test_a_long_chain_of_operations_is_not_a_deep_one(form):
     step = Step(lambda job, random, n: random.normal(2, n), update, 13, 1, torch.float64)
     found = [program(step, {}, {}, keys([("x",)], CPU), 1, engine)(0, 1)["value"] for engine in (form, "eager")]
     assert torch.allclose(*found)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
+@pytest.mark.parametrize("form", ["unrolled", "looped"])
+def test_functions_where_they_are_easily_wrong(form, dtype):
+    """Above all a nan must stay one: a diverged member is known by it."""
+    step = Step(lambda job, random, n: random.uniform(1, n), at_edges, 13, None, dtype)
+    job = {"x": torch.tensor([EDGES], dtype=dtype)}
+    ours, theirs = (program(step, job, {}, keys([("x",)], CPU), 1, e)(0, 1)["value"][..., :13] for e in (form, "eager"))
+    torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=0.0, equal_nan=True)
 
 
 def test_extremes_of_numbers_that_are_none_are_none():
