@@ -80,10 +80,7 @@ def lowering(step: Step, job: Shapes, state: Shapes) -> Lowering:
 
     Raises NotLowerable where the step cannot be traced.
     """
-    try:
-        return Lowering(step, trace(step, job, state), host())
-    except RuntimeError as error:  # such as a branch on a value; errors of the step itself were raised before
-        raise NotLowerable(f"the trace: {error}") from error
+    return Lowering(step, trace(step, job, state), host())
 
 
 @dataclass(frozen=True)

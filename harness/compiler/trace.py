@@ -18,7 +18,7 @@ from .ir import PROMPTS, NotLowerable
 from .known import Shapes
 from .step import Step, Tensors
 from .streams import UNIFORMS, Draws
-from .tracer import NOWHERE, Tracer, line_here, text_of
+from .tracer import NOWHERE, Tracer, line_of_error
 
 APART = {"unbind": 1, "__iter__": 1, "split": 2, "split_with_sizes": 2, "chunk": 2, "tensor_split": 2}  # place of dim
 library = torch.library.Library("lfombench", "DEF")
@@ -82,7 +82,7 @@ class WholePrompts(TorchFunctionMode):
         if name in APART and isinstance(args[0], Tensor):
             dim = (kwargs or {}).get("dim", args[APART[name]] if len(args) > APART[name] else 0)
             if args[0].ndim and args[0].shape[dim] == PROMPTS:
-                raise NotLowerable(f"prompts taken apart, by {name}, in {text_of(*line_here())}")
+                raise NotLowerable(f"prompts taken apart, by {name}")
         return func(*args, **(kwargs or {}))
 
 
@@ -120,8 +120,14 @@ def trace(step: Step, job: Shapes, state: Shapes) -> Trace:
         changed[:], recorded[:] = changes, records
         return [*changes.values(), *records.values()]
 
-    with WholePrompts(), paused_collection(), tracer:
-        results = torch.func.functionalize(flat, remove="mutations")(*own.values(), *member.values(), number)
+    try:
+        with WholePrompts(), paused_collection(), tracer:
+            results = torch.func.functionalize(flat, remove="mutations")(*own.values(), *member.values(), number)
+    except (
+        NotLowerable,
+        RuntimeError,
+    ) as error:  # such as PyTorch's where it needs numbers; the step's were raised before
+        raise NotLowerable(f"{str(error).splitlines()[0]}, in {line_of_error(error)}") from error
     tracer.output(results)
     merge_equal_nodes(tracer.graph, tracer.constants)
     tracer.graph.eliminate_dead_code()

@@ -14,6 +14,7 @@ import operator
 import sys
 from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
+from traceback import walk_tb
 from types import FrameType
 from typing import Any
 
@@ -30,6 +31,7 @@ OTHERS = (str(Path(torch.__file__).parent), str(Path(__file__).parent), contextl
 MOST = 20_000  # operations whose results are remembered
 aten = torch.ops.aten
 LIFTS = (aten.lift.default, aten.lift_fresh.default, aten.lift_fresh_copy.default)  # of numbers that become a tensor
+NUMBERS = (aten._local_scalar_dense.default, aten.nonzero.default, aten.masked_select.default)  # ask for them
 _alike: dict[Hashable, Tensor] = {}  # by shape, strides and type
 _given: dict[Hashable, Any] = {}  # by operation and arguments
 
@@ -67,11 +69,6 @@ class Tracer(TorchDispatchMode):
         self.graph = Graph()
         self.constants: dict[str, Tensor] = {}  # by target of the node that gives them
 
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """No: to keep torch.compile out of what follows, PyTorch would import it, which takes a second."""
-        return False
-
     def input(self, name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Traced:
         """A tensor that the function is to be given."""
         return self._result(self.graph.placeholder(name), torch.empty(shape, dtype=dtype, device=NOWHERE))
@@ -85,16 +82,13 @@ class Tracer(TorchDispatchMode):
 
         Raises NotLowerable where numbers are asked for, or come from elsewhere.
         """
-        kwargs, line = kwargs or {}, line_here()
+        kwargs = kwargs or {}
         if func in LIFTS and not isinstance(args[0], Traced):
             args = (self._constant(args[0]), *args[1:])
-        try:
-            given = tuple(_each(args, _node)), {name: _each(x, _node) for name, x in kwargs.items()}
-            results = _results(func, args, kwargs)
-        except NotLowerable as error:
-            raise NotLowerable(f"{error}, in {text_of(*line)}") from None
-        node = self.graph.call_function(func, *given)
-        node.meta[LINE] = line
+        given = {name: _each(x, _node) for name, x in kwargs.items()}
+        node = self.graph.call_function(func, tuple(_each(args, _node)), given)
+        results = _results(func, args, kwargs)
+        node.meta[LINE] = _line()
         if isinstance(results, Tensor):
             return self._result(node, results)
         node.meta[VALUE] = results
@@ -122,8 +116,8 @@ def _results(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     key = func, _key(args), _key([*kwargs.items()]), torch.get_default_dtype()
     found = _given.get(key)
     if found is None:
-        if func is aten._local_scalar_dense.default:
-            raise NotLowerable("a branch on a value, or its use as a number")
+        if func in NUMBERS:
+            raise NotLowerable("a branch on a value, or a size or number made of one")
         options = {name: _each(x, _like) for name, x in kwargs.items()}
         if _has_device(func):
             options["device"] = NOWHERE
@@ -172,24 +166,29 @@ def _has_device(func: Any) -> bool:
     return any(argument.name == "device" for argument in func._schema.arguments)
 
 
-def line_here() -> tuple[str, int]:
-    """File and line of the innermost frame that is neither torch's nor the compiler's; of a gradient, where it is
-    asked for.
-    """
+def _line() -> tuple[str, int]:
+    """File and line of the innermost frame of the model; of a gradient, where it is asked for."""
     frame: FrameType | None = sys._getframe(2)
-    while frame is not None:
-        name = frame.f_code.co_filename
-        if not name.startswith(OTHERS) and not name.startswith("<"):
-            return name, frame.f_lineno
+    while frame is not None and not _of_model(frame):
         frame = frame.f_back
-    return "", 0
+    return (frame.f_code.co_filename, frame.f_lineno) if frame else ("", 0)
+
+
+def _of_model(frame: FrameType) -> bool:
+    """Whether a frame is neither torch's nor the compiler's."""
+    return not frame.f_code.co_filename.startswith((*OTHERS, "<"))
 
 
 def line_of(node: Node) -> str:
     """The line of the model that a node was made for: its file, its number and its text."""
-    return text_of(*node.meta.get(LINE, ("", 0)))
+    return _text(*node.meta.get(LINE, ("", 0)))
 
 
-def text_of(path: str, number: int) -> str:
-    """A line of the model, after its file and number."""
+def line_of_error(error: BaseException) -> str:
+    """The line of the model at which an error was raised."""
+    lines = [(f.f_code.co_filename, number) for f, number in walk_tb(error.__traceback__) if _of_model(f)]
+    return _text(*lines[-1]) if lines else ""
+
+
+def _text(path: str, number: int) -> str:
     return f"{Path(path).name}:{number}: {linecache.getline(path, number).strip()}" if path else ""

@@ -35,10 +35,10 @@ def step_of(operation, dtype=torch.float64) -> Step:
 
 REFUSED = {
     "branch": (lambda x: x if x.sum() > 0 else -x, "a branch on a value"),
-    "number": (lambda x: x * float(x.mean()), "a branch on a value, or its use as a number"),
-    "list": (lambda x: x * x.sum().tolist(), "the trace: tolist"),
+    "number": (lambda x: x * float(x.mean()), "a branch on a value, or a size or number made of one"),
+    "list": (lambda x: x * x.sum().tolist(), "tolist"),
     "closed over": (lambda x: x * OTHER[:, None], "a tensor that the step is not given"),
-    "numbers of values": (lambda x: x[:, x[0, 0] > 0], "the trace: "),
+    "numbers of values": (lambda x: x[:, x[0, 0] > 0], "a size or number made of one"),
     "no rule": (lambda x: x.sort(-2).values, "the operation aten.sort"),
 }
 
@@ -49,9 +49,11 @@ def test_what_has_no_shape_alone_is_refused_with_the_reason(operation, said):
         program(step_of(operation), {}, {}, keys([("x",)], CPU), 1, "looped")
 
 
-def test_the_line_that_asks_for_a_number_is_named():
-    with pytest.raises(NotLowerable, match=r"test_trace\.py:\d+: .*x if x\.sum"):
-        trace(step_of(REFUSED["branch"][0]), (), ())
+@pytest.mark.parametrize("operation", [operation for operation, _ in [*REFUSED.values()][:-1]], ids=[*REFUSED][:-1])
+def test_the_line_that_a_trace_ends_at_is_named(operation):
+    """Whoever refuses it, PyTorch or the tracer; what is without a rule the trace has passed."""
+    with pytest.raises(NotLowerable, match=r", in test_trace\.py:\d+: .*lambda x: "):
+        trace(step_of(operation), (), ())
 
 
 def test_errors_of_a_step_stay_what_they_are():
