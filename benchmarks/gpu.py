@@ -81,15 +81,16 @@ def main() -> int:
     default = HERE.parent / "build" / "gpu-dry.md" if options.dry else HERE / "gpu.md"
     page, failed = Page(Path(options.page or default)), []
     page.add("# On a GPU\n\nWritten by `make gpu`; what the figures mean is in [docs/gpu.md](../docs/gpu.md).")
+    import gpu_machine
     import gpu_rivals
     import gpu_steps
     import gpu_sweep
 
-    here = gpu_steps.device(dry=options.dry)
-    tests = gpu_steps.Tests(here) if "tests" in options.only else None
+    here = gpu_machine.device(dry=options.dry)
+    tests = gpu_machine.Tests(here) if "tests" in options.only else None
     sweep = gpu_sweep.Sweep(here, BEGIN + 60 * options.minutes - 5) if "sweep" in options.only else None
     parts = {
-        "machine": lambda: gpu_steps.machine(page, here),
+        "machine": lambda: gpu_machine.machine(page, here),
         "steps": lambda: gpu_steps.steps(page, here, functools.partial(tests.end, page) if tests else lambda: None),
         "rivals": lambda: gpu_rivals.rivals(page, here),
     }

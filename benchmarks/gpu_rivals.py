@@ -8,7 +8,8 @@ from typing import Any
 
 import naive
 import torch
-from gpu_steps import CASES, WIDE, Case, Device, prepared, seconds, timed
+from gpu_machine import Device, seconds
+from gpu_steps import CASES, WIDE, Case, prepared, timed
 from step import CPU
 from step import naive as as_notebooks
 

@@ -2,135 +2,36 @@
 
 from __future__ import annotations
 
-import importlib.util
-import platform
-import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import engines
 import mixture
 import torch
-from step import CPU, GD, LFOM, MEMFORMER
+from gpu_machine import Device, peak, seconds
+from step import GD, LFOM, MEMFORMER
 from step import pack as fixed
 
 from lfombench.harness import Job
 from lfombench.harness.compiler import nvrtc
 from lfombench.harness.compiler.cuda import Cuda
-from lfombench.harness.compiler.device import REGISTERS_LIMIT, KernelLayout, kernel
-from lfombench.harness.compiler.ir import needed
+from lfombench.harness.compiler.device import REGISTERS_LIMIT, kernel
+from lfombench.harness.compiler.ir import MEMBER, PROMPT, needed
 from lfombench.harness.compiler.known import shapes
 from lfombench.harness.compiler.native import lowering_of
-from lfombench.harness.compiler.on_device import OnDevice, Program, arguments
+from lfombench.harness.compiler.on_device import OnDevice, Program
 from lfombench.harness.compiler.registers import Registers
 from lfombench.harness.compiler.step import Step, Tensors
+from lfombench.harness.compiler.tile import Tile
 from lfombench.harness.compiler.unrolled import TooLong
 from lfombench.harness.training.pack import Pack, WorkOrder
 from lfombench.harness.training.training_step import training
 
 WIDE = 7920  # members of most rows: ten blocks for each place of an H200
 WORK = 1e7  # member-steps of the unit: 10,000 jobs, 1,000 steps
-
-
-@dataclass(frozen=True)
-class Device:
-    """Where kernels run, and what loads them."""
-
-    at: torch.device
-    driver: Any
-    dry: bool
-
-    def sync(self) -> None:
-        """Wait until all that was started has ended."""
-        if not self.dry:
-            torch.cuda.synchronize()
-
-    @property
-    def name(self) -> str:
-        """Its name."""
-        return "the host, played" if self.dry else torch.cuda.get_device_name()
-
-
-def device(*, dry: bool) -> Device:
-    """The first GPU, or the host that plays one."""
-    if dry:
-        from tests.device.emulated import Emulated
-
-        return Device(CPU, Emulated(2), dry)
-    from lfombench.harness.compiler.driver import Cuda
-
-    return Device(torch.device("cuda", 0), Cuda(0), dry)
-
-
-def machine(page: Any, here: Device) -> None:
-    """What this is, and what it can do at best."""
-    facts = [f"Python {platform.python_version()}", f"PyTorch {torch.__version__}", f"NVRTC {nvrtc.version()}"]
-    if not here.dry:
-        p = here.driver.properties
-        asked = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
-        facts.append(f"driver {subprocess.run(asked, capture_output=True, text=True).stdout.strip()}")
-        facts.append(f"{p.multi_processor_count} multiprocessors, {p.total_memory / 2**30:.0f} GiB")
-        flops, bandwidth = peak(here)
-        facts.append(
-            f"multiply-add peak measured: {flops / 1e12:.1f} TFLOP/s in float32; copies: {bandwidth / 1e12:.2f} TB/s"
-        )
-    page.add(f"**{here.name}.** {'; '.join(facts)}.")
-
-
-def peak(here: Device) -> tuple[float, float]:
-    """Operations a second of independent multiply-adds in registers; bytes a second, read and written, of a copy."""
-    source = """struct Arguments { char* tensors[1]; long long numbers[5]; };
-    extern "C" __global__ void run(const Arguments given) {
-    float a[16]; for (int i = 0; i < 16; i++) a[i] = threadIdx.x + i;
-    for (int k = 0; k < given.numbers[0]; k++) for (int i = 0; i < 16; i++) a[i] = a[i] * 0.999f + 0.001f;
-    float s = 0; for (int i = 0; i < 16; i++) s += a[i];
-    ((float*)given.tensors[0])[blockIdx.x * 256 + threadIdx.x] = s; }"""
-    function = here.driver.load(source, KernelLayout({}, 0, 0, 256, 0))
-    n, out = 20_000, torch.empty(function.blocks * 256, device=here.at)
-    given = arguments(1)()
-    given.tensors[:], given.numbers[:] = [out.data_ptr()], [n, 0, 0, 0, 0]
-    flops = 2.0 * 16 * n * 256 * function.blocks / seconds(here, lambda: function.launch(function.blocks, given))
-    a, b = (torch.empty(1 << 30, dtype=torch.uint8, device=here.at) for _ in range(2))
-    return flops, 2.0 * a.numel() / seconds(here, lambda: a.copy_(b))
-
-
-def seconds(here: Device, run: Callable[[], object], rounds: int = 3) -> float:
-    """The median of some rounds, after one that is not counted."""
-    times = []
-    for _ in range(rounds + 1):
-        here.sync()
-        begin = time.perf_counter()
-        run()
-        here.sync()
-        times.append(time.perf_counter() - begin)
-    return statistics.median(times[1:])
-
-
-class Tests:
-    """The tests that are marked gpu, in processes beside this one, as they compile much."""
-
-    def __init__(self, here: Device) -> None:
-        root = Path(__file__).resolve().parent.parent
-        command = [sys.executable, "-m", "pytest", "--noconftest", "-q", "-m", "gpu", "-p", "no:cacheprovider"]
-        command += ["-p", "no:benchmark", "tests/device/test_gpu.py"]
-        command += ["-n", "8"] if importlib.util.find_spec("xdist") else []
-        self.process = None if here.dry else subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root)
-
-    def end(self, page: Any) -> None:
-        """Wait for them, and report."""
-        if self.process is None:
-            page.add("Tests marked gpu: not run, there is no device.")
-            return
-        lines = self.process.communicate()[0].strip().splitlines()
-        page.add(f"Tests marked gpu: {lines[-1] if lines else 'no output'}.")
-        if self.process.returncode:
-            page.add("```\n" + "\n".join(line[:300] for line in lines[-150:]) + "\n```")
 
 
 def many(of: WorkOrder, jobs: int) -> WorkOrder:
@@ -214,18 +115,20 @@ def prepared(here: Device, case: Case) -> Prepared:
     return Prepared(step, job, state, key, lowered)
 
 
-def arithmetic(of: Prepared) -> float | None:
-    """Additions, multiplications and the like of a prompt and step, where they are in registers."""
+def work(of: Prepared) -> tuple[int, int] | None:
+    """Additions, multiplications and the like of a prompt and step, and the bytes that it reads of what is kept of
+    prompts from step to step; None where these are not in registers.
+    """
     builder = Registers(of.step.prompts, 20_000)
     try:
         lowering_of(of.step, shapes(of.job, 1), shapes(of.state, 2)).built(builder)
     except TooLong:
         return None
-    terms = [term for places in builder.sums.values() for _, term in places.values()]
-    operations = [e for e in needed(terms) if e.op in ("+", "-", "*", "/", "call") and e.level & 4]
+    tile = Tile(builder, Cuda.of(of.step.prompts, "unrolled"), fused=of.step.renew == 1)
+    operations = [e for e in needed(tile.terms) if e.op in ("+", "-", "*", "/", "call") and e.level & PROMPT]
     if of.step.renew is None:
-        operations = [e for e in operations if e.level & 2]
-    return len(operations) + len(terms)
+        operations = [e for e in operations if e.level & MEMBER]
+    return len(operations) + len(tile.terms), tile.size(1)
 
 
 def timed(here: Device, of: Prepared, width: int, steps: int) -> float:
@@ -265,15 +168,14 @@ def steps(page: Any, here: Device, before: Callable[[], None]) -> None:
     took = time.perf_counter() - begin
     page.add(f"{len(cases)} kernels, traced one after the other in {traced:.1f} s, all compiled after {took:.1f} s.")
     before()
-    flops = None if here.dry else peak(here)[0]
     rows = []
     for name, of in cases.items():
         case = chosen[name]
         try:
             each = timed(here, of, 2 if here.dry else case.width, 1 if here.dry else case.steps)
-            rows.append(row(here, name, of, each, flops))
+            rows.append(row(here, name, of, each))
         except Exception as error:
-            rows.append([name, f"failed: {str(error)[:300]}", *[""] * 7])
+            rows.append([name, f"failed: {str(error)[:300]}", *[""] * 8])
         say(rows[-1])
     page.add(
         "10,000 jobs x 1,000 steps x 1,000 prompts, 4 layers, scaled from fewer; "
@@ -282,6 +184,7 @@ def steps(page: Any, here: Device, before: Callable[[], None]) -> None:
     names = [
         "seconds",
         "of the peak",
+        "of the bandwidth",
         "threads",
         "blocks at once",
         "registers",
@@ -297,15 +200,16 @@ def steps(page: Any, here: Device, before: Callable[[], None]) -> None:
     page.table(["Memformer, d = 5: jobs in the pack", "µs a step of the pack", "ns a step and job"], lines)
 
 
-def row(here: Device, name: str, of: Prepared, each: float, flops: float | None) -> list[str]:
-    """A case's line: the time of the unit of work, the share of the arithmetic peak, and the compiler's figures."""
+def row(here: Device, name: str, of: Prepared, each: float) -> list[str]:
+    """A case's line: the time of the unit of work, the shares of peak and bandwidth, and the compiler's figures."""
     function, layout = here.driver.load(of.lowered.source, of.lowered.layout), of.lowered.layout
-    figures, operations = getattr(function, "figures", None), arithmetic(of)
-    share = f"{100 * operations * of.step.prompts / each / flops:.0f} %" if flops and operations else ""
-    found = [f"{figures.registers}", f"{figures.spilled}"] if figures else ["", ""]
+    figures, found, shares = getattr(function, "figures", None), work(of), ["", ""]
+    if found and not here.dry:
+        shares = [f"{100 * x * of.step.prompts / each / y:.0f} %" for x, y in zip(found, peak(here), strict=True)]
+    registers = [f"{figures.registers}", f"{figures.spilled}"] if figures else ["", ""]
     blocks = str(getattr(function, "resident", ""))
     ends = [f"{layout.shared / 1024:.0f}", f"{of.compiled:.1f}"]
-    return [name, f"{WORK * each:.3g}", share, str(layout.threads), blocks, *found, *ends]
+    return [name, f"{WORK * each:.3g}", *shares, str(layout.threads), blocks, *registers, *ends]
 
 
 def say(line: list[str]) -> None:
