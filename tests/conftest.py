@@ -75,3 +75,16 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
     """A Ray cluster of one machine, for all tests that need no Ray of their own."""
     with Head(tmp_path_factory.mktemp("ray")) as started:
         yield started
+
+
+@pytest.fixture
+def played_kernels(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Compile without optimisation, which takes longer than what is compiled; and fill scratch memory and records with
+    nan before a kernel runs, as the emulation does with shared memory.
+    """
+    from lfombench.harness.compiler import cpp
+
+    monkeypatch.setattr(cpp, "FLAGS", (*cpp.FLAGS, "-O0"))
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
