@@ -40,7 +40,9 @@ def tried(opponent: Any, here: Device, case: Case, each: float) -> str:
         theirs, note = opponent(here, case)
         return f"{1e6 * theirs:,.1f} ({theirs / each:,.1f}x){note}"
     except Exception as error:
-        return f"failed: {str(error).splitlines()[0][:200]}"
+        lines = str(error).strip().splitlines()
+        said = next((line for line in reversed(lines) if "Error" in line), lines[0])
+        return f"failed: {said[:200]}"
 
 
 def core(here: Device, case: Case) -> tuple[float, str]:

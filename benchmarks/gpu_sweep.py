@@ -40,6 +40,7 @@ def run(out: str, seeds: int, *, dry: bool) -> None:
         )
     path = Path(out).with_name("fig1.yaml")
     path.write_text(text)
+    print(f"    {seeds} seeds: begins at {time.time():.1f}", flush=True)
     where = Where(Path(out).with_name("where.json"))
     summary = run(load(str(path)), out, workers=0, mlflow="off")
     where.close()
@@ -69,7 +70,14 @@ class Where:
                 written = now
 
     def _write(self) -> None:
+        import torch
+
         self.path.write_text(json.dumps(dict(sorted(self.seconds.items(), key=lambda one: -one[1]))))
+        if torch.cuda.is_initialized():
+            told = torch.cuda.memory_stats()
+            kept = {name: told[f"{name}_bytes.all.peak"] / 2**30 for name in ("allocated", "reserved")}
+            kept |= {"allocated anew after all was given back": told["num_alloc_retries"]}
+            self.path.with_name("memory.json").write_text(json.dumps(kept))
 
     def close(self) -> None:
         """Look no more."""
@@ -168,6 +176,7 @@ class Sweep:
             seeds = 2 if self.here.dry else SEEDS
             busy = None if self.here.dry else Busy()
             sweep = Started(seeds, dry=self.here.dry, LFOMBENCH_CACHE=cache)
+            print(f"    started at {time.time():.1f}", flush=True)
             whole = sweep.ended(self.until - STOP)
             took, share, jobs = time.monotonic() - begin, busy.close() if busy else None, sweep.finished()
             self.first = self.first or sweep
@@ -177,7 +186,8 @@ class Sweep:
                 f"{jobs[0] if jobs else math.nan:.1f} s, half of them after {median(jobs or [math.nan]):.1f} s. "
                 f"Of the whole: {sweep.told('summary') or 'nothing told'}. "
                 f"A kernel ran {'(unknown)' if share is None else f'{share:.0f} %'} of the time. "
-                f"Seconds of the threads of packs: {most(sweep.told('where'))}."
+                f"Seconds of the threads of packs: {most(sweep.told('where'))}. "
+                f"GiB of memory at most: {most(sweep.told('memory'))}."
             )
             if not whole or time.monotonic() + took + STOP > self.until:
                 break

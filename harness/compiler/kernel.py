@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .buffers import Buffer, Layout
+from .buffers import Buffer, Layout, Span, first_fit
 from .cuda import WARP, Cuda
 from .ir import BYTES, MEMBER, PROMPT, Memory, Section, needed
 from .loop_program import LoopProgram, pointer_to
@@ -66,6 +66,18 @@ class KernelProgram(LoopProgram):
     def _bytes(self, buffer: Buffer, lanes: int) -> int:
         """The size of a buffer: accumulators are the block's, not each thread's."""
         return -(-buffer.size * (lanes if buffer.level & PROMPT else 1) * BYTES[buffer.type] // 64) * 64
+
+    def _reused(self, spans: Sequence[Span]) -> tuple[Layout, int]:
+        """A layout that reuses memory among elements of one width: a byte of a narrow one may be another thread's than
+        the same byte of a wide one, and threads do not wait for each other within a tile.
+        """
+        layout: Layout = {}
+        end = 0
+        for width in sorted({BYTES[span.buffer.type] for span in spans}):
+            part, size = first_fit(span for span in spans if BYTES[span.buffer.type] == width)
+            layout |= {memory: end + at for memory, at in part.items()}
+            end += size
+        return layout, end
 
     def _lay_out(self, lanes: int) -> None:
         """Place what members have in shared memory, the smallest first; the rest, and what prompts have, in scratch."""

@@ -60,7 +60,7 @@ class LoopProgram:
                 kind = self._kind(memory, [self.statements[i] for i in readers.get(memory, [])])
                 spans[kind].append(Span(memory, self._bytes(memory, lanes), min(uses), max(uses)))
         self.single, end = consecutive(spans["single"])
-        self.local, size = first_fit(spans["local"])
+        self.local, size = self._reused(spans["local"])
         self.block, self.block_stride = consecutive(spans["block"])
         self.drawn, self.drawn_stride = consecutive(spans["drawn"])
         self.starts = {"local": end, "block": end + size, "drawn": end + size + self.block_stride * BLOCK}
@@ -69,6 +69,10 @@ class LoopProgram:
     def _bytes(self, buffer: Buffer, lanes: int) -> int:
         """The size of a buffer, for prompts that stand side by side."""
         return buffer.bytes(lanes)
+
+    def _reused(self, spans: Sequence[Span]) -> tuple[Layout, int]:
+        """A layout of what only one tile has, and its size."""
+        return first_fit(spans)
 
     @staticmethod
     def _kind(buffer: Buffer, readers: Sequence[Statement]) -> str:

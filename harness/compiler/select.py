@@ -30,6 +30,7 @@ log = logging.getLogger("lfombench")
 SEEDS, MEMBERS = 5, 16  # usual seeds of a case, members of a small pack
 LEAST_INDUCTOR = 160_000  # prompts of a member over the whole run, for torch.compile, which takes 15 to 50 s
 WIDE = 500  # members of a pack on a device
+DRAW, DRAWN = 300, 260  # operations that draw a step's variates as PyTorch's, and bytes of their results for a variate
 IN_CACHE = 16e6  # bytes of a result; of larger ones PyTorch gives the memory back, and takes it again
 
 Engine = Literal["auto", "eager", "unrolled", "looped", "inductor"]
@@ -56,7 +57,7 @@ def program(step: Step, job: Tensors, state: Tensors, key: Tensor, calls: int, e
             if key.device.type == "cpu" and pays(found, step, calls, draws):
                 form = quickest(counts(step, shapes(job, 1), shapes(state, 2)), step, calls)
                 return _compiled(step, job, state, key, form)
-            if key.device.type != "cpu" and pays_on_device(found, step, calls):
+            if key.device.type != "cpu" and pays_on_device(found, step, calls, draws):
                 return _compiled(step, job, state, key, "unrolled")
         return Eager(step, job, state, key)
     except (NotLowerable, NoCompiler) as error:
@@ -114,10 +115,11 @@ def native_seconds(found: Census, step: Step, calls: int) -> float:
     return 0.22 + found.operations * 6.5e-4 + calls * SEEDS * step.prompts * _looped(found, step)
 
 
-def pays_on_device(found: Census, step: Step, calls: int) -> bool:
+def pays_on_device(found: Census, step: Step, calls: int, draws: float) -> bool:
     """Whether a kernel is done sooner than the step as it is written, for a pack as wide as devices are given."""
-    moved = found.numbers * step.dtype.itemsize * step.prompts * WIDE
-    return 1.0 + found.operations * 6e-3 < calls * (found.operations * 1e-5 + moved * 1e-12)
+    operations = calls * found.operations + draws * DRAW
+    numbers = calls * found.numbers * step.dtype.itemsize + draws * found.variates * DRAWN
+    return 1.0 + found.operations * 6e-3 < operations * 1e-5 + numbers * step.prompts * WIDE * 1e-12
 
 
 def quickest(found: Counts, step: Step, calls: int) -> Form:

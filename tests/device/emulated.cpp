@@ -1,5 +1,5 @@
 // Threads of a block as coroutines of one thread, in an order that the caller chooses: each runs until a barrier or an
-// exchange. Where a barrier is missing, another order gives other numbers.
+// exchange, and by chance stands still before. Where a barrier is missing, another order gives other numbers.
 #include <ucontext.h>
 #include <algorithm>
 #include <cstdint>
@@ -20,7 +20,9 @@ enum State { READY, BARRIER, EXCHANGE, DONE };
 struct Thread { ucontext_t context; State state; const void* value; int size, partner; std::vector<char> stack; };
 std::vector<Thread> threads;
 ucontext_t scheduler;
+std::mt19937 chance;
 int current;
+bool pauses;
 void (*body)();
 
 void stop(State state) {
@@ -32,6 +34,9 @@ void enter() { body(); stop(DONE); }
 }
 
 extern "C" void emulated_barrier() { stop(BARRIER); }
+extern "C" void emulated_pause() {
+  if (pauses && chance() % 8 == 0) stop(READY);
+}
 extern "C" void emulated_exchange(void* value, int size, int lanes) {
   char own[16], theirs[16];
   memcpy(own, value, size);
@@ -49,7 +54,7 @@ extern "C" void emulate(void (*run)(), int blocks, int count, int order) {
   body = run;
   threads.resize(count);
   for (Thread& thread : threads) thread.stack.resize(1 << 17);
-  std::mt19937 random(order);
+  chance.seed(order), pauses = order > 1;
   std::vector<int> turn(count);
   std::iota(turn.begin(), turn.end(), 0);
   for (int block = 0; block < blocks; block++) {
@@ -64,7 +69,7 @@ extern "C" void emulate(void (*run)(), int blocks, int count, int order) {
     }
     for (;;) {
       if (order == 1) for (int i = 0; i < count; i++) turn[i] = count - 1 - i;
-      if (order > 1) std::shuffle(turn.begin(), turn.end(), random);
+      if (order > 1) std::shuffle(turn.begin(), turn.end(), chance);
       for (int i : turn)
         if (threads[i].state == READY) {
           current = i;
@@ -72,9 +77,12 @@ extern "C" void emulate(void (*run)(), int blocks, int count, int order) {
           swapcontext(&scheduler, &threads[i].context);
         }
       int done = 0, waiting = 0;
-      for (Thread& thread : threads) done += thread.state == DONE, waiting += thread.state == BARRIER;
-      if (done == count) break;
       bool moved = false;
+      for (Thread& thread : threads) {
+        done += thread.state == DONE, waiting += thread.state == BARRIER;
+        moved |= thread.state == READY;
+      }
+      if (done == count) break;
       for (int warp = 0; warp < count; warp += 32) {
         int exchanging = 0;
         for (int i = warp; i < warp + 32; i++) exchanging += threads[i].state == EXCHANGE;

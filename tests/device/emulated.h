@@ -7,6 +7,7 @@
 #define shared emulated_shared  // the kernel's own name for it
 struct Three { unsigned x, y, z; };
 extern "C" void emulated_barrier();
+extern "C" void emulated_pause();
 extern "C" void emulated_exchange(void* value, int size, int lane);
 extern Three threadIdx, blockIdx, gridDim;
 #define __syncthreads emulated_barrier

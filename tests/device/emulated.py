@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,14 +23,19 @@ extern "C" void start(const Arguments* given, int blocks, int threads, int order
 
 @dataclass(frozen=True)
 class Emulated:
-    """A device with so many blocks at once. order: of its threads, 0 forwards, 1 backwards, others by chance."""
+    """A device with so many blocks at once. order: of its threads, 0 forwards, 1 backwards, others by chance.
+
+    By chance, threads also pause between the calls that a kernel consists of, as warps of a device do not wait for
+    each other there.
+    """
 
     blocks: int = 2
     order: int = 0
 
     def load(self, source: str, layout: KernelLayout) -> Function:
         """The kernel of a source, compiled for this machine."""
-        name = cpp.compile(HEADER.read_text() + source + START, THREADS.read_text())
+        paused = re.sub(r"^((?:f\d+|draw)\(.*\);)", r"\1 emulated_pause();", source, flags=re.MULTILINE)
+        name = cpp.compile(HEADER.read_text() + paused + START, THREADS.read_text())
         assert cache.read(name)
         return Function(ctypes.CDLL(str(cache.folder() / name)), layout.threads, self.blocks, self.order)
 

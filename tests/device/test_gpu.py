@@ -115,7 +115,8 @@ def test_tests_in_double_precision_are_the_cpus(solver):
         _, tests = train.run(replace(given, engine=engine), device)
         found.append(next(iter(tests))[1].cpu())
     for ours in found[:2]:
-        assert torch.allclose(ours.mean(-1).log(), found[2].mean(-1).log(), atol=1e-3)
+        mean, expected = ((x.mean(-1) + 1e-24).log() for x in (ours, found[2]))  # what is smaller is rounding
+        assert torch.allclose(mean, expected, atol=1e-3)
 
 
 def test_a_closed_form_is_the_cpus():
@@ -166,7 +167,7 @@ def test_what_has_no_rule_goes_through_torch_compile(caplog):
         return {}, {"value": torch.linalg.det(torch.einsum("jip,jkp->jpik", batch, batch)).sum(-1).unsqueeze(0)}
 
     step = Step(lambda job, random, n: random.normal(4, n), update, 640, 1, torch.float32)
-    run = program(step, {}, {}, keys([("x",)], GPU), calls=1000)
+    run = program(step, {}, {}, keys([("x",)], GPU), calls=100_000)
     assert run.name in ("torch.compile", "eager")
     assert run(0, 2)["value"].shape == (2, 1, 1)
     assert "not as a kernel" in caplog.text or "runs eagerly, not compiled" in caplog.text

@@ -112,6 +112,22 @@ def test_prompts_of_any_number(prompts, form, renew):
     assert_as_by_cpu(trained(MEMORY, batch=prompts, renew=renew), form, 2)
 
 
+@pytest.mark.parametrize(
+    ("make", "steps"),
+    [
+        (trained(MEMORY, dtype="float64"), 3),
+        (trained(MEMORY, dtype="float64", renew=3), 3),
+        (step_of_test(MEMORY), 1),
+    ],
+    ids=["training", "training, drawn before", "test"],
+)
+def test_threads_that_pause_do_not_change_what_others_draw(make, steps):
+    """Variates are narrower than the numbers made of them: the same bytes would be one thread's and another's."""
+    one, other, by_chance = (by_kernel(make(), "looped", Emulated(2, order), [steps]) for order in ORDERS)
+    assert_same_bits(one, other)
+    assert_same_bits(one, by_chance)
+
+
 # What memory there is.
 
 

@@ -46,6 +46,15 @@ executor.close()
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
+def test_while_it_is_open_threads_take_short_turns():
+    """Else operations of PyTorch, each of which gives Python away, wait for a busy thread a thousand times as long."""
+    usual = sys.getswitchinterval()
+    executor = OnGpus([CPU], each=2)
+    assert sys.getswitchinterval() < usual / 10
+    executor.close()
+    assert sys.getswitchinterval() == pytest.approx(usual)
+
+
 def test_packs_side_by_side_give_what_each_gives_alone():
     orders = [pack(solver(depth)) for solver in (scalar, memory) for depth in (1, 2)]
     executor = OnGpus([CPU], each=4)
