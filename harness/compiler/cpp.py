@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import hashlib
@@ -10,7 +11,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from . import cache
@@ -19,6 +20,9 @@ FLAGS = (
     *("-std=c++17", "-O2", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math"),
     *("-fPIC", "-w"),
 )
+
+
+TRIES = 3  # for a program that is gone when it is to be loaded
 
 
 class NoCompiler(Exception):
@@ -54,8 +58,20 @@ def compile(source: str, shared: str = "") -> str:
     """
     name = name_of(source, shared)
     if cache.read(name) is None:
-        _keep(name, _compiled(source, "-shared", [_object(shared)] if shared else []))
+        with _no_compiler("compiled programs cannot be kept"):
+            cache.folder()  # before what takes seconds
+            cache.write(name, _compiled(source, "-shared", [_object(shared)] if shared else []))
     return name
+
+
+def ready(source: str, shared: str = "") -> tuple[str, ctypes._CFuncPtr]:
+    """Compile a program, unless the cache has it: the name of its entry, and its function `run`. Raises NoCompiler."""
+    for _ in range(TRIES):
+        name = compile(source, shared)
+        function = load(name)
+        if function is not None:
+            return name, function
+    raise NoCompiler("a compiled program is gone from the cache")
 
 
 def _object(source: str) -> bytes:
@@ -64,7 +80,7 @@ def _object(source: str) -> bytes:
     content = cache.read(name)
     if content is None:
         content = _compiled(source, "-c")
-        _keep(name, content)
+        cache.write(name, content)
     return content
 
 
@@ -84,23 +100,31 @@ def _compiled(source: str, kind: str, objects: Sequence[bytes] = ()) -> bytes:
         return output.read_bytes()
 
 
-def _keep(name: str, content: bytes) -> None:
-    try:
-        cache.write(name, content)
-    except OSError as error:
-        raise NoCompiler(f"compiled programs cannot be kept: {error}") from error
-
-
 def load(name: str) -> ctypes._CFuncPtr | None:
-    """The function `run` of a compiled program; None where the cache does not have it. Raises NoCompiler."""
+    """The function `run` of a compiled program; None where the cache does not have it, or has it in a folder from which
+    it cannot be run, so that another one takes its place. Raises NoCompiler.
+    """
     if cache.read(name) is None:
         return None  # until it is compiled: callers keep functions, not that there is none
-    try:
-        function = ctypes.CDLL(str(cache.folder() / name)).run
-    except (OSError, AttributeError) as error:
-        raise NoCompiler(f"a compiled program cannot be loaded: {error}") from error
+    with _no_compiler("a compiled program cannot be loaded"):
+        path = cache.folder() / name
+        try:
+            function = ctypes.CDLL(str(path)).run
+        except OSError as error:
+            cache.refuse(path.parent, error)
+            cache.folder()
+            return None
     function.restype = None
     return function
+
+
+@contextlib.contextmanager
+def _no_compiler(what: str) -> Iterator[None]:
+    """Whatever the system refuses, as NoCompiler."""
+    try:
+        yield
+    except (OSError, AttributeError) as error:
+        raise NoCompiler(f"{what}: {error}") from error
 
 
 @functools.cache

@@ -55,7 +55,8 @@ class Inductor:
                 traced = make_fx(torch.func.functionalize(self._flat, remove="mutations"))(*inputs)
                 self.compiled = torch.compile(traced, dynamic=False, fullgraph=True)
                 self.compiled(*inputs)
-        except (TorchDynamoException, InductorError, RuntimeError) as error:
+        except (TorchDynamoException, InductorError, RuntimeError, OSError, KeyError) as error:
+            # the last two where its own cache cannot be written, or has no user to be named after
             raise Uncompilable(f"torch.compile: {error}") from error
 
     def __call__(self, first: int, count: int, begin: int = 0) -> Tensors:

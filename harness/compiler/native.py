@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from . import cpp, known
-from .cpp import NoCompiler
 from .known import Shapes, shapes
 from .lower import Counts, Form, Layout, Lowering, lowering
 from .step import Step, Tensors
@@ -64,11 +63,8 @@ def program(step: Step, job: Shapes, state: Shapes, form: Form) -> Program:
     if found and (function := cpp.load(found["library"])):
         return Program(function, Layout.of(found["layout"]))
     lowered = lowering_of(step, job, state).lowered(form)
-    library = cpp.compile(lowered.source, lowered.shared)
+    library, function = cpp.ready(lowered.source, lowered.shared)
     known.keep(kind, step, job, state, {"library": library, "layout": asdict(lowered.layout)})
-    function = cpp.load(library)
-    if function is None:
-        raise NoCompiler("a compiled program is gone from the cache")
     return Program(function, lowered.layout)
 
 

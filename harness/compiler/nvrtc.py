@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import re
@@ -56,10 +57,8 @@ def compile(source: str, capability: tuple[int, int], *, kind: str = "cubin") ->
             found[what] = max(found[what], int(registers or bytes))
         head = f"{found['registers']} {found['stores'] + found['loads']}\n"
         kept = head.encode() + code
-        try:
+        with contextlib.suppress(OSError):  # then it is for this process alone
             cache.write(name, kept)
-        except OSError as error:
-            raise NoCompiler(f"compiled programs cannot be kept: {error}") from error
     head_line, _, code = kept.partition(b"\n")
     return code, Figures(*map(int, head_line.split()))
 
