@@ -2,7 +2,22 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import click
+
+
+class Number(click.FloatRange):
+    """A number in a range; neither nan, which no range keeps out, nor infinity."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number; a usage error where it is none."""
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value!r} must be a finite number.", param, ctx)
+        return number
+
 
 OUT = click.option(
     "--out", default="out", show_default=True, metavar="DIR", help="The store: a folder or s3://bucket/prefix."

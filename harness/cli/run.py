@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..signals import Draining, listen
-from .options import JSON, OUT
+from .options import JSON, OUT, Number
 from .read import brackets, known_sweeps, write_report
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ STALE = click.option(
 @click.option("--mlflow", metavar="URI", help="A tracking server, or off. [default: SQLite in the store]")
 @click.option(
     "--audit",
-    type=click.FloatRange(0, 1, min_open=True),
+    type=Number(0, 1, min_open=True),
     metavar="SHARE",
     help="Run this share of the jobs again, alone and eagerly, and compare; 0.01 is one in a hundred.",
 )
@@ -50,7 +50,7 @@ STALE = click.option(
 @click.option("--max-failures", type=click.IntRange(min=0), metavar="N", help="Stop when more than N jobs have failed.")
 @click.option(
     "--deadline",
-    type=click.FloatRange(0, min_open=True),
+    type=Number(0, min_open=True),
     metavar="SECONDS",
     help="Cancel a pack that shows no sign of life for so long. [default: 10 times its expected time]",
 )

@@ -27,7 +27,7 @@ from typing import Any
 from ..errors import SpecError, nearest
 from .grid import Entries
 from .sweep import ImpossibleError, Sweep, check_name
-from .yaml_source import Document, Keys, read
+from .yaml_source import Document, Keys, PlacedError, read
 
 SHIPPED = Path(__file__).parents[1] / "sweeps"
 REQUIRED = ("name", "protocol", "tasks", "solvers")
@@ -158,6 +158,8 @@ def _grid(document: Document, paths: dict[str, Keys]) -> Sweep:
             raise document.error((), str(error)) from None
         [path] = [path for solver, path in solvers if solver == error.skipped[0].solver]
         raise document.error(path, f"{error}; or say skip: true") from None
+    except PlacedError:
+        raise
     except SpecError as error:
         key = str(error).partition(":")[0].partition(" ")[0]
         raise document.error(paths.get(key, ()), str(error)) from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
@@ -15,17 +15,42 @@ Keys = tuple[str | int, ...]  # the path to a value: mapping keys and list indic
 
 
 class _Loader(yaml.SafeLoader):
-    """A loader of safe YAML that reads 1e-3 as a number, as everyone expects, and 2024-01-01 as text."""
+    """A loader of safe YAML that reads plain words as YAML 1.2 does: `yes`, `1:30`, `1_000` and dates are text, and
+    1e-3 is a number.
+    """
 
-    yaml_implicit_resolvers = {
-        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
+    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+0123456789.")
-)
+def _number(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int | float:
+    text = node.value.lower()
+    if LEADING_ZERO.fullmatch(text):  # of 010, YAML 1.1 makes eight and 1.2 ten
+        raise ValueError(f"a number does not begin with 0; write {int(text)}, or quotes around a text")
+    if text.startswith("0x"):
+        return int(text, 16)
+    if text.startswith("0o"):
+        return int(text, 8)
+    if text.endswith((".inf", ".nan")):
+        return float(text.replace(".", ""))
+    return int(text) if text.lstrip("+-").isdigit() else float(text)
+
+
+LEADING_ZERO = re.compile(r"[-+]?0[0-9]+")
+INTEGER = r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+"
+FLOAT = r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)"
+for _tag, _pattern, _first in (
+    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("int", INTEGER, "-+0123456789"),
+    ("float", FLOAT, "-+.0123456789"),
+):
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), list(_first))
+_Loader.add_constructor("tag:yaml.org,2002:int", _number)
+_Loader.add_constructor("tag:yaml.org,2002:float", _number)
+
+
+class PlacedError(SpecError):
+    """An error that names file, line and path."""
 
 
 @dataclass(frozen=True)
@@ -36,13 +61,14 @@ class Document:
     data: Any
     lines: dict[Keys, int]
 
-    def error(self, keys: Keys, message: str) -> SpecError:
+    def error(self, keys: Keys, message: str) -> PlacedError:
         """An error that names file, line and path: of the longest beginning of `keys` that the file has."""
         path = keys
         while path not in self.lines and path:
             path = path[:-1]
+        message = message.removeprefix(f"{path[-1]}: ") if path else message
         dotted = "".join(f"[{k}]" if isinstance(k, int) else f".{k}" for k in path).lstrip(".")
-        return SpecError(f"{self.source}, line {self.lines.get(path, 1)}{f', {dotted}' if dotted else ''}: {message}")
+        return PlacedError(f"{self.source}, line {self.lines.get(path, 1)}{f', {dotted}' if dotted else ''}: {message}")
 
 
 def read(path: Path) -> Document:
