@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+from dataclasses import astuple
 from typing import Any
 
 import torch
@@ -36,6 +37,7 @@ def keep(kind: str, step: Step, job: Shapes, state: Shapes, known: dict[str, Any
 
 def _entry(kind: str, step: Step, job: Shapes, state: Shapes) -> str:
     """The name of the cache's entry."""
-    made_of = [step.identity, step.prompts, step.renew, step.dtype, job, state, host(), torch.__version__]
-    text = "\n".join([kind, *map(repr, made_of)])
-    return f"{hashlib.blake2b(text.encode(), digest_size=16).hexdigest()}.json"
+    tensors = [[[name, shape, str(dtype)] for name, shape, dtype in each] for each in (job, state)]
+    made_of = [kind, step.identity, step.prompts, step.renew, str(step.dtype), *tensors]
+    made_of += [*astuple(host()), torch.__version__]
+    return f"{hashlib.blake2b(json.dumps(made_of).encode(), digest_size=16).hexdigest()}.json"
