@@ -8,7 +8,8 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,14 +31,9 @@ def mounts_needed() -> Any:
 
 
 def users_needed() -> Any:
-    """A mark: skipped, with the reason, where commands cannot be run as another user who can read this installation."""
-    able = _can("setpriv", *_as(NOBODY), sys.executable, "-c", "import lfombench.harness")
-    reason = "needs root, and an installation that other users can read"
-    return pytest.mark.skipif(not able, reason=reason)
-
-
-def _as(user: int) -> list[str]:
-    return [f"--reuid={user}", f"--regid={user}", "--clear-groups"]
+    """A mark: skipped, with the reason, where commands cannot be run as another user."""
+    able = mounts_needed().args[0] or python("import lfombench.harness", user=NOBODY).returncode
+    return pytest.mark.skipif(bool(able), reason="needs root, to run commands as another user")
 
 
 def elsewhere(
@@ -48,20 +44,30 @@ def elsewhere(
     environment: Mapping[str, str] | None = None,
     **options: Any,
 ) -> Done:
-    """Run a command. mounts: the arguments of `mount`, for this command alone. user: who runs it. options: of
+    """Run a command. mounts: shell commands, in a world of mounts of its own. user: who runs it. options: of
     `subprocess.run`.
     """
-    whole = [*command]
+    whole, before = [*command], [*mounts]
     if user is not None:
-        whole = ["setpriv", *_as(user), *whole]
-    if mounts:
-        lines = [f"mount {mount}" for mount in mounts]
-        whole = ["unshare", "--mount", "sh", "-c", " && ".join([*lines, f"exec {shlex.join(whole)}"])]
+        rights = [f"--reuid={user}", f"--regid={user}", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all"]
+        whole, before = ["setpriv", *rights, *whole], [*_opened(), *before]
+    if before:
+        whole = ["unshare", "--mount", "sh", "-c", " && ".join([*before, f"exec {shlex.join(whole)}"])]
     return subprocess.run(
         whole,
         env=dict(os.environ if environment is None else environment),
         **{"capture_output": True, "text": True, "timeout": 200} | options,
     )
+
+
+def _opened() -> Iterator[str]:
+    """What lets every user read a Python that is in somebody's own folder, as pyenv's is."""
+    base = Path(sys.base_prefix).resolve()
+    for folder in reversed(base.parents):
+        if not folder.stat().st_mode & 0o001:
+            yield f"mount -t tmpfs -o mode=755 tmpfs /mnt && mkdir /mnt/python && mount --bind {base} /mnt/python"
+            yield f"mount -t tmpfs -o mode=755 tmpfs {folder} && mkdir -p {base} && mount --bind /mnt/python {base}"
+            return
 
 
 def python(code: str, **options: Any) -> Done:

@@ -8,6 +8,7 @@ import traceback
 import click
 
 from ..errors import UserError, nearest
+from ..home import settle
 from ..signals import ignore_signals
 from ..spec.user_modules import look_here
 from .catalog import protocols, solvers, sweeps, tasks
@@ -63,6 +64,7 @@ def invoke(words: list[str]) -> int | str | None:
     """Run a command given as words, print its errors for the user, and return its exit code."""
     debug = "--debug" in words
     arguments = [word for word in words if word != "--debug"]
+    settle()
     look_here()  # tasks and solvers named package.module:Class may be in the current folder
     try:
         return cli.main(arguments, prog_name="lfombench", standalone_mode=False) or 0

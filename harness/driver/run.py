@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import SpecError, UserError, nearest
+from ..home import settle
 from ..scheduler.devices import gpus, places, slots
 from ..scheduler.executors import Executor, InProcess
 from ..scheduler.on_gpus import OnGpus
@@ -98,6 +99,7 @@ def run(sweep: Sweep | str, out: str, **options: Any) -> Summary:
     for name in options:
         if name not in names:
             raise SpecError(f"run has no option {name!r}; {nearest(name, names)}")
+    settle()
     sweep = load(sweep) if isinstance(sweep, str) else sweep
     chosen, store, progress = Options(**options), Store(out), Progress(sweep.name)
     store.create()
@@ -252,12 +254,15 @@ class _Workers:
 
     @functools.cached_property
     def executor(self) -> Executor:
-        """In this process, in its threads on its GPUs, or on Ray."""
-        if self.count == 0:
-            return OnGpus(gpus()) if gpus() else InProcess()
-        from ..scheduler.on_ray import OnRay
+        """In this process, in its threads on its GPUs, or on Ray; without it where it cannot start on this machine."""
+        if self.count != 0:
+            from ..scheduler.on_ray import NoRay, OnRay
 
-        return OnRay(self.address, self.count)
+            try:
+                return OnRay(self.address, self.count)
+            except NoRay as error:
+                log.warning("%s. Going on without it, in this process", error)
+        return OnGpus(gpus()) if gpus() else InProcess()
 
 
 def _profiled(packs: list[PlannedPack]) -> list[PlannedPack]:

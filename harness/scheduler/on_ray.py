@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import shutil
 import socket
 import tempfile
 import threading
@@ -20,6 +21,7 @@ from ..training.pack import Pack, WorkOrder
 from .address import reachable
 from .devices import cores, gpus, packs_per_gpu
 from .faults import Event, Fault, run_pack
+from .ray_start import NoRay, start
 
 log = logging.getLogger("lfombench")
 
@@ -30,27 +32,34 @@ class OnRay:
     """Runs packs on long-lived Ray actors, one per core or some per GPU, each with at most one pack."""
 
     def __init__(self, address: str | None = None, workers: int | None = None) -> None:
-        """Start Ray on this machine, or join the cluster at `address`."""
+        """Start Ray on this machine, or join the cluster at `address`. Raises NoRay where it cannot start here, and
+        UserError where the cluster cannot be joined.
+        """
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # otherwise every worker without a GPU warns
-        import ray
-
+        try:
+            import ray
+        except ImportError as error:  # as for a Python that Ray does not support yet
+            raise NoRay(f"Ray cannot be imported: {error}") from error
         self.ray = ray
-        options: dict[str, Any] = {"address": "local", "include_dashboard": False, "object_store_memory": 256 << 20}
-        options["num_cpus"] = workers or cores()
-        failure = "Ray cannot start on this machine"
         if address is not None:
             reachable(address)
-            options, failure = {"address": address}, f"--address {address}: cannot join the Ray cluster there"
         # Ray puts the driver's folder first on its workers' path, where a user's torch.py would shadow torch: start Ray
         # from an empty folder.
         self.folder, self.empty = os.getcwd(), tempfile.TemporaryDirectory(prefix="lfombench-")
+        self.own = ""  # what Ray keeps its files in, where it started here
         try:
             with guarded(), contextlib.chdir(self.empty.name):
-                ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
-        except (ConnectionError, RuntimeError, TimeoutError, ValueError) as error:
+                if address is None:
+                    self.own = start(workers or cores())
+                else:
+                    ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        except NoRay:
             self.empty.cleanup()
-            raise UserError(f"{failure}: {error}") from error
+            raise
+        except Exception as error:  # Exception itself among them
+            self.empty.cleanup()
+            raise UserError(f"--address {address}: cannot join the Ray cluster there: {error}") from error
         resources = ray.cluster_resources()
         self.gpus, self.cpus = int(resources.get("GPU", 0)), max(1, int(resources.get("CPU", 1)))
         self.requested = workers
@@ -166,6 +175,8 @@ class OnRay:
         """Leave the cluster, or stop Ray on this machine."""
         self.ray.shutdown()
         self.empty.cleanup()
+        if self.own:
+            shutil.rmtree(self.own, ignore_errors=True)
 
 
 class _Worker:

@@ -31,7 +31,21 @@ ODD = (
 
 words = st.sampled_from(
     ["", " ", "x", "figure_1", "linear_regression", "conjugate_gradient", "memformer", "published", "rigorous", "each"]
-    + ["use", "task.n", "solver.depth", "task.", ".", "solver", "identity", "full", "tuned", "nan", "inf", "é", "Ω" * 40]
+    + [
+        "use",
+        "task.n",
+        "solver.depth",
+        "task.",
+        ".",
+        "solver",
+        "identity",
+        "full",
+        "tuned",
+        "nan",
+        "inf",
+        "é",
+        "Ω" * 40,
+    ]
     + ["a" * 300, "b" * 5000, "\x07", "\x1b[31m", "\u202e", "\U0001f600", "../x", "a/b", "\n", "%s", "{}", "[red]"]
 )
 plain = st.one_of(
@@ -46,9 +60,11 @@ plain = st.one_of(
 )
 values = st.recursive(
     plain,
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(words, inner, max_size=2)
-    | st.lists(inner, max_size=3).map(lambda each: {"each": each}),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(words, inner, max_size=2)
+        | st.lists(inner, max_size=3).map(lambda each: {"each": each})
+    ),
     max_leaves=5,
 )
 KEYS = (
@@ -84,7 +100,9 @@ def change(draw: Any, data: Any) -> Any:
     if not path:
         return data if draw(st.booleans()) else draw(values)
     parent, key = at(data, path[:-1]), path[-1]
-    how = draw(st.sampled_from(["value"] * 4 + ["delete", "copy", "key", "key", "swap", "grid", "deep", "move", "wrap"]))
+    how = draw(
+        st.sampled_from(["value"] * 4 + ["delete", "copy", "key", "key", "swap", "grid", "deep", "move", "wrap"])
+    )
     if how == "value":
         parent[key] = draw(values)
     elif how == "delete":
@@ -109,9 +127,13 @@ def change(draw: Any, data: Any) -> Any:
         for _ in range(depth):
             parent[key] = [parent[key]] if kind else {"a": parent[key]}
     elif how == "move":
-        parent.insert(0, draw(values)) if isinstance(parent, list) else parent.update({draw(st.sampled_from(KEYS)): draw(values)})
+        parent.insert(0, draw(values)) if isinstance(parent, list) else parent.update(
+            {draw(st.sampled_from(KEYS)): draw(values)}
+        )
     else:
-        parent[key] = draw(st.sampled_from([lambda x: [x], lambda x: [x, x], lambda x: {"each": x}, lambda x: [[x]]]))(parent[key])
+        parent[key] = draw(st.sampled_from([lambda x: [x], lambda x: [x, x], lambda x: {"each": x}, lambda x: [[x]]]))(
+            parent[key]
+        )
     return data
 
 
@@ -143,15 +165,54 @@ def scratch(draw: Any, content: bytes) -> bytes:
     """The bytes with one change somewhere in them."""
     lines = content.split(b"\n")
     where, line = draw(st.integers(0, len(content))), draw(st.integers(0, len(lines) - 1))
-    how = draw(st.sampled_from(["cut", "byte", "insert", "insert", "line", "double", "bom", "crlf", "tab", "indent", "end"]))
+    how = draw(
+        st.sampled_from(["cut", "byte", "insert", "insert", "line", "double", "bom", "crlf", "tab", "indent", "end"])
+    )
     if how == "cut":
         return content[:where]
     if how == "byte":
         return content[:where] + content[where + draw(st.integers(1, 4)) :]
     if how == "insert":
-        signs = [b"\t", b":", b"{", b"[", b"]", b"}", b",", b"&a ", b"*a", b"- ", b"? ", b"'", b'"', b"#", b"%", b"|", b">"]
-        signs += [b"@", b"`", b"\x00", b"\x07", b"\x85", b"\xff", b"\xed\xa0\x80", b"\xc2\x85", b"\xe2\x80\xa8", b"\r", b"\n"]
-        signs += [b"\n---\n", b"\n...\n", b"\n%YAML 9.9\n---\n", b"<<: *a\n", b"!!python/object:os.system ", b"\xef\xbb\xbf"]
+        signs = [
+            b"\t",
+            b":",
+            b"{",
+            b"[",
+            b"]",
+            b"}",
+            b",",
+            b"&a ",
+            b"*a",
+            b"- ",
+            b"? ",
+            b"'",
+            b'"',
+            b"#",
+            b"%",
+            b"|",
+            b">",
+        ]
+        signs += [
+            b"@",
+            b"`",
+            b"\x00",
+            b"\x07",
+            b"\x85",
+            b"\xff",
+            b"\xed\xa0\x80",
+            b"\xc2\x85",
+            b"\xe2\x80\xa8",
+            b"\r",
+            b"\n",
+        ]
+        signs += [
+            b"\n---\n",
+            b"\n...\n",
+            b"\n%YAML 9.9\n---\n",
+            b"<<: *a\n",
+            b"!!python/object:os.system ",
+            b"\xef\xbb\xbf",
+        ]
         signs += [odd.encode() for odd in ODD]
         return content[:where] + draw(st.sampled_from(signs)) + content[where:]
     if how == "line":

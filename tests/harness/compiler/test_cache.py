@@ -48,7 +48,7 @@ def folder(tmp_path, monkeypatch):
     ("how", "said"), [("noexec", "lets no code run"), ("size=8k", "No space left"), ("ro", "Read-only file system")]
 )
 def test_a_folder_that_cannot_be_used_has_another_one_in_its_place(folder, how, said):
-    done = python(CODE, mounts=[f"-t tmpfs -o {how} tmpfs {folder}"])
+    done = python(CODE, mounts=[f"mount -t tmpfs -o {how} tmpfs {folder}"])
     found, where = numbers(done)
     assert found == ["7", "8"]
     assert str(folder) not in where
@@ -60,7 +60,7 @@ def test_a_folder_that_cannot_be_used_has_another_one_in_its_place(folder, how, 
 def test_a_folder_from_which_nothing_can_be_loaded_is_noticed_when_it_is_tried(folder):
     """As under rules of the system that no flag tells."""
     blind = "from lfombench.harness.compiler import cache; cache.NO_CODE = 0\n"
-    done = python(blind + CODE, mounts=[f"-t tmpfs -o noexec tmpfs {folder}"])
+    done = python(blind + CODE, mounts=[f"mount -t tmpfs -o noexec tmpfs {folder}"])
     found, where = numbers(done)
     assert found == ["7", "8"]
     assert str(folder) not in where
@@ -73,7 +73,7 @@ def test_where_nothing_that_can_be_written_may_run_programs_are_not_compiled(fol
     places = [str(folder), str(tmp_path / "tmp"), *cache.ELSEWHERE]
     done = python(
         CODE,
-        mounts=[f"-t tmpfs -o noexec tmpfs {place}" for place in places],
+        mounts=[f"mount -t tmpfs -o noexec tmpfs {place}" for place in places],
         environment=os.environ | {"TMPDIR": str(tmp_path / "tmp")},
     )
     found, _ = numbers(done)
