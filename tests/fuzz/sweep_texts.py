@@ -26,6 +26,7 @@ ODD = (
     "{use: 3}", "{use: {each: [published, rigorous]}}", "{use: [published]}", "{fig1: {}}", "{linear_regression: {d: 3, n: 8}}",
     "0x" + "f" * 5000, "9" * 5000, "1" + "0" * 400, "'os:system'", "'json:loads'", "'nothing.here:Solver'", "'a:b:c'",
     "':'", "'.:x'", "'..a:X'", "'lfombench.solvers:Solver'", "'\\xe9:X'", '"\\0"', '"\\uD800"', '"\\a\\e\\x85\\u2028"',
+    *("[" * deep + "]" * deep for deep in (50, 90, 130, 200, 400)), *("{a: " * deep + "}" * deep for deep in (50, 90, 130, 400)),
     '"a\\nb"', "|\n  text", "[[[[1]]]]", "{}", "[]", "''", SELF, f"./{SELF}", "fig1", "paper", "/", ".", "/dev/null",
 )  # fmt: skip
 
@@ -123,7 +124,7 @@ def change(draw: Any, data: Any) -> Any:
     elif how == "grid":
         parent[key] = {"each": [copy.deepcopy(parent[key]), *draw(st.lists(values, max_size=3))]}
     elif how == "deep":
-        depth, kind = draw(st.sampled_from([2, 5, 20, 60, 150, 400])), draw(st.booleans())
+        depth, kind = draw(st.sampled_from([2, 5, 20])), draw(st.booleans())
         for _ in range(depth):
             parent[key] = [parent[key]] if kind else {"a": parent[key]}
     elif how == "move":

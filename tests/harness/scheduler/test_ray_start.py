@@ -11,7 +11,7 @@ import pytest
 from lfombench.harness.scheduler import ray_start
 from lfombench.harness.scheduler.ray_start import NoRay, own_folder, start, store_size
 from tests.commands import words
-from tests.machine import NOBODY, elsewhere, mounts_needed, users_needed
+from tests.machine import NOBODY, elsewhere, mounts_needed, users_needed, with_memory
 
 
 def small(folder: Path) -> str:
@@ -75,7 +75,9 @@ def test_whatever_ails_ray_it_is_tried_again_and_then_said(monkeypatch, error):
 @users_needed()
 @mounts_needed()
 def test_a_sweep_runs_beside_another_users_ray_in_a_long_temporary_folder_with_little_shared_memory():
-    """Of a user without an entry or a home, in an empty environment, on one core, with 100 MB of temporary space."""
+    """Of a user without an entry or a home, in an empty environment, on one core, with 100 MB of temporary space, 64 MB
+    of shared memory, 2 GB of memory, and 256 open files at most.
+    """
     with tempfile.TemporaryDirectory() as parent:
         os.chmod(parent, 0o755)
         folder, scratch = Path(parent) / ("my scratch ä" * 6), Path(parent) / "scratch"
@@ -86,6 +88,7 @@ def test_a_sweep_runs_beside_another_users_ray_in_a_long_temporary_folder_with_l
         done = elsewhere(
             ["taskset", "-c", "0", *words("run", sweep, "--out", str(folder / "out"), "--workers", "1")],
             mounts=[
+                *with_memory(2_000_000_000),
                 "mount -t tmpfs -o size=64m,mode=1777 tmpfs /dev/shm",
                 f"mount -t tmpfs -o size=100m,mode=1777 tmpfs {scratch}",
                 f"mkdir -m 700 {scratch}/ray",
