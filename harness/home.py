@@ -1,4 +1,4 @@
-"""A home folder for those who have none: Ray, MLflow and others ask for one, and fail where nothing says where it is."""
+"""A home folder for who has none: Ray, MLflow and others ask for one, and fail where nothing says where it is."""
 
 from __future__ import annotations
 

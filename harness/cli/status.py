@@ -44,7 +44,8 @@ def standing(out: str, manifests: list[Manifest]) -> dict[str, Any]:
 
     from lfombench.analysis.results import leaves, table
 
-    from ..store import lease
+    from ..store.drivers import alive
+    from ..store.drivers import drivers as drivers_of
     from ..store.filesystem import place
 
     store_place = place(out)
@@ -70,8 +71,8 @@ def standing(out: str, manifests: list[Manifest]) -> dict[str, Any]:
         )
     drivers = [
         {"host": driver.host, "pid": driver.pid, "since": driver.since} | driver.progress
-        for driver in lease.drivers(store_place)
-        if lease.alive(store_place, driver)
+        for driver in drivers_of(store_place)
+        if alive(store_place, driver)
     ]
     return {"sweeps": sweeps, "drivers": drivers}
 

@@ -256,7 +256,8 @@ class _Workers:
     def executor(self) -> Executor:
         """In this process, in its threads on its GPUs, or on Ray; without it where it cannot start on this machine."""
         if self.count != 0:
-            from ..scheduler.on_ray import NoRay, OnRay
+            from ..scheduler.on_ray import OnRay
+            from ..scheduler.ray_start import NoRay
 
             try:
                 return OnRay(self.address, self.count)

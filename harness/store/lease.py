@@ -2,7 +2,6 @@
 
     drivers/00000007.json   {"host": "node1", "pid": 4711, "sweep": "fig1", "beat": 12, "progress": {...}, ...}
 
-A driver on this machine is alive if its process is; one on another machine if its beat changes while it is watched.
 Clocks of different machines are never compared. A lease only saves work and makes drivers known to each other: that no
 job is committed twice is ensured by the ledger.
 """
@@ -10,58 +9,21 @@ job is committed twice is ensured by the ledger.
 from __future__ import annotations
 
 import contextlib
-import json
+import functools
 import os
 import socket
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from ..errors import UserError
+from . import drivers as files
+from .drivers import PACE, Driver, Pace, Report, alive, content_of, drivers, ended, file_of, strangers, watched
 from .filesystem import Place
-
-FOLDER = "drivers"
-
-Report = dict[str, Any]  # how far a run is, as `lfombench status` shows it
-
-
-@dataclass(frozen=True)
-class Pace:
-    """Seconds between two beats, and seconds for which a driver on another machine counts as alive without a beat."""
-
-    beat: float = 2.0
-    patience: float = 15.0
-
-
-PACE = Pace()
-
-
-@dataclass(frozen=True)
-class Driver:
-    """A driver that works on a store, or has worked on it."""
-
-    number: int
-    host: str
-    machine: str  # identifies its boot of the host and the processes it sees
-    pid: int
-    started: str  # when its process began, as process numbers are reused
-    sweep: str
-    since: str
-    beat: int
-    progress: Report
-    knows: list[int] = field(default_factory=list)  # other drivers that it leaves their share of the jobs
-    running: list[str] = field(default_factory=list)  # jobs that it runs, where there are other drivers
-    failed: list[str] = field(default_factory=list)  # jobs that other drivers need not try again
-
-    @property
-    def name(self) -> str:
-        """The driver's sweep, host, process and start in words, for messages."""
-        return f"sweep {self.sweep} on {self.host}, process {self.pid}, since {self.since}"
 
 
 class Held(UserError):
@@ -75,7 +37,8 @@ class Lease:
         self.place, self.driver, self.progress, self.pace = place, driver, progress, pace
         self.lost = False
         self.others: dict[int, Driver] = {}  # other drivers that are alive, by number
-        self.heard: dict[int, tuple[int, float]] = {}  # last beat of each other driver, and when it was first seen
+        self.heard: dict[int | str, tuple[int | bytes, float]] = {}  # last beat of each other driver, or content of a
+        # file that is no lease, and when it was first seen
         self.announced: dict[str, Any] = {}  # fields of the driver that its next beat publishes
         self.over, self.soon = False, threading.Event()
         self.thread = threading.Thread(target=self._beat, name="lease", daemon=True)
@@ -90,7 +53,7 @@ class Lease:
         self.soon.set()
         self.thread.join()
         with contextlib.suppress(OSError):
-            self.place.delete(_name(self.driver.number))
+            self.place.delete(file_of(self.driver.number))
 
     def announce(self, **fields: list[Any]) -> None:
         """Tell the other drivers with the next beat: which of them this one `knows`, which jobs are `running` here, and
@@ -112,29 +75,38 @@ class Lease:
                 return
             beat += 1
             with contextlib.suppress(OSError):  # a full disk stops commits, but must not stop the beats
-                if self.place.read(_name(self.driver.number)) is None:
+                if self.place.read(file_of(self.driver.number)) is None:
                     self.lost = True  # another driver took this one for dead
                     return
                 self.driver = replace(self.driver, beat=beat, progress=self.progress(), **self.announced)
-                self.place.put(_name(self.driver.number), _content(self.driver))
+                self.place.put(file_of(self.driver.number), content_of(self.driver))
                 self.listen()
 
     def listen(self) -> None:
         """Note which other drivers are alive, and delete the files of those that are not."""
-        alive, now = {}, time.monotonic()
+        alive = {}
         for other in drivers(self.place):
             if other.number == self.driver.number:
                 continue
-            beat, since = self.heard.get(other.number, (-1, now))
-            if other.beat != beat:
-                since = now
-                self.heard[other.number] = other.beat, now
-            is_local = other.machine == self.driver.machine
-            if _started(other.pid) == other.started if is_local else now - since < self.pace.patience:
+            silent = self._silent(other.number, other.beat)
+            is_over = ended(other)
+            if silent < self.pace.patience if is_over is None else not is_over:
                 alive[other.number] = other
             else:
-                self.place.delete(_name(other.number))
+                self.place.delete(file_of(other.number))
+        for name, content in strangers(self.place).items():
+            if self._silent(name, content) >= self.pace.patience:
+                self.place.delete(name)
         self.others = alive
+
+    def _silent(self, key: int | str, beat: int | bytes) -> float:
+        """For how many seconds a driver has had this beat, as far as this one has seen."""
+        now = time.monotonic()
+        last, since = self.heard.get(key, (None, now))
+        if last != beat:
+            since = now
+            self.heard[key] = beat, now
+        return now - since
 
 
 def take(
@@ -157,74 +129,18 @@ def take(
                 continue
             if alive(place, other, tell, pace):
                 raise Held(f"{place.root} is in use: {other.name}. Wait for it to end; or --join, to work beside it")
-            place.delete(_name(other.number))
+            place.delete(file_of(other.number))
+        for name, content in strangers(place).items():
+            if watched(functools.partial(place.read, name), content, f"{place.root}/{name}", tell, pace):
+                raise Held(
+                    f"{place.root} is in use by another version of lfombench: {name} changes. Wait for it to end"
+                )
+            place.delete(name)
         number = max((other.number for other in others), default=0) + 1
         since = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
         pid = os.getpid()
-        driver = Driver(number, socket.gethostname(), _machine(), pid, _started(pid), sweep, since, 0, progress())
-        if place.create(_name(number), _content(driver)):
+        began = files.began(pid) or ""
+        driver = Driver(number, socket.gethostname(), files.this_machine(), pid, began, sweep, since, 0, progress())
+        if place.create(file_of(number), content_of(driver)):
             return Lease(place, driver, progress, pace)
-
-
-def drivers(place: Place) -> list[Driver]:
-    """All drivers that have a file on the store, alive or not."""
-    drivers = []
-    for name in place.names(FOLDER):
-        with contextlib.suppress(ValueError, TypeError, KeyError):
-            number = int(name.removesuffix(".json"))
-            drivers.append(Driver(number=number, **json.loads(place.read(f"{FOLDER}/{name}") or b"null")))
-    return drivers
-
-
-def alive(place: Place, driver: Driver, tell: Callable[[str], None] = lambda text: None, pace: Pace = PACE) -> bool:
-    """Whether a driver still works. It takes `pace.patience` seconds to find one on another machine dead."""
-    if driver.machine == _machine():
-        return _started(driver.pid) == driver.started
-    begin, has_told = time.monotonic(), False
-    while time.monotonic() - begin < pace.patience:
-        latest = {other.number: other for other in drivers(place)}.get(driver.number)
-        if latest is None:
-            return False
-        if latest.beat != driver.beat:
-            return True
-        if not has_told and time.monotonic() - begin > 2 * pace.beat:
-            tell(f"watching whether another driver is alive: {driver.name}")
-            has_told = True
-        time.sleep(pace.beat / 4)
-    return False
-
-
-def _name(number: int) -> str:
-    return f"{FOLDER}/{number:08d}.json"
-
-
-def _content(driver: Driver) -> bytes:
-    return json.dumps({name: value for name, value in vars(driver).items() if name != "number"}, indent=1).encode()
-
-
-def _machine() -> str:
-    """Identifies this boot of this machine and the processes seen from here: where process numbers are comparable."""
-    parts = [socket.gethostname()]
-    with contextlib.suppress(OSError):
-        parts += [Path("/proc/sys/kernel/random/boot_id").read_text().strip(), os.readlink("/proc/self/ns/pid")]
-    return " ".join(parts)
-
-
-def _started(pid: int) -> str:
-    """When a process began, in clock ticks since the machine's boot; empty where it has ended or is a zombie.
-
-    Without /proc: "running" for any process that exists.
-    """
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return "" if fields[0] == "Z" else fields[19]
-    except OSError:
-        if Path("/proc/self/stat").exists():
-            return ""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return ""
-    except OSError:
-        pass
-    return "running"
+        time.sleep(0.1)  # another one was first, though a disk that is shared may not show it yet

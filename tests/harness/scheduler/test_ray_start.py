@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -49,7 +50,7 @@ def test_where_there_is_no_such_folder_it_is_said_why(monkeypatch, tmp_path):
 
 def test_what_goes_between_processes_has_no_more_than_half_of_what_they_share(monkeypatch):
     for free, size in ((1 << 40, ray_start.STORE), (300 << 20, 150 << 20), (64 << 20, ray_start.LEAST_STORE)):
-        monkeypatch.setattr(ray_start.shutil, "disk_usage", lambda _, free=free: type("Usage", (), {"free": free}))
+        monkeypatch.setattr(shutil, "disk_usage", lambda _, free=free: type("Usage", (), {"free": free}))
         assert store_size() == size
 
 

@@ -14,8 +14,9 @@ import pytest
 
 from lfombench.analysis.results import table
 from lfombench.harness.scheduler.sharing import Shares
+from lfombench.harness.store.drivers import Pace, drivers
 from lfombench.harness.store.filesystem import place
-from lfombench.harness.store.lease import Pace, drivers, take
+from lfombench.harness.store.lease import take
 from lfombench.harness.store.manifest import Manifest, path_of
 from lfombench.harness.store.store import Store
 from tests.commands import process, words

@@ -17,7 +17,17 @@ from tests.builders import SMALL
     [
         *[(word, word) for word in ("1:30", "1:30:00", "1_000", "0b11", "yes", "No", "on", "OFF", "y", "2024-01-01")],
         *[(word, word) for word in ("1__0.5", "1e", "0x", "+", ".", "=", "<<", "٣", "²", "1,000")],
-        *[("10", 10), ("0", 0), ("-0", 0), ("+7", 7), ("0x10", 16), ("0o10", 8), ("1.5", 1.5), (".5", 0.5), ("1.", 1.0)],
+        *[
+            ("10", 10),
+            ("0", 0),
+            ("-0", 0),
+            ("+7", 7),
+            ("0x10", 16),
+            ("0o10", 8),
+            ("1.5", 1.5),
+            (".5", 0.5),
+            ("1.", 1.0),
+        ],
         *[("1e3", 1000.0), ("1e-3", 1e-3), ("-1.5E+2", -150.0), (".inf", math.inf), ("-.Inf", -math.inf)],
         *[("true", True), ("False", False), ("~", None), ("null", None), ("", None)],
     ],
@@ -46,8 +56,8 @@ def test_a_number_with_a_leading_zero_could_mean_two_and_is_refused(text, meant)
         ("seeds: 2", "seeds: [1, 1]", "line 5, seeds: 1 is given twice"),
         ("seeds: 2", "seeds: [1, 2.5]", "line 5, seeds: got [1, 2.5], must be"),
         ("seeds: 2", "seeds: 2\nskip: yes", 'line 6, skip: got "yes", must be true or false'),
-        ("steps: 20", "steps: 1_0", "line 3, protocol[0].steps: got \"1_0\", must be"),
-        ("d: 3", "d: 0o7_1", "line 7, tasks[0].linear_regression.d: got \"0o7_1\", must be"),
+        ("steps: 20", "steps: 1_0", 'line 3, protocol[0].steps: got "1_0", must be'),
+        ("d: 3", "d: 0o7_1", 'line 7, tasks[0].linear_regression.d: got "0o7_1", must be'),
     ],
 )
 def test_what_is_no_number_is_told_once_and_where(tmp_path, old, new, said):

@@ -18,8 +18,9 @@ from pyarrow import fs
 from lfombench.analysis.results import table
 from lfombench.harness import PROTOCOLS, Job
 from lfombench.harness.spec.job import Case
+from lfombench.harness.store.drivers import Pace, drivers
 from lfombench.harness.store.filesystem import place
-from lfombench.harness.store.lease import Held, Pace, drivers, take
+from lfombench.harness.store.lease import Held, take
 from lfombench.harness.store.store import Store
 from lfombench.harness.training.execute import execute
 from lfombench.harness.training.pack import Pack, WorkOrder

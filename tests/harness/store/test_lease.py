@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+import platform
+import socket
 import subprocess
 import sys
+import tempfile
+import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from lfombench.harness import load, run
+from lfombench.harness.store import drivers as files
+from lfombench.harness.store.drivers import Pace, alive, content_of, drivers
 from lfombench.harness.store.filesystem import place
-from lfombench.harness.store.lease import Held, Pace, alive, drivers, take
+from lfombench.harness.store.lease import Held, take
+from tests import machine
 
 
 @pytest.fixture
@@ -131,3 +139,98 @@ def test_a_run_holds_its_store_and_lets_go(tmp_path, small):
     assert run(load(str(small)), out, workers=0, mlflow="off", observer=Second()).exit_code == 0
     assert seen == [1]
     assert drivers(place(out)) == []
+
+
+# What cannot be seen.
+
+
+@machine.users_needed()
+@pytest.mark.skipif(tuple(map(int, platform.release().split(".")[:2])) < (5, 8), reason="hidepid is the system's there")
+def test_a_driver_of_another_user_that_is_hidden_is_watched_and_not_taken_for_dead():
+    """As where /proc shows everyone his own processes only. What has ended is known at once, hidden or not."""
+    code = (
+        "import sys\n"
+        "from lfombench.harness.store import lease\n"
+        "from lfombench.harness.store.filesystem import place\n"
+        "try: lease.take(place(sys.argv[1]), 'fig2', dict, print, pace=lease.Pace(0.05, 3.0)).__enter__()\n"
+        "except lease.Held as error: print(error)\n"
+        "else: print('taken')\n"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o777)
+        store = place(f"{folder}/out")
+
+        def other() -> str:
+            done = machine.elsewhere(
+                [sys.executable, "-c", code, f"{folder}/out"],
+                mounts=["mount -t proc -o hidepid=2 proc /proc"],
+                user=machine.NOBODY,
+            )
+            assert done.returncode == 0, done.stderr
+            return done.stdout.splitlines()[-1]
+
+        with take(store, "fig1", dict, pace=Pace(0.05, 3.0)):
+            os.chmod(f"{folder}/out/drivers", 0o777)
+            assert f"is in use: sweep fig1 on {socket.gethostname()}, process {os.getpid()}" in other()
+            assert len(drivers(store)) == 1
+        ended = subprocess.Popen(["true"])
+        ended.wait()
+        lease = take(store, "fig1", dict)  # which beats no more
+        store.put(f"drivers/{lease.driver.number:08d}.json", content_of(replace(lease.driver, pid=ended.pid)))
+        begin = time.monotonic()
+        assert other() == "taken"
+        assert time.monotonic() - begin < 3.0
+
+
+def test_without_proc_only_beats_tell(here, monkeypatch):
+    """As on macOS: processes of one number follow each other, and machines may share a name."""
+    monkeypatch.setattr(files, "this_machine", lambda: "")
+    monkeypatch.setattr(files, "began", lambda pid: None)
+    with take(here, "fig1", dict, pace=QUICK), pytest.raises(Held):
+        take(here, "fig2", dict, print, pace=QUICK)
+    dead = take(here, "fig1", dict)
+    begin = time.monotonic()
+    with take(here, "fig2", dict, print, pace=QUICK) as lease:
+        assert time.monotonic() - begin >= QUICK.patience
+        assert [driver.number for driver in drivers(here)] == [lease.driver.number] != [dead.driver.number]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b'{"host": "no', b"[]", b"null", b"7", b'{"host": 1}', b'{"pid": "x", "beat": 1}', b"\xff\x00", b"[" * 9999],
+)
+def test_a_file_that_is_no_lease_is_swept_up(here, content):
+    """Whether a driver begins or goes on; not what nobody but the user can have put there."""
+    here.put("drivers/00000003.json", content)
+    here.put("drivers/notes.txt", b"mine")
+    with take(here, "fig1", dict, pace=QUICK) as lease:
+        assert here.names("drivers") == [f"{lease.driver.number:08d}.json", "notes.txt"]
+        here.put("drivers/00000009.json", content)
+        deadline = time.monotonic() + 10
+        while here.read("drivers/00000009.json") is not None and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert here.names("drivers") == [f"{lease.driver.number:08d}.json", "notes.txt"]
+        assert not lease.lost
+
+
+def test_a_driver_of_another_version_that_beats_is_left_alone(here):
+    over = threading.Event()
+
+    def beat() -> None:
+        count = 0
+        while not over.wait(0.05):
+            count += 1
+            here.put("drivers/00000003.json", f'{{"format": 9, "beat": {count}}}'.encode())
+
+    thread = threading.Thread(target=beat)
+    thread.start()
+    try:
+        while here.read("drivers/00000003.json") is None:
+            time.sleep(0.01)
+        for join in (False, True):
+            with pytest.raises(Held, match="in use by another version of lfombench"):
+                take(here, "fig1", dict, pace=QUICK, join=join)
+        assert here.read("drivers/00000003.json") is not None
+    finally:
+        over.set()
+        thread.join()
