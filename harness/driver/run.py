@@ -7,7 +7,6 @@ import logging
 import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, fields, replace
-from pathlib import Path
 from typing import Any
 
 from ..errors import SpecError, UserError, nearest
@@ -24,8 +23,10 @@ from ..spec.labels import label
 from ..spec.loader import load
 from ..spec.sweep import Sweep
 from ..store import lease, maintenance, queries
+from ..store.filesystem import local
 from ..store.store import Store
-from ..tracking.tracker import Tracker, default_uri
+from ..tracking.tracker import Tracker
+from ..tracking.uris import artifacts, default_uri
 from ..training.execute import failure
 from .audit import Audit, audit_sweep
 from .checkpoints import CheckpointStore
@@ -283,8 +284,6 @@ def _without_experts(packs: list[PlannedPack], done: Collection[str]) -> Iterato
 
 
 def _tracker(out: str, sweep: Sweep, mlflow: str | None) -> Tracker | None:
-    local = "://" not in out
-    if mlflow == "off" or (mlflow is None and not local):
+    if mlflow == "off" or (mlflow is None and local(out) is None):
         return None
-    artifacts = (Path(out).expanduser().absolute() / "artifacts").as_uri() if mlflow is None else None
-    return Tracker(mlflow or default_uri(out), sweep.name, artifacts)
+    return Tracker(mlflow or default_uri(out), sweep.name, artifacts(out) if mlflow is None else None)

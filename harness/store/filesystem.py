@@ -15,8 +15,8 @@ import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from typing import Any, NamedTuple
+from urllib.parse import parse_qs, quote, unquote
 
 import pyarrow as pa
 from pyarrow import fs
@@ -154,8 +154,8 @@ class Bucket(Place):
         """The boto3 client that writes: Arrow reads S3 but cannot create a file exclusively."""
         import boto3
 
-        parts = urlsplit(self.uri)
-        options = {key: values[-1] for key, values in parse_qs(parts.query).items()}
+        parts = URI.of(self.uri)
+        options = {key: values[-1] for key, values in parse_qs(parts.options).items()}
         endpoint = options.get("endpoint_override")
         if endpoint and "://" not in endpoint:
             endpoint = f"{options.get('scheme', 'https')}://{endpoint}"
@@ -163,7 +163,7 @@ class Bucket(Place):
             "s3",
             endpoint_url=endpoint,
             region_name=options.get("region"),
-            aws_access_key_id=parts.username and unquote(parts.username),
+            aws_access_key_id=parts.user and unquote(parts.user),
             aws_secret_access_key=parts.password and unquote(parts.password),
         )
 
@@ -193,14 +193,55 @@ class Bucket(Place):
         """Do nothing: S3 has no incomplete objects to delete."""
 
 
+class URI(NamedTuple):
+    """A URI of a store, in its parts: `scheme://user:password@authority/path?options`. The path is as it reads: a space,
+    a percent sign or a hash in it is one, as for the tools of AWS.
+    """
+
+    scheme: str
+    user: str | None
+    password: str | None
+    authority: str
+    path: str
+    options: str
+
+    @classmethod
+    def of(cls, text: str) -> URI:
+        """The parts of a URI."""
+        scheme, _, rest = text.partition("://")
+        rest, _, options = rest.partition("?")
+        authority, _, path = rest.partition("/")
+        login, at, authority = authority.rpartition("@")
+        user, _, password = login.partition(":")
+        return cls(scheme, user if at else None, password or None, authority, path, options)
+
+    @property
+    def encoded(self) -> str:
+        """The whole, as those expect it who decode it."""
+        login = "" if self.user is None else f"{self.user}{f':{self.password}' if self.password else ''}@"
+        options = f"?{self.options}" if self.options else ""
+        return f"{self.scheme}://{login}{self.authority}/{quote(self.path)}{options}"
+
+    @property
+    def shown(self) -> str:
+        """The whole without credentials and options."""
+        return f"{self.scheme}://{self.authority}/{self.path}".rstrip("/")
+
+
+def local(out: str) -> Path | None:
+    """The folder that a value of `--out` names; None where it is no path."""
+    return None if "://" in out else Path(out).expanduser().absolute()
+
+
 def place(out: str) -> Place:
     """The place that a value of `--out` names; UserError where it cannot be one."""
     if not out:
         raise UserError("--out is empty; give a folder")
-    if "://" not in out:
-        return Folder(fs.LocalFileSystem(), str(Path(out).expanduser().absolute()))
+    folder = local(out)
+    if folder is not None:
+        return Folder(fs.LocalFileSystem(), str(folder))
     try:
-        files, root = fs.FileSystem.from_uri(out)
+        files, root = fs.FileSystem.from_uri(URI.of(out).encoded)
     except (ValueError, OSError) as error:
         raise UserError(f"--out {out}: not a place for a store: {error}") from error
     if isinstance(files, fs.LocalFileSystem):
@@ -212,7 +253,4 @@ def place(out: str) -> Place:
 
 def join(out: str, name: str) -> str:
     """The path of a file in a store as it is shown to people: without the credentials and options of a URI."""
-    if "://" not in out:
-        return f"{out.rstrip('/')}/{name}"
-    parts = urlsplit(out)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}/{name}"
+    return f"{out.rstrip('/') if local(out) else URI.of(out).shown}/{name}"

@@ -16,7 +16,9 @@ from urllib.error import URLError
 import click
 
 from ..errors import UserError
-from .tracker import default_uri, prepare
+from ..store.filesystem import local
+from .tracker import prepare
+from .uris import artifacts, default_uri
 
 HOST = "127.0.0.1"
 VIEW = "?workflowType=machine_learning"  # hides the menus for agents and their traces
@@ -24,7 +26,8 @@ VIEW = "?workflowType=machine_learning"  # hides the menus for agents and their 
 
 def serve(out: str, port: int | None, mlflow: str | None) -> int:
     """Run MLflow's server until it ends or the user presses Ctrl-C; return its exit code."""
-    if mlflow is None and "://" in out:
+    folder = local(out)
+    if mlflow is None and folder is None:
         raise UserError(
             f"the runs of {out} are on the tracking server that --mlflow named; open that, or give --mlflow here"
         )
@@ -46,9 +49,10 @@ def serve(out: str, port: int | None, mlflow: str | None) -> int:
         "--port",
         str(port),
     ]
-    command += ["--workers", "1", "--default-artifact-root", (Path(out).absolute() / "artifacts").as_uri()]
+    command += ["--workers", "1"]
+    command += ["--default-artifact-root", artifacts(out)] if folder else []
     environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    log = Path(out) / "mlflow-ui.log" if "://" not in out else Path(os.devnull)
+    log = folder / "mlflow-ui.log" if folder else Path(os.devnull)
     with log.open("wb") as sink:
         server = subprocess.Popen(
             command, env=environment, stdout=sink, stderr=subprocess.STDOUT, start_new_session=True

@@ -13,14 +13,14 @@ import logging
 import os
 import queue
 import re
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+
+from . import uris
 
 FINAL = ("mse", "log_mse", "median", "q90", "q99", "failure_rate")
 WAITING = 256  # largest number of packs that wait to be written
@@ -28,11 +28,6 @@ AT_ONCE = 1000  # jobs that are read from the store at a time
 POINTS = 20  # of a training curve, about: all those of the store, five times as many, would double MLflow's time
 Row = dict[str, Any]
 Tables = dict[str, pa.Table]
-
-
-def default_uri(out: str) -> str:
-    """The tracking URI of a local store: a SQLite database in its folder. A store on S3 needs a tracking server."""
-    return f"sqlite:///{Path(out).expanduser().absolute() / 'mlflow.db'}"
 
 
 class Tracker:
@@ -116,10 +111,7 @@ def prepare(uri: str) -> None:
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
-    if uri.startswith("sqlite:///"):
-        connection = sqlite3.connect(uri.removeprefix("sqlite:///"))
-        connection.execute("PRAGMA journal_mode=wal")
-        connection.close()
+    uris.let_readers_in(uri)
 
 
 def _open(uri: str, sweep: str, artifacts: str | None) -> tuple[Any, str]:

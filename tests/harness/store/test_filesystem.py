@@ -19,7 +19,7 @@ from lfombench.analysis.results import table
 from lfombench.harness import PROTOCOLS, Job
 from lfombench.harness.spec.job import Case
 from lfombench.harness.store.drivers import Pace, drivers
-from lfombench.harness.store.filesystem import place
+from lfombench.harness.store.filesystem import URI, join, place
 from lfombench.harness.store.lease import Held, take
 from lfombench.harness.store.store import Store
 from lfombench.harness.training.execute import execute
@@ -57,12 +57,41 @@ def server() -> Iterator[str]:
         server.wait(10)
 
 
+PREFIX = "my runs/100%41 #1 ä+&="
+
+
+def test_keys_are_as_they_read(bucket, server, tmp_path):
+    """For the tools of AWS too."""
+    import boto3
+
+    place(bucket).put("note", b"1")
+    client = boto3.client("s3", endpoint_url=f"http://{server}", region_name="us-east-1")
+    listed = client.list_objects_v2(Bucket="bucket", Prefix=f"{PREFIX}/{tmp_path.name}")
+    assert [one["Key"] for one in listed["Contents"]] == [f"{PREFIX}/{tmp_path.name}/note"]
+    assert place(bucket).read("note") == b"1"
+    assert join(f"{bucket}&scheme=http", "x") == f"s3://bucket/{PREFIX}/{tmp_path.name}/x"
+
+
+@pytest.mark.parametrize(
+    ("text", "parts", "encoded"),
+    [
+        ("s3://b", ("s3", None, None, "b", "", ""), "s3://b/"),
+        ("s3://b/a b?x=1", ("s3", None, None, "b", "a b", "x=1"), "s3://b/a%20b?x=1"),
+        ("s3://me:a%2Fb@b/p#q", ("s3", "me", "a%2Fb", "b", "p#q", ""), "s3://me:a%2Fb@b/p%23q"),
+        ("s3://b/@at", ("s3", None, None, "b", "@at", ""), "s3://b/%40at"),
+    ],
+)
+def test_the_parts_of_a_uri(text, parts, encoded):
+    assert URI.of(text) == parts
+    assert URI.of(text).encoded == encoded
+
+
 @pytest.fixture
 def bucket(server, tmp_path, monkeypatch) -> str:
-    """A URI of an empty prefix; credentials are in the environment."""
+    """A URI of an empty prefix, of a name that is a trial for URIs; credentials are in the environment."""
     for name, value in KEYS.items():
         monkeypatch.setenv(name, value)
-    return f"s3://bucket/{tmp_path.name}?endpoint_override=http%3A%2F%2F{server.replace(':', '%3A')}"
+    return f"s3://bucket/{PREFIX}/{tmp_path.name}?endpoint_override=http%3A%2F%2F{server.replace(':', '%3A')}"
 
 
 def test_a_sweep_into_an_object_store(bucket, small, tmp_path, monkeypatch):
@@ -70,7 +99,7 @@ def test_a_sweep_into_an_object_store(bucket, small, tmp_path, monkeypatch):
     first = lfombench("run", str(small), "--workers", "0", "--out", bucket)
     assert first.returncode == 0, first.stderr
     assert "20 jobs in" in first.stdout
-    assert f"report: s3://bucket/{tmp_path.name}/report/index.html\n" in first.stdout
+    assert f"report: s3://bucket/{PREFIX}/{tmp_path.name}/report/index.html\n" in first.stdout
     again = lfombench("run", str(small), "--workers", "0", "--out", bucket)
     assert "20 done, 0 to run" in again.stdout
     assert lfombench("status", "--out", bucket).stdout == "small: 20 of 20 jobs done, 0 failed, 0 diverged\n"
