@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -12,9 +14,13 @@ _listening: list[signal.Signals] = []  # signals that have our handlers
 
 
 def listen(*signals: signal.Signals) -> None:
-    """Let these signals end the command as Ctrl-C does: by a KeyboardInterrupt."""
+    """Let these signals, and that of a terminal that is closed, end the command as Ctrl-C does: by a KeyboardInterrupt.
+    Not the latter under nohup, where it is ignored.
+    """
     _listening[:] = signals
-    for signum in signals:
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        _listening.append(signal.SIGHUP)
+    for signum in _listening:
         signal.signal(signum, _interrupt)
 
 
@@ -60,14 +66,32 @@ class Draining:
 
     def _note(self, signum: int, frame: Any) -> None:
         self.count += 1
+        _mute(signum)
         if self.count > 1:
             raise KeyboardInterrupt
         print(self.message, file=sys.stderr, flush=True)
 
     def over(self) -> None:
         """Let the first signal interrupt again."""
-        listen(*_listening)
+        for signum in _listening:
+            signal.signal(signum, _interrupt)
 
 
 def _interrupt(signum: int, frame: Any) -> None:
+    _mute(signum)
     raise KeyboardInterrupt
+
+
+def _mute(signum: int) -> None:
+    """Where the terminal was closed, write to it no more, which fails: what is printed from now on goes nowhere."""
+    if signum != signal.SIGHUP:
+        return
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for handle in (1, 2):
+        try:
+            os.ttyname(handle)
+        except OSError as error:
+            if error.errno == errno.ENOTTY:  # a file or a pipe
+                continue
+        os.dup2(nowhere, handle)
+    os.close(nowhere)

@@ -33,7 +33,7 @@ def lfombench(*arguments: str) -> Done:
 
 @contextlib.contextmanager
 def _signals_restored() -> Iterator[None]:
-    before = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)}
+    before = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         yield
     finally:

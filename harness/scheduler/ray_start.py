@@ -6,8 +6,10 @@ import contextlib
 import logging
 import os
 import shutil
+import signal
 import socket
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -39,7 +41,7 @@ def start(cpus: int) -> str:
     for left in reversed(range(TRIES)):
         folder = own_folder()
         try:
-            with _patient():
+            with _patient(), _beyond_the_terminal():
                 ray.init(
                     address="local",
                     num_cpus=cpus,
@@ -117,6 +119,22 @@ def _patient() -> Iterator[None]:
         yield
     finally:
         services.get_node = asked
+
+
+@contextlib.contextmanager
+def _beyond_the_terminal() -> Iterator[None]:
+    """Let Ray's processes not end with the terminal: packs shall stop where they can go on. Else all would die at once."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN) if _is_main() else None
+    try:
+        yield
+    finally:
+        if _is_main():
+            signal.signal(signal.SIGHUP, before or signal.SIG_DFL)
+
+
+def _is_main() -> bool:
+    """Whether this is the thread that may set handlers of signals."""
+    return threading.current_thread() is threading.main_thread()
 
 
 def _last_words(folder: str) -> str:

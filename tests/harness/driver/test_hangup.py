@@ -1,0 +1,91 @@
+"""Ends that come from outside: a terminal that is closed, a scheduler's signal to all processes at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from lfombench.analysis.results import table
+from tests.commands import lfombench, words
+from tests.terminals import Terminal
+
+
+LONG = """\
+name: long
+protocol: {use: rigorous, steps: 5000000, batch: 4096, learning_rates: [0.01], test_prompts: 64, plateau: null}
+tasks: [linear_regression: {d: 5, n: 20}]
+solvers: [memformer: {memory: cgd, preconditioner: full, depth: 4}]
+"""
+
+
+@pytest.fixture
+def long(tmp_path):
+    """A sweep of one job that trains for minutes."""
+    path = tmp_path / "long.yaml"
+    path.write_text(LONG)
+    return path
+
+
+def wait_for(what, seconds=60.0):
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def assert_ended_in_order(out: Path) -> None:
+    """No lease is left, and what ran can go on."""
+    assert not list((out / "drivers").glob("*.json"))
+    assert list((out / "checkpoints").iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("ray")
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_a_terminal_that_is_closed_ends_a_run_as_ctrl_c_does(tmp_path, long, workers):
+    out = tmp_path / "out"
+    command = words("run", str(long), "--out", str(out), "--mlflow", "off", "--workers", workers)
+    with Terminal(command) as terminal:
+        wait_for(lambda: running(out))
+        terminal.close()
+        assert terminal.process.wait(40) == 3, terminal.text
+    assert_ended_in_order(out)
+
+
+def running(out: Path) -> bool:
+    """Whether a pack trains: a look at what the driver tells."""
+    text = lfombench("status", "--out", str(out), "--json").stdout
+    return '"in_flight": 1' in text
+
+
+def test_under_nohup_a_run_stays_when_its_terminal_goes(tmp_path, small):
+    out = tmp_path / "out"
+    command = words("run", str(small), "--out", str(out), "--mlflow", "off", "--workers", "0")
+    with Terminal(["sh", "-c", 'exec nohup "$@" > /dev/null 2>&1', "sh", *command]) as terminal:
+        wait_for(lambda: (out / "drivers").is_dir())
+        terminal.close()
+        assert terminal.process.wait(60) == 0
+    assert table(str(out), "results").collect()["job"].n_unique() == 20
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("ray")
+def test_a_signal_to_all_processes_as_of_a_scheduler_leaves_what_can_go_on(tmp_path, long):
+    """Slurm sends SIGTERM to every process of a job, Ray's too, and kills what is left half a minute later."""
+    out = tmp_path / "out"
+    command = words("run", str(long), "--out", str(out), "--mlflow", "off", "--workers", "1", "--deadline", "40")
+    process = subprocess.Popen(
+        command, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    wait_for(lambda: running(out))
+    wait_for(lambda: (out / "checkpoints").is_dir() and list((out / "checkpoints").iterdir()))
+    os.killpg(process.pid, signal.SIGTERM)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 3, errors
+    assert "Traceback" not in errors
+    assert_ended_in_order(out)
