@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import html
 import json
+import logging
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import altair as alt
 import numpy as np
 import polars as pl
-import vl_convert as vlc
 
 from .board import Board
 from .learned import REACH, Portrait
+
+log = logging.getLogger("lfombench")
 
 WIDTH, HEIGHT = 400, 280
 # Okabe and Ito's colours, which colour-blind readers can tell apart; without yellow, which is too faint on white
@@ -165,4 +168,13 @@ def svg(chart: Any) -> str:
         .configure_view(strokeOpacity=0)
         .configure_axis(labelFontSize=12, titleFontSize=12, titleFontWeight="normal", gridOpacity=0.4)
     )
-    return str(vlc.vegalite_to_svg(json.dumps(styled.to_dict(validate=False))))
+    try:
+        import vl_convert
+
+        return str(vl_convert.vegalite_to_svg(json.dumps(styled.to_dict(validate=False))))
+    except BaseException as error:  # a panic of Rust's is no Exception
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            raise
+        log.warning("pictures are missing: %s: %s", type(error).__name__, error)
+        words = html.escape(f"This picture is missing: {type(error).__name__}: {error}"[:90])
+        return f'<svg viewBox="0 0 {WIDTH} 40"><text x="4" y="24" font-size="12">{words}</text></svg>'

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import traceback
 
 import click
 
 from ..errors import UserError, nearest
+from ..unexpected import explained, is_ours
 from ..home import settle
 from ..signals import ignore_signals
 from ..spec.user_modules import look_here
 from .catalog import protocols, solvers, sweeps, tasks
 from .cluster import logs, stop, submit
 from .compile import compile_solver
+from .doctor import doctor
 from .maintain import merge, prune, why
 from .read import board, query, report, ui
 from .run import plan, run
@@ -47,7 +50,7 @@ def cli(debug: bool) -> None:
 
 ALL = (
     *(run, plan, status, board, query, report, ui, why, merge, prune),
-    *(submit, logs, stop, sweeps, tasks, solvers, protocols, compile_solver),
+    *(submit, logs, stop, sweeps, tasks, solvers, protocols, compile_solver, doctor),
 )
 for command in ALL:
     cli.add_command(command)
@@ -55,6 +58,9 @@ for command in ALL:
 
 def main() -> None:
     """Run the command line and exit with its code: the console script."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # nothing that is printed may end a run
     code = invoke(sys.argv[1:])
     ignore_signals()
     sys.exit(code)
@@ -64,9 +70,9 @@ def invoke(words: list[str]) -> int | str | None:
     """Run a command given as words, print its errors for the user, and return its exit code."""
     debug = "--debug" in words
     arguments = [word for word in words if word != "--debug"]
-    settle()
     look_here()  # tasks and solvers named package.module:Class may be in the current folder
     try:
+        settle()
         return cli.main(arguments, prog_name="lfombench", standalone_mode=False) or 0
     except SystemExit as end:
         return end.code
@@ -86,11 +92,12 @@ def invoke(words: list[str]) -> int | str | None:
     except Exception as error:
         if debug:
             raise
-        if type(error).__module__.partition(".")[0] in ("pyarrow", "polars"):
-            click.echo(f"Error: a file of the store cannot be read: {error}\nDelete it and run again", err=True)
-        else:
-            text = f"Error: {type(error).__name__}: {error}\nThis looks like a fault of lfombench; --debug shows where."
-            click.echo(text, err=True)
+        click.echo(f"Error: {explained(error)}", err=True)
+        if not is_ours(error):
+            from ..driver.doctor import troubles
+
+            for finding in troubles():
+                click.echo(f"lfombench doctor: {finding}", err=True)
         return 1
 
 

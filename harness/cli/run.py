@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import signal
 import sys
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..unexpected import explained
 from ..signals import Draining, listen
 from .options import JSON, OUT, Number
 from .read import brackets, known_sweeps, write_report
@@ -96,11 +98,18 @@ def run(
         raise KeyboardInterrupt
     boards = terminal.show()
     _show_summary(summary, out, current.name, terminal)
-    path = write_report(out, known_sweeps(out, current.name))
     took = f"{counted(tried, 'job')} in {duration(seconds)}" if tried else "nothing to run"
-    runs = f"; runs: lfombench ui --out {out}" if options["mlflow"] is None and "://" not in out else ""
-    click.echo(f"{took}; report: {path}{runs}")
+    runs = f"; runs: lfombench ui --out {quote(out)}" if options["mlflow"] is None and "://" not in out else ""
+    click.echo(f"{took}; report: {_report(out, current.name)}{runs}")
     sys.exit(3 if any(board.suspects for board in boards) else summary.exit_code)
+
+
+def _report(out: str, sweep: str) -> str:
+    """Write the report; its path, or why there is none: the sweep is done all the same."""
+    try:
+        return write_report(out, known_sweeps(out, sweep))
+    except Exception as error:
+        return f"missing ({explained(error).splitlines()[0]}); lfombench report --out {quote(out)} tries again"
 
 
 def _show_summary(summary: Summary, out: str, sweep: str, terminal: Terminal) -> None:
@@ -112,7 +121,9 @@ def _show_summary(summary: Summary, out: str, sweep: str, terminal: Terminal) ->
         click.echo(f"failed: {name}\n{reason}", err=True)
     if summary.failed:
         sql = "SELECT solver, depth, seed, reason FROM jobs WHERE status = 'failed'"
-        click.echo(f'{len(summary.failed)} jobs failed; all of them: lfombench query "{sql}" --out {out}', err=True)
+        click.echo(
+            f'{len(summary.failed)} jobs failed; all of them: lfombench query "{sql}" --out {quote(out)}', err=True
+        )
     if summary.mlflow_error:
         click.echo(f"MLflow could not be written: {summary.mlflow_error}. The same command tries again.", err=True)
     if summary.profile:

@@ -48,7 +48,9 @@ def pace(progress: Progress) -> str:
 
 
 class Terminal:
-    """Observes a run and shows it: with a progress bar in a terminal, else in plain lines."""
+    """Observes a run and shows it: with a progress bar in a terminal, else in plain lines, as also for a screen reader
+    (TERM=dumb).
+    """
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -61,7 +63,7 @@ class Terminal:
         self.store, self.plan = store, plan
         tail = f" in {counted(len(plan.packs), 'pack')}, {estimated(plan.estimate)}" if plan.packs else ""
         self.console.print(state(plan) + tail, highlight=False)
-        if plan.packs and self.console.is_terminal:
+        if plan.packs and self.console.is_terminal and not self.console.is_dumb_terminal:
             columns = (TextColumn("{task.description}"), BarColumn(bar_width=None), TextColumn("{task.fields[rest]}"))
             self.bar = Bar(*columns, console=self.console, expand=True, transient=True)
             self.task = self.bar.add_task(f"0/{plan.to_run} jobs", total=progress.total, rest="starting workers")

@@ -33,6 +33,7 @@ class Folder:
     def __init__(self, own: str, shared: str) -> None:
         """own, shared: LFOMBENCH_CACHE and XDG_CACHE_HOME, or nothing."""
         self.changing, self.temporary = threading.Lock(), False
+        self.reason: OSError | KeyError | None = None  # why a folder before this one was given up
         self.path: Path | None = None
         try:
             named = Path(own) if own else (Path(shared) if shared else _home() / ".cache") / "lfombench"
@@ -65,8 +66,13 @@ def folder() -> Path:
     chosen = _chosen()
     path = chosen.path
     if path is None:
-        raise OSError(f"no folder can keep compiled programs: {_said(chosen.reason)}")
+        raise OSError(f"no folder can keep compiled programs: {given_up()}")
     return path
+
+
+def given_up() -> str:
+    """Why the folder that was named is not in use; nothing where it is."""
+    return _said(reason) if (reason := _chosen().reason) else ""
 
 
 def refuse(path: Path, error: OSError) -> None:

@@ -31,6 +31,7 @@ from ..training.execute import failure
 from .audit import Audit, audit_sweep
 from .checkpoints import CheckpointStore
 from .committer import Committer
+from .doctor import troubles
 from .manifests import record_skipped, record_sweep
 from .observer import Observer, Silent
 from .plan import Plan, make_plan
@@ -183,7 +184,10 @@ class _Run:
             if self.spans is not None:
                 self.spans += committer.spans
             if self.spans:
-                store.write(f"profile/{self.sweep.name}.json", chrome(self.spans))
+                try:
+                    store.write(f"profile/{self.sweep.name}.json", chrome(self.spans))
+                except UserError as error:
+                    log.warning("the trace of the profile is missing: %s", error)
                 self.profile = shares_of_time(self.spans, workers.executor.workers, elapsed)
 
     def close(self, plan: Plan) -> Summary:
@@ -264,6 +268,8 @@ class _Workers:
                 return OnRay(self.address, self.count)
             except NoRay as error:
                 log.warning("%s. Going on without it, in this process", error)
+                for finding in troubles():
+                    log.warning("lfombench doctor: %s", finding)
         return OnGpus(gpus()) if gpus() else InProcess()
 
 

@@ -13,6 +13,7 @@ from statistics import median
 import torch
 
 from ..training.pack import Pack
+from . import limits
 from .packing import MEMORY
 
 log = logging.getLogger("lfombench")
@@ -80,8 +81,9 @@ def places() -> int:
 
 
 def cores() -> int:
-    """Number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Number of cores that this process may use, of which a container may have a part."""
+    here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, math.ceil(min(here, limits.cpus())))
 
 
 def memory() -> float:
@@ -89,6 +91,6 @@ def memory() -> float:
     if gpus():
         return min(float(torch.cuda.mem_get_info(gpu)[0]) for gpu in gpus()) / 2
     try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2
+        return min(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), limits.memory()) / 2
     except (ValueError, OSError):
         return float(MEMORY)
