@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ..driver.run import Summary
     from .terminal import Terminal
 
+NARROW = 100  # columns of a terminal, below which packs are lines and not a table
 STALE = click.option(
     "--stale",
     type=click.Choice(["rerun", "keep"]),
@@ -178,7 +179,17 @@ def plan(sweep: str, out: str, workers: int | None, stale: str, as_json: bool) -
         click.echo(json.dumps(head | times | {"packs": packs}, indent=1))
         return
     screen = console()
-    if packs:
+    if packs and screen.width < NARROW:
+        for pack in packs:
+            reasons = ", ".join(f"{jobs} {why}" for why, jobs in pack["why"].items())
+            parts = [pack["solver"], f"depth {pack['depth']}", pack["protocol"], counted(pack["jobs"], "job")]
+            parts += [
+                f"{pack['seconds']:g} s ({pack['low']:g} to {pack['high']:g})",
+                f"{pack['megabytes']} MB",
+                reasons,
+            ]
+            screen.print(", ".join(parts), highlight=False)
+    elif packs:
         table = Table("solver", "depth", "protocol", "jobs", "models", "seconds", "80 %", "MB", "why")
         for column in table.columns[1:2] + table.columns[3:-1]:
             column.justify = "right"
