@@ -8,8 +8,15 @@
 Names load on first use: `import lfombench` takes milliseconds.
 """
 
+import os
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+if sys.platform == "win32":
+    raise ImportError("lfombench runs on Linux and macOS; on Windows, in WSL (wsl --install)")
+if os.environ.get("LFOMBENCH_CODE"):  # code that `submit` sent: Ray puts its folder first, before what we stand on
+    sys.path[:] = [path for path in sys.path if path not in ("", os.getcwd())]
 
 if TYPE_CHECKING:
     from lfombench.harness.driver.run import run

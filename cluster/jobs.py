@@ -31,7 +31,7 @@ def submit(sweep: str, *, address: str, out: str, code: str | None, options: lis
             sweep = shutil.copy(sweep, folder)
             sweep = Path(sweep).name
         command = ["python", "-m", "lfombench", "run", sweep, "--address", "auto", "--out", out, *options]
-        environment = {"working_dir": folder, "env_vars": {"PYTHONUNBUFFERED": "1"}}
+        environment = {"working_dir": folder, "env_vars": {"PYTHONUNBUFFERED": "1", "LFOMBENCH_CODE": "1"}}
         return str(client(address).submit_job(entrypoint=shlex.join(command), runtime_env=environment))
 
 

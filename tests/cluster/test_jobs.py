@@ -21,9 +21,11 @@ def jobs_done(out: Path) -> int:
 
 
 def test_a_sweep_is_submitted_stopped_and_continued_by_submitting_it_again(head, tmp_path):
-    """With a solver of one's own, sent along, that waits until it may go on."""
+    """With a solver of one's own, sent along, that waits until it may go on, beside what could be taken for others."""
     out, go = tmp_path / "out", tmp_path / "go"
     (tmp_path / "code").mkdir()
+    for trap in ("torch.py", "polars.py", "tasks.py"):
+        (tmp_path / "code" / trap).write_text(f"raise SystemExit('{trap} was imported')\n")
     (tmp_path / "code" / "patient.py").write_text(
         "import dataclasses, pathlib, time\n"
         "from lfombench.solvers import ConjugateGradient\n"

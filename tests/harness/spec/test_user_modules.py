@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -69,6 +70,51 @@ def test_nothing_in_the_folder_harms_the_commands(folder):
     assert "2 to run" in lfombench(folder, "plan", "own.yaml", module=False)
     assert "2 jobs in" in lfombench(folder, "run", "own.yaml", "--workers", "0", "--mlflow", "off")
     assert "mine:Mine" in lfombench(folder, "board")
+
+
+def test_nor_an_installed_package(folder, tmp_path_factory):
+    """A wheel, as users have it, and not this checkout."""
+    wheels, site = tmp_path_factory.mktemp("wheels"), tmp_path_factory.mktemp("site")
+    source = tmp_path_factory.mktemp("source") / "lfombench"
+    root = Path(__file__).resolve().parents[3]
+    shutil.copytree(root, source, ignore=shutil.ignore_patterns(".*", "build", "*.egg-info", "out", "tests"))
+    build = [
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "--no-index",
+        "--wheel-dir",
+        str(wheels),
+        str(source),
+    ]
+    subprocess.run([sys.executable, "-m", "pip", *build], check=True, capture_output=True)
+    [wheel] = wheels.glob("*.whl")
+    install = ["install", "--quiet", "--no-deps", "--no-index", "--target", str(site), str(wheel)]
+    subprocess.run([sys.executable, "-m", "pip", *install], check=True, capture_output=True)
+    assert "2 jobs in" in lfombench(
+        folder, "run", "own.yaml", "--workers", "0", "--mlflow", "off", PYTHONPATH=str(site)
+    )
+    code = "import lfombench.harness; print(lfombench.harness.__file__)"
+    told = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd="/",
+        env=os.environ | {"PYTHONPATH": str(site)},
+        capture_output=True,
+        text=True,
+    )
+    assert told.stdout.startswith(str(site)), told.stderr  # that is what ran
+
+
+def test_nor_python_in_a_folder_with_another_clone(folder):
+    """Whose folders are named as ours. A torch.py there is another matter: Python itself finds it first."""
+    for trap in TRAPS:
+        if not trap.startswith(("tasks", "solvers", "harness")):
+            (folder / trap).unlink()
+    shutil.rmtree(folder / "lfombench")
+    code = "import lfombench; print(lfombench.run('own.yaml', 'out', workers=0, mlflow='off').exit_code)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
+    assert done.stdout == "0\n", done.stderr
 
 
 @pytest.mark.slow
