@@ -87,20 +87,24 @@ def mixed(out: str, codes: Iterable[str | None]) -> list[str]:
     return [*older, *sorted(part for part, digests in versions.items() if len(digests) > 1)]
 
 
-def leaves(out: str, roots: list[Manifest]) -> list[Manifest]:
-    """These sweeps and their parts, each once, without those that have no jobs of their own."""
+def leaves(out: str, roots: list[Manifest], within: tuple[str, ...] = ()) -> list[Manifest]:
+    """These sweeps and their parts, each once, without those that have no jobs of their own. within: the sweeps whose
+    parts they are.
+    """
     by_name: dict[str, Manifest] = {}
     for sweep in roots:
         if sweep.jobs:
             by_name.setdefault(sweep.name, sweep)
-        for name in sweep.parts:
-            for part in leaves(out, sweeps(out, name)):
+        for name in (part for part in sweep.parts if part not in within):
+            for part in leaves(out, sweeps(out, name), (*within, sweep.name)):
                 by_name.setdefault(part.name, part)
     return list(by_name.values())
 
 
 def audit(out: str, sweep: str) -> dict[str, Any] | None:
     """The result of the last audit of a sweep; None where there was none."""
-    content = place(out).read(f"audits/{sweep}.json")
-    result: dict[str, Any] | None = json.loads(content) if content is not None else None
-    return result
+    try:
+        result = json.loads(place(out).read(f"audits/{sweep}.json") or b"null")
+    except (OSError, ValueError, RecursionError):
+        return None
+    return result if isinstance(result, dict) else None

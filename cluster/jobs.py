@@ -67,8 +67,12 @@ def status(job: str, address: str) -> str:
 
 def client(address: str) -> Any:
     """A connection to the cluster's Jobs API, such as http://head:8265."""
-    parts = urlsplit(address)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts = urlsplit(address)
+        is_sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port or an address that is none
+        is_sound = False
+    if not is_sound:
         raise UserError(f"--address {address}: must be the address of Ray's dashboard, such as http://head:8265")
     reachable(f"{parts.hostname}:{parts.port or 8265}")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")

@@ -34,7 +34,8 @@ def explained(error: BaseException) -> str:
     for kind, holds in KINDS.items():
         if holds(error):
             return f"{kind}: {said}\n{REMEDIES[kind]}{LOOK}"
-    return f"{said}\nThis looks like a fault of lfombench. Please report it{_where()}, with what --debug shows and\n{versions()}"
+    ask = f"This looks like a fault of lfombench. Please report it{_where()}, with what --debug shows and"
+    return f"{said}\n{ask}\n{versions()}"
 
 
 def is_ours(error: BaseException) -> bool:

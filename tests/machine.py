@@ -73,8 +73,8 @@ def _opened() -> Iterator[str]:
 
 
 def with_memory(size: int) -> list[str]:
-    """Shell commands for `mounts` that leave a command so many bytes of memory, by control groups; none where the system
-    does not let us.
+    """Shell commands for `mounts` that leave a command so many bytes of memory, by control groups; none where the
+    system does not let us.
     """
     for root, limit in (("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max")):
         group = Path(root) / f"lfombench-{os.getpid()}"

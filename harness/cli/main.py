@@ -9,10 +9,10 @@ import traceback
 import click
 
 from ..errors import UserError, nearest
-from ..unexpected import explained, is_ours
 from ..home import settle
 from ..signals import ignore_signals
 from ..spec.user_modules import look_here
+from ..unexpected import explained, is_ours
 from .catalog import protocols, solvers, sweeps, tasks
 from .cluster import logs, stop, submit
 from .compile import compile_solver

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..unexpected import explained
 from ..signals import Draining, listen
+from ..unexpected import explained
 from .options import JSON, OUT, Number
 from .read import brackets, known_sweeps, write_report
 

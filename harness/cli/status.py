@@ -41,17 +41,22 @@ def status(out: str, sweep: str | None, watch: bool, as_json: bool) -> None:
 def standing(out: str, manifests: list[Manifest]) -> dict[str, Any]:
     """The state of a store: sweeps with their numbers of jobs, and drivers that are alive with their progress."""
     import polars as pl
+    import pyarrow.compute as pc
 
-    from lfombench.analysis.results import leaves, table
+    from lfombench.analysis.results import leaves
 
+    from ..store import queries
     from ..store.drivers import alive
     from ..store.drivers import drivers as drivers_of
     from ..store.filesystem import place
 
     store_place = place(out)
-    results = table(out, "results").filter(pl.col("step") == 0)
-    done = results.group_by("job").agg(pl.col("test").unique(), pl.col("task").first()).collect()
-    status = table(out, "jobs").select("job", "status").collect()
+    columns, first = ["job", "test", "task"], pc.field("step") == 0
+    results = pl.DataFrame(queries.table(store_place, "results", columns, first))
+    done = results.group_by("job").agg(pl.col("test").unique(), pl.col("task").first())
+    status = pl.DataFrame(queries.table(store_place, "jobs", ["job", "status"])).unique(
+        "job", keep="last", maintain_order=True
+    )
     sweeps = []
     for manifest in leaves(out, manifests):
         ids = pl.DataFrame({"job": manifest.jobs}, schema={"job": pl.String})

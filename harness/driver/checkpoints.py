@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -20,17 +21,19 @@ from ..training.pack import Pack
 
 log = logging.getLogger("lfombench")
 FOLDER = "checkpoints"
+FILE = re.compile(r"[0-9a-f]+\.safetensors")
 Point = tuple[int, int, int]
 
 
 class CheckpointStore:
     """Which jobs have a checkpoint, and in which file."""
 
-    def __init__(self, place: Place) -> None:
-        self.place = place
+    def __init__(self, place: Place, *, mend: bool = True) -> None:
+        """mend: delete files that are damaged."""
+        self.place, self.mend = place, mend
         self.files: dict[str, set[str]] = {}  # by file: the jobs that it still counts for
         self.points: dict[str, tuple[str, Point, str]] = {}  # by job: file, point, code
-        for name in place.names(FOLDER):
+        for name in (name for name in place.names(FOLDER) if FILE.fullmatch(name)):
             saved = self._read(name)
             if saved is not None:
                 self._register(name, *saved)
@@ -83,7 +86,7 @@ class CheckpointStore:
             self.place.delete(f"{FOLDER}/{name}")
 
     def _read(self, name: str) -> tuple[Checkpoint, str] | None:
-        """The checkpoint of a file and its code; None where the file is gone, or was damaged and is deleted now."""
+        """The checkpoint of a file and its code; None where the file is gone or damaged."""
         content = self.place.read(f"{FOLDER}/{name}")
         if content is None:
             return None
@@ -92,7 +95,8 @@ class CheckpointStore:
             return Checkpoint(**json.loads(plain["checkpoint"]), tensors=load(content)), plain["code"]
         except (SafetensorError, ValueError, KeyError, TypeError):
             log.warning("%s/%s is damaged: its jobs begin anew", FOLDER, name)
-            self.place.delete(f"{FOLDER}/{name}")
+            if self.mend:
+                self.place.delete(f"{FOLDER}/{name}")
             for job in [job for job, saved in self.points.items() if saved[0] == name]:
                 del self.points[job]
             self.files.pop(name, None)

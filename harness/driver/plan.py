@@ -82,7 +82,7 @@ def make_plan(
     left = [one for one in lacking if one.job.id not in without]
     own = [one for one in left if owns(one.job.id)]
     history = history_of(store, device_name())
-    point = (checkpoints or CheckpointStore(place)).point
+    point = (checkpoints or CheckpointStore(place, mend=False)).point
     planned = packs(own, history, workers, memory() / max(workers, 1), point)
     time = estimate([one.cost for one in planned if one.cost], workers)
     stale = [one for one in own if one.stale_tests]

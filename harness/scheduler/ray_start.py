@@ -123,7 +123,7 @@ def _patient() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _beyond_the_terminal() -> Iterator[None]:
-    """Let Ray's processes not end with the terminal: packs shall stop where they can go on. Else all would die at once."""
+    """Let Ray's processes not end with the terminal, or all would die before packs could stop where they can go on."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN) if _is_main() else None
     try:
         yield

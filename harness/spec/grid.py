@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import fields
 from itertools import product
@@ -19,6 +20,7 @@ from .validation import FieldError, build
 from .yaml_source import Document, Keys
 
 MOST_SEEDS = 1_000_000
+MOST_POINTS = 50_000  # of one grid
 
 
 class Entries:
@@ -189,6 +191,9 @@ class Entries:
                 axes.append([(v, (*key_path, "each", i)) for i, v in enumerate(value["each"])])
             else:
                 axes.append([(value, key_path)])
+        points = math.prod(map(len, axes))
+        if points > MOST_POINTS:
+            raise self.document.error(path, f"a grid of {points:,} points; at most {MOST_POINTS:,} can be one")
         for point in product(*axes):
             yield (
                 {key: value for key, (value, _) in zip(values, point, strict=True)},

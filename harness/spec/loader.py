@@ -20,6 +20,7 @@ sweep around it.
 from __future__ import annotations
 
 import json
+import os
 import runpy
 from pathlib import Path
 from typing import Any
@@ -40,11 +41,17 @@ def shipped() -> dict[str, Path]:
     return {path.stem: path for path in sorted(SHIPPED.glob("*.yaml"))}
 
 
-def load(source: str) -> Sweep:
-    """A sweep from a .yaml file, from a .py file that defines `sweep`, or from the name of a shipped sweep."""
+def load(source: str, within: tuple[Path, ...] = ()) -> Sweep:
+    """A sweep from a .yaml file, from a .py file that defines `sweep`, or from the name of a shipped sweep.
+
+    within: the files whose part it is, of which it must be none.
+    """
     path = shipped().get(source, Path(source))
-    if not path.is_file():
-        raise SpecError(f"no sweep {source!r}: neither a file nor a shipped sweep; {nearest(source, shipped())}")
+    if not os.path.isfile(path):
+        shown = source if len(source) < 200 else f"{source[:190]}..."
+        raise SpecError(f"no sweep {shown!r}: neither a file nor a shipped sweep; {nearest(source[:200], shipped())}")
+    if path.resolve() in within:
+        raise SpecError(f"{path} is a part of itself")
     if path.suffix == ".py":
         try:
             sweep = runpy.run_path(str(path)).get("sweep")
@@ -55,11 +62,11 @@ def load(source: str) -> Sweep:
         if not isinstance(sweep, Sweep):
             raise SpecError(f"{path}: defines no `sweep` of type lfombench.harness.Sweep")
         return sweep
-    return parse(read(path))
+    return parse(read(path), (*within, path.resolve()))
 
 
-def parse(document: Document) -> Sweep:
-    """A sweep from a YAML document; every error names file, line and key."""
+def parse(document: Document, within: tuple[Path, ...] = ()) -> Sweep:
+    """A sweep from a YAML document; every error names file, line and key. within: the files whose part it is."""
     data = document.data
     if not isinstance(data, dict):
         raise document.error((), f"a sweep is a mapping with the keys {', '.join(REQUIRED)}")
@@ -71,7 +78,7 @@ def parse(document: Document) -> Sweep:
             raise document.error((), f"{key!r} is missing")
     _check(document, data, ())
     if "parts" in data:
-        return _of_parts(document)
+        return _of_parts(document, within)
     return _grid(document, {key: (key,) for key in data})
 
 
@@ -93,7 +100,7 @@ def _check(document: Document, data: dict[str, Any], path: Keys) -> None:
         raise document.error((*path, "name"), str(error)) from None
 
 
-def _of_parts(document: Document) -> Sweep:
+def _of_parts(document: Document, within: tuple[Path, ...]) -> Sweep:
     """A sweep of parts: each is the name of another sweep, or a mapping that is one grid."""
     data, parts = document.data, document.data["parts"]
     if not isinstance(parts, list) or not parts:
@@ -103,7 +110,7 @@ def _of_parts(document: Document) -> Sweep:
         path: Keys = ("parts", i)
         if isinstance(part, str):
             try:
-                sweeps.append(load(part))
+                sweeps.append(load(part, within))
             except SpecError as error:
                 raise document.error(path, str(error)) from None
             continue

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from itertools import product
 from typing import Any, no_type_check
@@ -225,12 +225,30 @@ class Sweep:
                 for seed in self.seeds:
                     yield Job(case, seed), tests
             return
-        by_id: dict[str, tuple[Job, dict[Task, None]]] = {}
+        grids = list(self._grids())
+        places: dict[str, list[tuple[int, Container[int], tuple[Task, ...]]]] = {}  # by case: grids, seeds and tests
+        for i, grid in enumerate(grids):
+            for job in grid._experts:
+                places.setdefault(job.case.id(0), []).append((i, (job.seed,), grid._transfers(job.case)))
+            for case in grid._combinations[0]:
+                places.setdefault(case.id(0), []).append((i, grid._seed_set, tuple(grid.tests)))
+        for i, grid in enumerate(grids):
+            for job, _ in grid.entries():
+                here = [(k, tests) for k, seeds, tests in places[job.case.id(0)] if job.seed in seeds]
+                if here[0][0] == i:  # else an earlier grid has had it
+                    yield job, tuple(dict.fromkeys(test for _, tests in here for test in tests))
+
+    def _grids(self) -> Iterator[Sweep]:
+        """The grids that this sweep consists of."""
+        if not self.parts:
+            yield self
         for part in self.parts:
-            for job, tests in part.entries():
-                by_id.setdefault(job.id, (job, {}))[1].update(dict.fromkeys(tests))
-        for job, union in by_id.values():
-            yield job, tuple(union)
+            yield from part._grids()
+
+    @functools.cached_property
+    def _seed_set(self) -> Container[int]:
+        seeds = list(self.seeds)
+        return range(len(seeds)) if seeds == list(range(len(seeds))) else frozenset(seeds)
 
 
 def check_name(name: str) -> None:

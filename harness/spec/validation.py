@@ -106,7 +106,7 @@ def expert(entry: Any, defaults: Mapping[str, Any]) -> Expert:
         if name not in entry:
             raise FieldError(f"{name} is missing")
     values = {"use": entry["protocol"]} if isinstance(entry["protocol"], str) else entry["protocol"]
-    if not isinstance(values, Mapping) or values.get("use") not in PROTOCOLS:
+    if not isinstance(values, Mapping) or not isinstance(values.get("use"), str) or values["use"] not in PROTOCOLS:
         raise FieldError(f"protocol: got {json.dumps(values)}; {nearest(str(values), PROTOCOLS)}", ("protocol",))
     protocol = build(Protocol, {**plain(PROTOCOLS[values["use"]]), **values})
     protocol.check()

@@ -11,6 +11,8 @@ import yaml
 
 from ..errors import SpecError
 
+MOST_VALUES = 300_000  # of a file
+LARGEST = 2**63
 Keys = tuple[str | int, ...]  # the path to a value: mapping keys and list indices, from the top of the document
 
 
@@ -83,6 +85,7 @@ def read(path: Path) -> Document:
 def read_text(text: str, source: str) -> Document:
     """Parse YAML; every error is a SpecError that names the source and, where it is known, the line."""
     lines: dict[Keys, int] = {}
+    loader = None
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
@@ -91,16 +94,24 @@ def read_text(text: str, source: str) -> Document:
         mark = error.problem_mark or error.context_mark
         line = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise SpecError(f"{source}{line}: not YAML: {error.problem or error.context}") from None
-    except yaml.YAMLError as error:
-        raise SpecError(f"{source}: not YAML: {error}") from None
+    except yaml.reader.ReaderError as error:
+        at = text.count("\n", 0, error.position) + 1
+        raise SpecError(
+            f"{source}, line {at}: not YAML: the character {chr(error.character)!r} has no place in it"
+        ) from None
     except RecursionError:
-        raise SpecError(f"{source}: nested too deeply, or an alias that contains itself") from None
+        at = max(lines.values(), default=loader.line + 1 if loader else 1)
+        raise SpecError(f"{source}, line {at}: nested too deeply, or an alias that contains itself") from None
     return Document(source, data, lines)
 
 
 def _convert(loader: _Loader, node: yaml.Node, path: Keys, lines: dict[Keys, int], source: str) -> Any:
     """The data of a node. Enters the line of every value in it, by path, in `lines`."""
     lines[path] = node.start_mark.line + 1
+    if len(lines) > MOST_VALUES:
+        raise SpecError(
+            f"{source}, line {lines[path]}: more than {MOST_VALUES:,} values: are there aliases of aliases?"
+        )
     if isinstance(node, yaml.MappingNode):
         mapping: dict[str, Any] = {}
         for key_node, value_node in node.value:
@@ -108,6 +119,8 @@ def _convert(loader: _Loader, node: yaml.Node, path: Keys, lines: dict[Keys, int
             if key == "<<" or not isinstance(key_node, yaml.ScalarNode):
                 line = key_node.start_mark.line + 1
                 raise SpecError(f"{source}, line {line}: a key must be a word; merge keys (<<) are not supported")
+            if not _is_text(key):
+                raise SpecError(f"{source}, line {key_node.start_mark.line + 1}: the key {key!r} is no text")
             if key in mapping:
                 first = lines[(*path, key)]
                 raise SpecError(
@@ -120,10 +133,22 @@ def _convert(loader: _Loader, node: yaml.Node, path: Keys, lines: dict[Keys, int
         return [_convert(loader, child, (*path, i), lines, source) for i, child in enumerate(node.value)]
     try:
         value = loader.construct_object(node)
-        if isinstance(value, str):
-            value.encode()  # fails on lone surrogates, which no file or hash can hold
-        elif not isinstance(value, int | float | None):
+        if isinstance(value, str) and not _is_text(value):
+            raise ValueError("it is no text")
+        if isinstance(value, int) and abs(value) >= LARGEST:
+            raise ValueError("a whole number has 63 bits at most")
+        if not isinstance(value, str | int | float | None):
             raise TypeError(f"a {type(value).__name__} has no place in a sweep")
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise SpecError(f"{source}, line {lines[path]}: {node.value!r} is no plain value: {error}") from None
+        shown = repr(node.value if len(str(node.value)) < 60 else f"{str(node.value)[:50]}...")
+        raise SpecError(f"{source}, line {lines[path]}: {shown} is no plain value: {error}") from None
     return value
+
+
+def _is_text(text: str) -> bool:
+    """Whether files and hashes can hold it: lone surrogates are in none."""
+    try:
+        text.encode()
+        return True
+    except UnicodeEncodeError:
+        return False

@@ -194,8 +194,8 @@ class Bucket(Place):
 
 
 class URI(NamedTuple):
-    """A URI of a store, in its parts: `scheme://user:password@authority/path?options`. The path is as it reads: a space,
-    a percent sign or a hash in it is one, as for the tools of AWS.
+    """A URI of a store, in its parts: `scheme://user:password@authority/path?options`. The path is as it
+    reads: a space, a percent sign or a hash in it is one, as for the tools of AWS.
     """
 
     scheme: str
@@ -237,7 +237,13 @@ def place(out: str) -> Place:
     """The place that a value of `--out` names; UserError where it cannot be one."""
     if not out:
         raise UserError("--out is empty; give a folder")
-    folder = local(out)
+    try:
+        out.encode()
+        folder = local(out)
+    except UnicodeEncodeError:
+        raise UserError(f"--out {out!r} is no text in UTF-8; give another folder") from None
+    except RuntimeError as error:  # ~NAME of nobody
+        raise UserError(f"--out {out}: {error}") from None
     if folder is not None:
         return Folder(fs.LocalFileSystem(), str(folder))
     try:

@@ -51,11 +51,26 @@ def manifests(place: Place, pattern: str = "*") -> list[Manifest]:
         if fnmatchcase(file, f"{pattern}.json"):
             try:
                 values = json.loads(place.read(f"{FOLDER}/{file}") or b"null")
-                found.append(Manifest(**{name: values[name] for name in Manifest.__dataclass_fields__}))
-            except (ValueError, TypeError, KeyError) as error:
+                found.append(_sound({name: values[name] for name in Manifest.__dataclass_fields__}))
+            except (ValueError, TypeError, KeyError, RecursionError) as error:
                 path = place.path(f"{FOLDER}/{file}")
                 raise Damaged(f"{path} is damaged: delete it, and run its sweep again") from error
     return found
+
+
+def _sound(values: dict[str, Any]) -> Manifest:
+    """A manifest of these values. TypeError where they are not of their types."""
+    lists = all(
+        isinstance(values[name], list) and all(isinstance(x, str) for x in values[name])
+        for name in ("jobs", "protocols", "tests", "split", "crossover", "parts")
+    )
+    words = isinstance(values["name"], str) and isinstance(values["about"], str)
+    named, skipped, axis = values["named"], values["skipped"], values["axis"]
+    others = isinstance(named, dict) and all(isinstance(labels, list) for labels in named.values())
+    others = others and isinstance(skipped, list) and all(isinstance(one, dict) for one in skipped)
+    if not (lists and words and others and isinstance(axis, str | None)):
+        raise TypeError("not of the types that a manifest has")
+    return Manifest(**values)
 
 
 def jobs_by_sweep(place: Place) -> dict[str, list[str]]:
@@ -63,11 +78,12 @@ def jobs_by_sweep(place: Place) -> dict[str, list[str]]:
     return {manifest.name: manifest.jobs for manifest in manifests(place)}
 
 
-def jobs_of(place: Place, sweep: str) -> set[str]:
-    """The ids of the jobs of a sweep and its parts."""
+def jobs_of(place: Place, sweep: str, within: tuple[str, ...] = ()) -> set[str]:
+    """The ids of the jobs of a sweep and its parts. within: the sweeps whose part it is."""
     ids: set[str] = set()
     for manifest in manifests(place, sweep):
-        ids.update(manifest.jobs, *(jobs_of(place, part) for part in manifest.parts))
+        parts = (part for part in manifest.parts if part not in within)
+        ids.update(manifest.jobs, *(jobs_of(place, part, (*within, sweep)) for part in parts))
     return ids
 
 

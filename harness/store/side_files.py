@@ -8,21 +8,28 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from pyarrow import fs
-
 from .filesystem import Place
 
 
 def code_parts(place: Place, code: str) -> dict[str, str]:
     """What a fingerprint was made of: a digest by part. Empty where that is not known."""
-    parts: dict[str, str] = json.loads(place.read(f"code/{code}.json") or b"{}")
-    return parts
+    return _parts(place, code) or {}
+
+
+def _parts(place: Place, code: str) -> dict[str, str] | None:
+    """What a file says that a fingerprint was made of; None where it is damaged or not there."""
+    try:
+        parts = json.loads(place.read(f"code/{code}.json") or b"null")
+    except (OSError, ValueError, RecursionError):
+        return None
+    is_sound = isinstance(parts, dict) and all(isinstance(digest, str) for digest in parts.values())
+    return parts if is_sound else None
 
 
 def keep_code(place: Place, codes: Mapping[str, Mapping[str, str]]) -> None:
     """Keep what fingerprints were made of, to say later which part has changed."""
     for code, parts in codes.items():
-        if place.kind(f"code/{code}.json") != fs.FileType.File:
+        if _parts(place, code) is None:
             place.put(f"code/{code}.json", json.dumps(parts, indent=1, sort_keys=True).encode())
 
 
@@ -40,5 +47,8 @@ def keep_width(place: Place, device: str, structure: str, jobs: int) -> None:
 
 
 def _widths(place: Place) -> dict[str, dict[str, int]]:
-    by_device: dict[str, dict[str, int]] = json.loads(place.read("widths.json") or "{}")
-    return by_device
+    try:
+        by_device = json.loads(place.read("widths.json") or b"null")
+        return {device: {name: int(jobs) for name, jobs in known.items()} for device, known in by_device.items()}
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):  # learned again
+        return {}

@@ -9,19 +9,28 @@ tries the next. So no clock and no lock decides what a store holds. (Delta Lake 
 
 from __future__ import annotations
 
+import functools
 import json
+import logging
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
+import pyarrow as pa
 import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 
 from ..errors import UserError
 from . import schema
 from .filesystem import Place
 
+log = logging.getLogger("lfombench")
+
 T = TypeVar("T")
 LOG = "log"
+NAME = re.compile(r"\d+\.json")
+DATA_FILE = re.compile(r"\d{8,}-[0-9a-f]+\.parquet")  # the commit, the driver and a count
 HISTORY = 8  # snapshots kept behind the last, for readers that are slow
 
 
@@ -62,26 +71,51 @@ class Snapshot:
 def latest(place: Place) -> Snapshot:
     """The latest snapshot of a store. One that a disk without hard links left cut short does not count."""
     while True:
-        numbers = [int(name.removesuffix(".json")) for name in place.names(LOG)]
+        numbers = _numbers(place)
         for number in sorted(numbers, reverse=True):
             content = place.read(_name(number))
             if content is None:
                 break  # deleted meanwhile: there are later ones
-            try:
-                tables = json.loads(content)["files"]
-                files = {table: [File(*entry) for entry in entries] for table, entries in tables.items()}
+            files = _files(content)
+            if files is not None:
                 return Snapshot(max(numbers), files)
-            except (ValueError, TypeError, KeyError):
-                continue
+            _warn(f"{place.path(_name(number))} is damaged: what was committed last runs again")
         else:
             return Snapshot(max(numbers, default=0))
+
+
+def _numbers(place: Place) -> list[int]:
+    """The numbers of a store's snapshots; what others have put beside them is left alone."""
+    names = place.names(LOG)
+    return [int(name[:-5]) for name in names if NAME.fullmatch(name) and _name(int(name[:-5])) == f"{LOG}/{name}"]
+
+
+def _files(content: bytes) -> dict[str, list[File]] | None:
+    """The files of each table that a snapshot lists; None where it is damaged."""
+    try:
+        tables = json.loads(content)["files"]
+        files = {table: [File(*entry) for entry in entries] for table, entries in tables.items()}
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
+    every = [file for of_table in files.values() for file in of_table]
+    sound = all(
+        isinstance(name, str) and DATA_FILE.fullmatch(name) and type(rows) is type(size) is int
+        for name, rows, size in every
+    )
+    return files if sound and files.keys() <= schema.TABLES.keys() else None
+
+
+@functools.cache
+def _warn(text: str) -> None:
+    """Log a warning, once."""
+    log.warning("%s", text)
 
 
 def follow(place: Place, snapshot: Snapshot) -> bool:
     """Make this the latest snapshot; False where another writer made one of its number before."""
     if not place.create(_name(snapshot.number), snapshot.content):
         return False
-    numbers = [int(name.removesuffix(".json")) for name in place.names(LOG)]
+    numbers = _numbers(place)
     if max(numbers, default=snapshot.number) > snapshot.number:  # so late that its number had been given away again
         place.delete(_name(snapshot.number))
         return False
@@ -98,7 +132,31 @@ def _name(number: int) -> str:
 def dataset(place: Place, table: str, paths: Sequence[str]) -> ds.Dataset:
     """Files of a table as an Arrow dataset: columns that older files lack are null."""
     full = [place.path(path) for path in paths]
-    return ds.dataset(full, schema=schema.arrow(table), format="parquet", filesystem=place.files)
+    checked = ds.ParquetFragmentScanOptions(page_checksum_verification=True)
+    form = ds.ParquetFileFormat(default_fragment_scan_options=checked)
+    return ds.dataset(full, schema=schema.arrow(table), format=form, filesystem=place.files)
+
+
+def damaged(place: Place, table: str, files: Sequence[File]) -> list[File]:
+    """Those of a table's files that are missing or not what was written. OSError where one cannot be fetched, which
+    says nothing about it.
+    """
+    found = []
+    for file in files:
+        content = place.read(f"{table}/{file.name}")
+        try:
+            pq.ParquetFile(pa.BufferReader(content or b""), page_checksum_verification=True).read()
+        except (OSError, pa.ArrowException):  # what Arrow raises of bytes that make no sense
+            found.append(file)
+    return found
+
+
+def blame(place: Place, snapshot: Snapshot) -> None:
+    """Raise UserError where files of a snapshot cannot be read, and name them."""
+    for table, files in snapshot.files.items():
+        if bad := damaged(place, table, files):
+            paths = ", ".join(place.path(f"{table}/{file.name}") for file in bad)
+            raise UserError(f"{paths} cannot be read: the next run makes its rows again")
 
 
 def read(place: Place, table: str, use: Callable[[ds.Dataset], T]) -> T:
@@ -112,3 +170,6 @@ def read(place: Place, table: str, use: Callable[[ds.Dataset], T]) -> T:
                 raise UserError(
                     f"a file of the store is missing: {error}; the next run makes its rows again"
                 ) from error
+        except (OSError, pa.ArrowException) as error:
+            blame(place, snapshot)
+            raise UserError(f"the table {table} cannot be read: {error}") from error

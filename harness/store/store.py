@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import re
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -23,9 +22,7 @@ from ..errors import UserError
 from . import schema, side_files, snapshots
 from .filesystem import place
 from .outcome import Outcome
-from .snapshots import File, Snapshot
-
-DATA_FILE = re.compile(r"\d{8}-[0-9a-f]+\.parquet")  # the commit, the driver and a count
+from .snapshots import DATA_FILE, File, Snapshot
 
 
 class Store:
@@ -172,7 +169,7 @@ def parquet(table: str, parts: Iterable[pa.Table]) -> tuple[pa.Buffer, int]:
     sink, rows = pa.BufferOutputStream(), 0
     fields = schema.arrow(table)
     strings = [f.name for f in fields if pa.types.is_string(f.type)]  # a dictionary of numbers would only take time
-    with pq.ParquetWriter(sink, fields, compression="zstd", use_dictionary=strings) as writer:
+    with pq.ParquetWriter(sink, fields, compression="zstd", use_dictionary=strings, write_page_checksum=True) as writer:
         for part in parts:
             writer.write_table(part)
             rows += part.num_rows

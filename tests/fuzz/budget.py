@@ -44,7 +44,7 @@ def seconds(limit: float) -> Iterator[None]:
         raise TooLong(f"more than {limit:g} s of computing")
 
     before = signal.signal(signal.SIGVTALRM, end)
-    signal.setitimer(signal.ITIMER_VIRTUAL, limit)
+    signal.setitimer(signal.ITIMER_VIRTUAL, limit, 1.0)  # again, as an exception in a finaliser would be lost
     try:
         yield
     finally:

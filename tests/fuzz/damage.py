@@ -17,17 +17,21 @@ FOREIGN = (
     "fig1.json", "x" * 200 + ".json", "widths.json", ".writing-abc-00000001.json", "index.html", "second.json",
 )  # fmt: skip
 CONTENTS = (
-    b"", b"{}", b"[]", b"null", b"3", b'"text"', b"\xff\xfe\x00", b"{", b'{"files": {}}', b'{"files": []}', b'{"files": null}',
-    b'{"files": {"results": [["gone.parquet", 1, 10]]}}', b'{"files": {"results": [["../store.json", 1, 12]]}}',
-    b'{"files": {"results": [[1, 2, 3]]}}', b'{"files": {"results": [[null, null, null]]}}', b'{"files": {"foreign": []}}',
-    b'{"files": {"results": "text"}}', b'{"schema": 0}', b'{"schema": 99}', b'{"schema": true}', b'{"schema": "1"}',
+    b"", b"{}", b"[]", b"null", b"3", b'"text"', b"\xff\xfe\x00", b"{", b'{"files": {}}', b'{"files": []}',
+    b'{"files": null}', b'{"files": {"results": [["gone.parquet", 1, 10]]}}',
+    b'{"files": {"results": [["../store.json", 1, 12]]}}', b'{"files": {"results": [[1, 2, 3]]}}',
+    b'{"files": {"results": [[null, null, null]]}}', b'{"files": {"foreign": []}}', b'{"files": {"results": "text"}}',
+    b'{"schema": 0}', b'{"schema": 99}', b'{"schema": true}', b'{"schema": "1"}',
     b'{"host": 1, "machine": 2, "pid": "x", "started": [], "sweep": {}, "since": 0, "beat": "b", "progress": []}',
-    b'{"host": "elsewhere", "machine": "", "pid": -1, "started": "", "sweep": "", "since": "", "beat": 0, "progress": null}',
+    b'{"host": "elsewhere", "machine": "", "pid": -1, "started": "", "sweep": "", "since": "",'
+    b' "beat": 0, "progress": null}',
     b'{"name": "x", "about": null, "jobs": 3, "protocols": {}, "tests": "t", "skipped": 1, "axis": 5, "split": "s",'
     b' "named": [], "crossover": {}, "parts": ["x"]}',
-    b'{"name": "fig1", "about": "", "jobs": ["a"], "protocols": ["p"], "tests": [], "skipped": [], "axis": "task.n", "split": [],'
+    b'{"name": "fig1", "about": "", "jobs": ["a"], "protocols": ["p"], "tests": [], "skipped": [], "axis": "task.n",'
+    b' "split": [],'
     b' "named": {}, "crossover": [], "parts": ["fig1", "small", "gone"]}',
-    b"PAR1", b"PAR1\x00\x00\x00\x00PAR1", b"[" * 100_000, b"9" * 5000, b'{"a": NaN}', b'{"cpu": {"x": "y"}}', b'{"cpu": 3}',
+    b"PAR1", b"PAR1\x00\x00\x00\x00PAR1", b"[" * 100_000, b"9" * 5000, b'{"a": NaN}', b'{"cpu": {"x": "y"}}',
+    b'{"cpu": 3}',
 )  # fmt: skip
 
 
@@ -113,24 +117,13 @@ class Damage:
         return [str(path.relative_to(out))]
 
 
+HOW = (
+    "flip", "flip", "zeros", "cut", "longer", "write", "write", "delete", "delete folder", "make folder", "replace",
+    "swap", "file for folder", "of second", "beside", "add", "add", "add", "folder",
+)  # fmt: skip
 damages = st.builds(
     Damage,
-    how=st.sampled_from(
-        [
-            "flip",
-            "flip",
-            "zeros",
-            "cut",
-            "longer",
-            "write",
-            "write",
-            "delete",
-            "delete folder",
-            "make folder",
-            "replace",
-        ]
-        + ["swap", "file for folder", "of second", "beside", "add", "add", "add", "folder"]
-    ),
+    how=st.sampled_from(HOW),
     where=st.integers(0, 199),
     other=st.integers(0, 199),
     amount=st.floats(0, 1),

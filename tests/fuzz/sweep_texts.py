@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -12,7 +13,8 @@ from lfombench.harness.spec.loader import shipped
 from tests.builders import SMALL
 
 SELF = "itself.yaml"  # the name of the file that the texts are written to, for files that name themselves
-BASES = {"small": SMALL} | {name: path.read_text() for name, path in shipped().items()}
+PARTED = Path(__file__).with_name("parted.yaml").read_text()  # what few of the others have: parts, experts
+BASES = {"small": SMALL, "parted": PARTED} | {name: path.read_text() for name, path in shipped().items()}
 
 # Written as they stand, where a dump would quote them: what YAML reads in a way of its own, or not at all.
 ODD = (
@@ -21,34 +23,22 @@ ODD = (
     "!!int abc", "!!int ''", "!!float x", "!!bool maybe", "!!null x", "!!binary aGk=", "!!binary '*'", "!!set {a, b}",
     "!!omap [a: 1]", "!!pairs [a: 1]", "!!timestamp 2024-13-45", "!!python/object:os.system {}",
     "!!python/object/apply:os.getcwd []", "!!python/name:os.system ''", "!own thing", "!", "! 5", "!!map []",
-    "!!seq {}", "!!map x", "*missing", "&here [*here]", "&there {a: *there}", "{<<: {depth: 4}}", "{? [1] : 2}", "{1: 2}",
-    "{null: 1}", "{each: [1, 2]}", "{each: []}", "{each: 3}", "{each: {each: [1]}}", "{each: [1], more: 2}", "{use: published}",
-    "{use: 3}", "{use: {each: [published, rigorous]}}", "{use: [published]}", "{fig1: {}}", "{linear_regression: {d: 3, n: 8}}",
-    "0x" + "f" * 5000, "9" * 5000, "1" + "0" * 400, "'os:system'", "'json:loads'", "'nothing.here:Solver'", "'a:b:c'",
-    "':'", "'.:x'", "'..a:X'", "'lfombench.solvers:Solver'", "'\\xe9:X'", '"\\0"', '"\\uD800"', '"\\a\\e\\x85\\u2028"',
-    *("[" * deep + "]" * deep for deep in (50, 90, 130, 200, 400)), *("{a: " * deep + "}" * deep for deep in (50, 90, 130, 400)),
-    '"a\\nb"', "|\n  text", "[[[[1]]]]", "{}", "[]", "''", SELF, f"./{SELF}", "fig1", "paper", "/", ".", "/dev/null",
+    "!!seq {}", "!!map x", "*missing", "&here [*here]", "&there {a: *there}", "{<<: {depth: 4}}", "{? [1] : 2}",
+    "{1: 2}", "{null: 1}", "{each: [1, 2]}", "{each: []}", "{each: 3}", "{each: {each: [1]}}", "{each: [1], more: 2}",
+    "{use: published}", "{use: 3}", "{use: {each: [published, rigorous]}}", "{use: [published]}", "{fig1: {}}",
+    "{linear_regression: {d: 3, n: 8}}", "0x" + "f" * 5000, "9" * 5000, "1" + "0" * 400, "'os:system'", "'json:loads'",
+    "'nothing.here:Solver'", "'a:b:c'", "':'", "'.:x'", "'..a:X'", "'lfombench.solvers:Solver'", "'\\xe9:X'", '"\\0"',
+    '"\\uD800"', '"\\a\\e\\x85\\u2028"', *("[" * deep + "]" * deep for deep in (50, 90, 130, 200, 400)),
+    *("{a: " * deep + "}" * deep for deep in (50, 90, 130, 400)), '"a\\nb"', "|\n  text", "[[[[1]]]]", "{}", "[]", "''",
+    SELF, f"./{SELF}", "fig1", "paper", "/", ".", "/dev/null",
 )  # fmt: skip
 
-words = st.sampled_from(
-    ["", " ", "x", "figure_1", "linear_regression", "conjugate_gradient", "memformer", "published", "rigorous", "each"]
-    + [
-        "use",
-        "task.n",
-        "solver.depth",
-        "task.",
-        ".",
-        "solver",
-        "identity",
-        "full",
-        "tuned",
-        "nan",
-        "inf",
-        "é",
-        "Ω" * 40,
-    ]
-    + ["a" * 300, "b" * 5000, "\x07", "\x1b[31m", "\u202e", "\U0001f600", "../x", "a/b", "\n", "%s", "{}", "[red]"]
-)
+WORDS = (
+    "", " ", "x", "figure_1", "linear_regression", "conjugate_gradient", "memformer", "published", "rigorous", "each",
+    "use", "task.n", "solver.depth", "task.", ".", "solver", "identity", "full", "tuned", "nan", "inf", "é", "Ω" * 40,
+    "a" * 300, "b" * 5000, "\x07", "\x1b[31m", "\u202e", "\U0001f600", "../x", "a/b", "\n", "%s", "{}", "[red]",
+)  # fmt: skip
+words = st.sampled_from(WORDS)
 plain = st.one_of(
     st.none(),
     st.booleans(),
@@ -57,27 +47,33 @@ plain = st.one_of(
     st.floats(),
     words,
     st.text(max_size=6),
-    st.integers(0, len(ODD) - 1).map(lambda i: f"ODD{i}ODD"),
 )
-values = st.recursive(
-    plain,
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(words, inner, max_size=2)
-        | st.lists(inner, max_size=3).map(lambda each: {"each": each})
-    ),
-    max_leaves=5,
+odd = st.integers(0, len(ODD) - 1).map("ODD{}ODD".format)
+values = (
+    odd
+    | odd
+    | plain
+    | st.recursive(
+        plain | odd,
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(words, inner, max_size=2)
+            | st.lists(inner, max_size=3).map(lambda each: {"each": each})
+        ),
+        max_leaves=5,
+    )
 )
 KEYS = (
-    "name about protocol seeds tasks solvers tests skip axis split experts crossover parts each use tune steps depth d n "
-    "noise spectrum preconditioner memory learning_rates batch test_prompts solver task apart seed schedule"
-).split()
+    "name", "about", "protocol", "seeds", "tasks", "solvers", "tests", "skip", "axis", "split", "experts", "crossover",
+    "parts", "each", "use", "tune", "steps", "depth", "d", "n", "noise", "spectrum", "preconditioner", "memory",
+    "learning_rates", "batch", "test_prompts", "solver", "task", "apart", "seed", "schedule",
+)  # fmt: skip
 
 
 def places(data: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     """The paths of all values in a document."""
     children = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
-    return [path] + [one for key, value in children for one in places(value, (*path, key))]
+    return [*(one for key, value in children for one in places(value, (*path, key))), path]
 
 
 def at(data: Any, path: tuple[Any, ...]) -> Any:
@@ -98,6 +94,7 @@ def change(draw: Any, data: Any) -> Any:
     if not isinstance(data, dict | list) or not data:
         return draw(values)
     path = draw(st.sampled_from(places(data)))
+    path = path[: draw(st.sampled_from([1, 2, 99, 99]))]  # else the top would be changed seldom
     if not path:
         return data if draw(st.booleans()) else draw(values)
     parent, key = at(data, path[:-1]), path[-1]
@@ -149,7 +146,7 @@ def dumped(data: Any) -> str:
 @st.composite
 def texts(draw: Any) -> bytes:
     """The bytes of a sweep file with some changes to its values, its text, or both."""
-    base = draw(st.sampled_from(["small"] * 12 + sorted(BASES)))
+    base = draw(st.sampled_from(["small", "parted"] * 8 + sorted(BASES)))
     text, how = BASES[base], draw(st.sampled_from(["values"] * 5 + ["text"] * 2 + ["both"]))
     if how != "text":
         data: Any = yaml.safe_load(text)
@@ -160,6 +157,13 @@ def texts(draw: Any) -> bytes:
     for _ in range(draw(st.integers(1, 4)) if how != "values" else 0):
         content = scratch(draw, content)
     return content
+
+
+SIGNS = (
+    b'\t', b':', b'{', b'[', b']', b'}', b',', b'&a ', b'*a', b'- ', b'? ', b"'", b'"', b'#', b'%', b'|', b'>', b'@',
+    b'`', b'\x00', b'\x07', b'\x85', b'\xff', b'\xed\xa0\x80', b'\xc2\x85', b'\xe2\x80\xa8', b'\r', b'\n', b'\n---\n',
+    b'\n...\n', b'\n%YAML 9.9\n---\n', b'<<: *a\n', b'!!python/object:os.system ', b'\xef\xbb\xbf',
+)  # fmt: skip
 
 
 def scratch(draw: Any, content: bytes) -> bytes:
@@ -174,48 +178,8 @@ def scratch(draw: Any, content: bytes) -> bytes:
     if how == "byte":
         return content[:where] + content[where + draw(st.integers(1, 4)) :]
     if how == "insert":
-        signs = [
-            b"\t",
-            b":",
-            b"{",
-            b"[",
-            b"]",
-            b"}",
-            b",",
-            b"&a ",
-            b"*a",
-            b"- ",
-            b"? ",
-            b"'",
-            b'"',
-            b"#",
-            b"%",
-            b"|",
-            b">",
-        ]
-        signs += [
-            b"@",
-            b"`",
-            b"\x00",
-            b"\x07",
-            b"\x85",
-            b"\xff",
-            b"\xed\xa0\x80",
-            b"\xc2\x85",
-            b"\xe2\x80\xa8",
-            b"\r",
-            b"\n",
-        ]
-        signs += [
-            b"\n---\n",
-            b"\n...\n",
-            b"\n%YAML 9.9\n---\n",
-            b"<<: *a\n",
-            b"!!python/object:os.system ",
-            b"\xef\xbb\xbf",
-        ]
-        signs += [odd.encode() for odd in ODD]
-        return content[:where] + draw(st.sampled_from(signs)) + content[where:]
+        signs = st.sampled_from([*SIGNS, *(odd.encode() for odd in ODD)])
+        return content[:where] + draw(signs) + content[where:]
     if how == "line":
         return b"\n".join(lines[:line] + lines[line + 1 :])
     if how == "double":

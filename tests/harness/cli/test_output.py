@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from tests.commands import process, words
+from tests.commands import words
 from tests.terminals import Terminal
 
 REDRAWN = re.compile(r"\r(?!\n)|\x1b\[\d*[AGKFJ]|\x1b\[\?25")  # a line that is written over, or a hidden cursor
@@ -16,7 +16,8 @@ REDRAWN = re.compile(r"\r(?!\n)|\x1b\[\d*[AGKFJ]|\x1b\[\?25")  # a line that is 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp437"])
 def test_no_encoding_ends_what_is_done(finished, encoding):
-    done = process("board", "--out", finished, env=os.environ | {"PYTHONIOENCODING": encoding}, text=False)
+    environment = os.environ | {"PYTHONIOENCODING": encoding}
+    done = subprocess.run(words("board", "--out", finished), capture_output=True, env=environment, timeout=100)
     assert done.returncode == 0, done.stderr
     assert b"fault" not in done.stderr
     assert "memformer" in done.stdout.decode(encoding)

@@ -14,7 +14,6 @@ from lfombench.analysis.results import table
 from tests.commands import lfombench, words
 from tests.terminals import Terminal
 
-
 LONG = """\
 name: long
 protocol: {use: rigorous, steps: 5000000, batch: 4096, learning_rates: [0.01], test_prompts: 64, plateau: null}
