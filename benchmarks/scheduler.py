@@ -34,7 +34,8 @@ from lfombench.harness.scheduler.schedule import Limits, outcomes
 from lfombench.harness.spec.job import Case
 from lfombench.harness.store import queries
 from lfombench.harness.store.store import Store
-from lfombench.harness.tracking.uris import Tracker, default_uri
+from lfombench.harness.tracking.tracker import Tracker
+from lfombench.harness.tracking.uris import default_uri
 from lfombench.harness.training.pack import CHECKPOINT_EVERY, Pack
 
 HERE = Path(__file__).parent
