@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import importlib.metadata
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -229,3 +231,9 @@ def test_the_runner_knows_groups(request):
     """Two Rays at once starve each other; pytest 9.2 beside pytest-xdist 3.8 forgot groups without a word."""
     if request.config.getoption("loadgroup", False):
         assert request.node.nodeid.endswith("@ray")
+
+
+def test_windows_is_refused_at_once():
+    code = "import sys; sys.platform = 'win32'; import lfombench"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "ImportError: lfombench runs on Linux and macOS; on Windows, in WSL" in done.stderr

@@ -1,6 +1,6 @@
 """Which files a store consists of: snapshots, numbered, of which the last counts.
 
-    log/00000012.json   {"files": {"results": [[name, rows, bytes], ...], "jobs": [...], ...}}
+    log/00000012.json   {"files": {"results": [[name, rows, bytes], ...], "jobs": [...], ...}, "crc": {name: CRC-32}}
 
 A commit writes its data under new names and then creates the next snapshot, which lists them as well: all tables
 change in one step. Of two writers that create the same number one succeeds; the other reads what came in between and
@@ -13,6 +13,7 @@ import functools
 import json
 import logging
 import re
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
@@ -35,11 +36,12 @@ HISTORY = 8  # snapshots kept behind the last, for readers that are slow
 
 
 class File(NamedTuple):
-    """A data file of a table, with its size in rows and bytes."""
+    """A data file of a table: its size in rows and bytes, and the CRC-32 of its content, which older stores lack."""
 
     name: str
     rows: int
     bytes: int
+    crc: int | None = None
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,9 @@ class Snapshot:
     @property
     def content(self) -> bytes:
         """The snapshot as its file has it."""
-        return json.dumps({"files": {table: list(files) for table, files in self.files.items()}}).encode()
+        files = {table: [file[:3] for file in files] for table, files in self.files.items()}
+        sums = {file.name: file.crc for of_table in self.files.values() for file in of_table if file.crc is not None}
+        return json.dumps({"files": files, "crc": sums}).encode()
 
 
 def latest(place: Place) -> Snapshot:
@@ -93,16 +97,18 @@ def _numbers(place: Place) -> list[int]:
 def _files(content: bytes) -> dict[str, list[File]] | None:
     """The files of each table that a snapshot lists; None where it is damaged."""
     try:
-        tables = json.loads(content)["files"]
-        files = {table: [File(*entry) for entry in entries] for table, entries in tables.items()}
+        plain = json.loads(content)
+        tables, sums = plain["files"], plain.get("crc", {})
+        sound = all(DATA_FILE.fullmatch(name) for entries in tables.values() for name, *_ in entries)
+        sound &= all(type(n) is int for entries in tables.values() for _, *numbers in entries for n in numbers)
+        if not sound or not tables.keys() <= schema.TABLES.keys():
+            return None
+        return {
+            table: [File(name, rows, size, sums.get(name)) for name, rows, size in entries]
+            for table, entries in tables.items()
+        }
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
-    every = [file for of_table in files.values() for file in of_table]
-    sound = all(
-        isinstance(name, str) and DATA_FILE.fullmatch(name) and type(rows) is type(size) is int
-        for name, rows, size in every
-    )
-    return files if sound and files.keys() <= schema.TABLES.keys() else None
 
 
 @functools.cache
@@ -144,8 +150,11 @@ def damaged(place: Place, table: str, files: Sequence[File]) -> list[File]:
     found = []
     for file in files:
         content = place.read(f"{table}/{file.name}")
+        if content is None or (file.crc is not None and zlib.crc32(content) != file.crc):
+            found.append(file)
+            continue
         try:
-            pq.ParquetFile(pa.BufferReader(content or b""), page_checksum_verification=True).read()
+            pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True).read()
         except (OSError, pa.ArrowException):  # what Arrow raises of bytes that make no sense
             found.append(file)
     return found

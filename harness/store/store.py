@@ -12,6 +12,7 @@ from __future__ import annotations
 import itertools
 import json
 import secrets
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 
 import pyarrow as pa
@@ -93,7 +94,7 @@ class Store:
         content, rows = parquet(table, parts)
         name = f"{self.snapshot.number + 1:08d}-{self.token}{next(self.count):x}.parquet"
         self.place.put(f"{table}/{name}", content)
-        return File(name, rows, len(content))
+        return File(name, rows, len(content), zlib.crc32(content))
 
     def discard(self, table: str, file: File) -> None:
         """Delete a data file that is in no snapshot."""

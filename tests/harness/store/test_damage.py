@@ -1,0 +1,122 @@
+"""Damage that a store once hung on, was silent about, or took for a fault of ours; each as it was found."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from lfombench.analysis.results import table
+from lfombench.harness.store import snapshots
+from lfombench.harness.store.filesystem import place
+from tests.builders import SMALL
+from tests.commands import lfombench
+
+
+@pytest.fixture
+def out(finished, tmp_path) -> Path:
+    """A copy of a finished store."""
+    return Path(shutil.copytree(finished, tmp_path / "out", ignore=shutil.ignore_patterns("mlflow*")))
+
+
+def numbers(out: Path) -> list[tuple]:
+    rows = table(str(out), "results").collect().sort("job", "test", "step")
+    return rows.select("job", "test", "step", "log_mse").rows()
+
+
+def run_again(out: Path):
+    sweep = str(out.parent / "small.yaml")
+    Path(sweep).write_text(SMALL)
+    return lfombench("run", sweep, "--out", str(out), "--workers", "0", "--mlflow", "off")
+
+
+@pytest.mark.parametrize("name", ["1_0.json", "9.json", "notes.txt", "00000001 (1).json", "-0000001.json", "٣.json"])
+def test_what_others_put_beside_the_log_is_left_alone(out, name):
+    """`int` reads all of these numbers but one, and looked for their files for ever."""
+    before = numbers(out)
+    (out / "log" / name).write_text("{}")
+    assert lfombench("status", "--out", str(out)).stdout.startswith("small: 20 of 20")
+    assert run_again(out).returncode == 0
+    assert (out / "log" / name).exists()
+    assert numbers(out) == before
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"null",
+        b'{"files": []}',
+        b'{"files": {"results": [["../store.json", 1, 12]]}}',
+        b'{"files": {"others": []}}',
+        b'{"files": {"results": [["x", "y"]]}}',
+        b"[" * 100_000,
+    ],
+)
+def test_a_snapshot_that_makes_no_sense_does_not_count_and_nothing_it_names_is_touched(out, content, caplog):
+    before = numbers(out)
+    store = json.loads((out / "store.json").read_text())
+    newest = max((out / "log").iterdir())
+    (out / "log" / f"{int(newest.stem) + 1:08d}.json").write_bytes(content)
+    snapshots._warn.cache_clear()
+    assert numbers(out) == before
+    assert "is damaged: what was committed last runs again" in caplog.text
+    assert run_again(out).returncode == 0
+    assert numbers(out) == before
+    assert json.loads((out / "store.json").read_text()) == store
+
+
+def test_a_bit_that_flips_in_a_number_is_seen_and_its_jobs_run_again(out):
+    """Of the same size, and often still Parquet: it was another number on a board. A byte in twenty places."""
+    before = numbers(out)
+    [path] = (out / "results").iterdir()
+    whole = path.read_bytes()
+    for at in range(0, len(whole), max(1, len(whole) // 20)):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        here = place(str(out))
+        bad = snapshots.damaged(here, "results", snapshots.latest(here).files["results"])
+        assert [file.name for file in bad] == [path.name], at
+    path.write_bytes(whole[:100] + bytes(100) + whole[200:])
+    told = lfombench("board", "--out", str(out))
+    assert told.returncode == 1
+    assert f"{path} cannot be read: the next run makes its rows again" in told.stderr
+    again = run_again(out)
+    assert again.returncode == 0, again.stderr
+    assert numbers(out) == before
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b'{"a": {}}', b"\xff"])
+def test_what_only_explains_is_made_again_or_does_without(out, content):
+    """What a fingerprint was made of, and how wide packs may be."""
+    for path in [*(out / "code").iterdir(), out / "widths.json"]:
+        path.write_bytes(content)
+    for command in ("board", "report"):
+        done = lfombench(command, "--out", str(out))
+        assert done.returncode == 0, done.stderr
+    assert run_again(out).returncode == 0
+
+
+@pytest.mark.parametrize("change", [{"jobs": 3}, {"axis": 5}, {"parts": [1]}, {"named": []}, {"skipped": "no"}])
+def test_a_manifest_of_wrong_types_is_named(out, change):
+    path = out / "sweeps" / "small.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    for command in ("status", "board", "report"):
+        done = lfombench(command, "--out", str(out))
+        assert (done.returncode, f"{path} is damaged" in done.stderr) == (1, True), done.stderr
+
+
+def test_a_sweep_that_is_its_own_part_ends(out):
+    path = out / "sweeps" / "small.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"parts": ["small"]}))
+    assert lfombench("status", "--out", str(out)).stdout.count("small:") == 1
+
+
+def test_a_plan_deletes_nothing(out):
+    (out / "checkpoints").mkdir(exist_ok=True)
+    for name in ("notes.json", "0a1b.safetensors"):
+        (out / "checkpoints" / name).write_text("mine")
+    lfombench("plan", "fig1", "--out", str(out))
+    assert {path.name for path in (out / "checkpoints").iterdir()} == {"notes.json", "0a1b.safetensors"}
+    assert run_again(out).returncode == 0
+    assert [path.name for path in (out / "checkpoints").iterdir()] == ["notes.json"]
