@@ -56,7 +56,7 @@ class Folder:
             self.temporary = True
             self.path = _temporary()
             if self.path:
-                log.warning("compiled programs are kept in %s, for this process alone: %s", self.path, _said(error))
+                log.warning("compiled programs are kept in %s, for this run alone: %s", self.path, _said(error))
 
 
 def folder() -> Path:

@@ -15,12 +15,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from ..compiler import cache
 from ..errors import UserError
 
 SOCKET = 103  # bytes that the path of a socket may have: 107 on Linux, 103 on macOS
 BELOW = len("/session_2026-11-27_22-30-00_123456_4194304/sockets/plasma_store")  # what Ray puts below its folder
 PARENTS = ("/tmp", "/var/tmp", "/dev/shm")  # where a temporary folder may be, if not where the system says
 TRIES = 2
+CACHE = "LFOMBENCH_CACHE"
 PATIENCE = 120.0  # seconds that the machine is given to start, four times as long as Ray would
 STORE = 256 << 20  # bytes for what goes between processes
 LEAST_STORE = 80 << 20  # less Ray refuses
@@ -41,7 +43,7 @@ def start(cpus: int) -> str:
     for left in reversed(range(TRIES)):
         folder = own_folder()
         try:
-            with _patient(), _beyond_the_terminal():
+            with _patient(), _beyond_the_terminal(), _one_cache():
                 ray.init(
                     address="local",
                     num_cpus=cpus,
@@ -130,6 +132,19 @@ def _beyond_the_terminal() -> Iterator[None]:
     finally:
         if _is_main():
             signal.signal(signal.SIGHUP, before or signal.SIG_DFL)
+
+
+@contextlib.contextmanager
+def _one_cache() -> Iterator[None]:
+    """Let all workers here keep compiled programs where this process does, a temporary folder too."""
+    before = os.environ.get(CACHE)
+    with contextlib.suppress(OSError):
+        os.environ[CACHE] = str(cache.folder())
+    try:
+        yield
+    finally:
+        os.environ.pop(CACHE, None)
+        os.environ |= {} if before is None else {CACHE: before}
 
 
 def _is_main() -> bool:

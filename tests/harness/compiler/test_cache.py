@@ -24,7 +24,7 @@ for word in ("7", "8"):
     except cpp.NoCompiler as error:
         print("eager:", error)
 """
-TEMPORARY = "for this process alone"
+TEMPORARY = "for this run alone"
 
 
 def numbers(done):

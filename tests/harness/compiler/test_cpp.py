@@ -160,7 +160,7 @@ def test_a_cache_that_cannot_be_made_is_one_of_this_process(monkeypatch, tmp_pat
     monkeypatch.setenv("LFOMBENCH_CACHE", str(tmp_path / "file" / "cache"))
     name = cpp.compile(SOURCE)
     assert cpp.load(name) is not None
-    assert caplog.text.count("for this process alone") == 1
+    assert caplog.text.count("for this run alone") == 1
 
 
 def test_a_home_that_is_not_known_needs_none(monkeypatch, caplog):
@@ -174,7 +174,7 @@ def test_a_home_that_is_not_known_needs_none(monkeypatch, caplog):
     monkeypatch.setattr(pwd, "getpwuid", unknown)
     cache._folder.cache_clear()
     assert cache.folder().is_dir()
-    assert "for this process alone" in caplog.text
+    assert "for this run alone" in caplog.text
     cache._folder.cache_clear()
 
 

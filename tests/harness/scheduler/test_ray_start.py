@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from lfombench.harness.compiler import cache
 from lfombench.harness.scheduler import ray_start
 from lfombench.harness.scheduler.ray_start import NoRay, own_folder, start, store_size
 from tests.commands import words
@@ -70,6 +71,21 @@ def test_whatever_ails_ray_it_is_tried_again_and_then_said(monkeypatch, error):
         start(1)
     assert len(folders) == ray_start.TRIES
     assert not any(os.path.exists(folder) for folder in folders)
+
+
+def test_workers_have_the_cache_of_the_driver(monkeypatch, tmp_path, caplog):
+    """Also where it is a temporary one; and the driver warns of that, as nobody sees what workers say."""
+    import ray
+
+    (tmp_path / "file").write_text("")
+    named = str(tmp_path / "file" / "cache")
+    monkeypatch.setenv("LFOMBENCH_CACHE", named)
+    seen = []
+    monkeypatch.setattr(ray, "init", lambda **options: seen.append(os.environ["LFOMBENCH_CACHE"]))
+    os.rmdir(start(1))
+    assert seen == [str(cache.folder())] != [named]
+    assert os.environ["LFOMBENCH_CACHE"] == named
+    assert "for this run alone" in caplog.text
 
 
 @pytest.mark.slow
