@@ -13,11 +13,9 @@ log = logging.getLogger("lfombench")
 
 
 def settle() -> None:
-    """Where neither HOME nor the system's list of users says where home is, let it be a temporary folder, as in a
-    container that runs under a bare number.
+    """Set HOME as the system's list of users has it; where it has none, as in a container that runs under a bare
+    number, to a temporary folder.
     """
-    if os.environ.get("HOME"):
-        return
     try:
         os.environ["HOME"] = pwd.getpwuid(os.geteuid()).pw_dir
     except KeyError:

@@ -9,7 +9,6 @@ import traceback
 import click
 
 from ..errors import UserError, nearest
-from ..home import settle
 from ..signals import ignore_signals
 from ..spec.user_modules import look_here
 from ..unexpected import explained, is_ours
@@ -72,7 +71,6 @@ def invoke(words: list[str]) -> int | str | None:
     arguments = [word for word in words if word != "--debug"]
     look_here()  # tasks and solvers named package.module:Class may be in the current folder
     try:
-        settle()
         return cli.main(arguments, prog_name="lfombench", standalone_mode=False) or 0
     except SystemExit as end:
         return end.code

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from ..errors import SpecError, UserError, nearest
-from ..home import settle
 from ..scheduler.devices import gpus, places, slots
 from ..scheduler.executors import Executor, InProcess
 from ..scheduler.on_gpus import OnGpus
@@ -101,7 +100,6 @@ def run(sweep: Sweep | str, out: str, **options: Any) -> Summary:
     for name in options:
         if name not in names:
             raise SpecError(f"run has no option {name!r}; {nearest(name, names)}")
-    settle()
     sweep = load(sweep) if isinstance(sweep, str) else sweep
     chosen, store, progress = Options(**options), Store(out), Progress(sweep.name)
     store.create()

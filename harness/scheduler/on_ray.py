@@ -37,6 +37,7 @@ class OnRay:
         """
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # otherwise every worker without a GPU warns
+        os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 starves workers beside whatever else runs here
         try:
             import ray
         except ImportError as error:  # as for a Python that Ray does not support yet

@@ -12,7 +12,7 @@ import yaml
 from ..errors import SpecError
 
 MOST_VALUES = 300_000  # of a file
-LARGEST = 2**63
+LARGEST = 10**1000
 Keys = tuple[str | int, ...]  # the path to a value: mapping keys and list indices, from the top of the document
 
 
@@ -136,7 +136,7 @@ def _convert(loader: _Loader, node: yaml.Node, path: Keys, lines: dict[Keys, int
         if isinstance(value, str) and not _is_text(value):
             raise ValueError("it is no text")
         if isinstance(value, int) and abs(value) >= LARGEST:
-            raise ValueError("a whole number has 63 bits at most")
+            raise ValueError("a whole number has 1,000 digits at most")
         if not isinstance(value, str | int | float | None):
             raise TypeError(f"a {type(value).__name__} has no place in a sweep")
     except (ValueError, TypeError, KeyError, AttributeError) as error:
