@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.dataset as ds
 from pyarrow import fs
 
 from lfombench.harness.store import snapshots
@@ -61,7 +63,11 @@ class Tables:
         return self._read("weights")
 
     def _read(self, name: str) -> pl.LazyFrame:
-        return pl.LazyFrame(pl.DataFrame(snapshots.read(place(self.out), name, lambda data: data.to_table())))
+        return pl.LazyFrame(pl.DataFrame(snapshots.read(place(self.out), name, _whole, check=True)))
+
+
+def _whole(data: ds.Dataset) -> pa.Table:
+    return data.to_table()
 
 
 def sweeps(out: str, name: str = "*") -> list[Manifest]:

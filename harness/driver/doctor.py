@@ -218,11 +218,13 @@ def ray() -> Finding:
 
 def store(out: str) -> Finding:
     """Whether a store can be written at this place, and how much room there is."""
+    from pyarrow import fs
+
     from ..store.filesystem import local, place
 
     name, where = ".lfombench-doctor", place(out)
     folder = local(out)
-    if folder is not None and not folder.exists():
+    if where.kind() != fs.FileType.Directory:
         return Finding("store", "ok", f"{out} is not there yet")
     if not where.create(name, b"1") or where.create(name, b"2"):
         return Finding("store", "bad", f"{out} lets two writers make one file", "Choose another file system")

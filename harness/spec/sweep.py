@@ -162,23 +162,44 @@ class Sweep:
         return cases, skipped
 
     @functools.cached_property
-    def _experts(self) -> list[Job]:
-        """The experts' jobs that are not among the sweep's own combinations; an expert's experts come before it."""
-        mixtures = [case for case in self._combinations[0] if case.experts]
-        own = {case.id(0) for case in self._combinations[0]} if mixtures else set()
-        experts: dict[str, Job] = {}
+    def _mixtures(self) -> list[tuple[Case, list[tuple[Case, int]]]]:
+        """The cases of mixtures, each with its experts, and how far their seeds are from its own; an expert's experts
+        come before it.
+        """
 
-        def add(job: Job) -> None:
-            for expert in job.experts:
-                if expert.id not in experts:
-                    add(expert)
-                    if expert.seed not in self.seeds or expert.case.id(0) not in own:
-                        experts[expert.id] = expert
+        def below(case: Case) -> Iterator[tuple[Case, int]]:
+            for expert, entry in zip(case.experts, getattr(case.solver, "experts", ()), strict=True):
+                yield from ((one, entry.apart + apart) for one, apart in below(expert))
+                yield expert, entry.apart
 
-        for case in mixtures:
+        return [(case, list(below(case))) for case in self._combinations[0] if case.experts]
+
+    @functools.cached_property
+    def _own(self) -> set[str]:
+        """The ids of the sweep's own cases."""
+        return {case.id(0) for case in self._combinations[0]}
+
+    def _experts(self) -> Iterator[Job]:
+        """The experts' jobs that are not among the sweep's own combinations, each once."""
+        seen: set[str] = set()
+        for _, experts in self._mixtures:
             for seed in self.seeds:
-                add(Job(case, seed))
-        return list(experts.values())
+                for case, apart in experts:
+                    expert = Job(case, seed + apart)
+                    if expert.id not in seen:
+                        seen.add(expert.id)
+                        if expert.seed not in self._seed_set or case.id(0) not in self._own:
+                            yield expert
+
+    def _expert_seeds(self) -> Iterator[tuple[Case, Container[int]]]:
+        """The same by case, with the seeds of each."""
+        seen: set[tuple[str, int]] = set()
+        for _, experts in self._mixtures:
+            for case, apart in experts:
+                name = case.id(0)
+                if (name, apart) not in seen:
+                    seen.add((name, apart))
+                    yield case, _Apart(self._seed_set, apart, self._seed_set if name in self._own else ())
 
     @functools.cached_property
     def _transferred(self) -> dict[Case, tuple[Task, ...]]:
@@ -208,7 +229,7 @@ class Sweep:
         return (
             len({job.id for job in self.jobs()})
             if self.parts
-            else len(self.seeds) * len(self._combinations[0]) + len(self._experts)
+            else len(self.seeds) * len(self._combinations[0]) + sum(1 for _ in self._experts())
         )
 
     def jobs(self) -> Iterator[Job]:
@@ -219,7 +240,7 @@ class Sweep:
         """Iterate over every job once, with the further tasks it is tested on; a grid is never in memory as a whole."""
         if not self.parts:
             tests = tuple(self.tests)
-            for job in self._experts:
+            for job in self._experts():
                 yield job, self._transfers(job.case)
             for case in self._combinations[0]:
                 for seed in self.seeds:
@@ -228,8 +249,8 @@ class Sweep:
         grids = list(self._grids())
         places: dict[str, list[tuple[int, Container[int], tuple[Task, ...]]]] = {}  # by case: grids, seeds and tests
         for i, grid in enumerate(grids):
-            for job in grid._experts:
-                places.setdefault(job.case.id(0), []).append((i, (job.seed,), grid._transfers(job.case)))
+            for case, seeds in grid._expert_seeds():
+                places.setdefault(case.id(0), []).append((i, seeds, grid._transfers(case)))
             for case in grid._combinations[0]:
                 places.setdefault(case.id(0), []).append((i, grid._seed_set, tuple(grid.tests)))
         for i, grid in enumerate(grids):
@@ -249,6 +270,18 @@ class Sweep:
     def _seed_set(self) -> Container[int]:
         seeds = list(self.seeds)
         return range(len(seeds)) if seeds == list(range(len(seeds))) else frozenset(seeds)
+
+
+@dataclass(frozen=True)
+class _Apart:
+    """Seeds that are so far from others, without some."""
+
+    seeds: Container[int]
+    apart: int
+    without: Container[int]
+
+    def __contains__(self, seed: object) -> bool:
+        return isinstance(seed, int) and seed - self.apart in self.seeds and seed not in self.without
 
 
 def check_name(name: str) -> None:

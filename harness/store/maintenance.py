@@ -15,7 +15,6 @@ from .store import Store, parquet
 
 LARGE = 64 << 20  # bytes of a file that is never merged again
 MANY = 8  # files that are worth merging while a sweep runs
-READ = 256 << 20  # bytes that are read when a run begins, which takes about a second
 BATCH = 1 << 14  # rows that are rewritten at once
 STALE = "stale"  # the folder of rows that were set aside
 
@@ -118,17 +117,14 @@ def repair(store: Store) -> list[str]:
     """Leave out files that are missing or not as they were written, and the other rows of the jobs that were in them:
     those jobs run again. The names of those files.
 
-    All are looked at; the newest, READ bytes in all, are read too.
+    All are looked at; the newest are read too.
     """
-    lost, left = {}, READ
+    lost = {}
     for table, files in store.snapshot.files.items():
         sizes = {info.base_name: info.size for info in store.place.infos(table)}
         lost[table] = [file for file in files if sizes.get(file.name) != file.bytes]
-        read = []
-        for file in (file for file in reversed(files) if file not in lost[table]):
-            left -= file.bytes
-            read += [file] if left >= 0 else []
-        lost[table] += snapshots.damaged(store.place, table, read)
+        whole = [file for file in files if file not in lost[table]]
+        lost[table] += snapshots.damaged(store.place, table, snapshots.newest(whole))
     if not any(lost.values()):
         return []
     store.swap({}, lost)

@@ -32,6 +32,7 @@ T = TypeVar("T")
 LOG = "log"
 NAME = re.compile(r"\d+\.json")
 DATA_FILE = re.compile(r"\d{8,}-[0-9a-f]+\.parquet")  # the commit, the driver and a count
+READ = 256 << 20  # bytes of a table that are read to see whether they are what was written: a fraction of a second
 HISTORY = 8  # snapshots kept behind the last, for readers that are slow
 
 
@@ -152,6 +153,7 @@ def damaged(place: Place, table: str, files: Sequence[File]) -> list[File]:
         content = place.read(f"{table}/{file.name}")
         if content is None or (file.crc is not None and zlib.crc32(content) != file.crc):
             found.append(file)
+        if content is None or file.crc is not None:
             continue
         try:
             pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True).read()
@@ -160,18 +162,36 @@ def damaged(place: Place, table: str, files: Sequence[File]) -> list[File]:
     return found
 
 
+def newest(files: Sequence[File]) -> list[File]:
+    """The newest of a table's files, READ bytes in all at most."""
+    found: list[File] = []
+    left = READ
+    for file in reversed(files):
+        left -= file.bytes
+        if left < 0:
+            break
+        found.append(file)
+    return found
+
+
 def blame(place: Place, snapshot: Snapshot) -> None:
-    """Raise UserError where files of a snapshot cannot be read, and name them."""
+    """Raise UserError where files of a snapshot are not what was written, and name them."""
     for table, files in snapshot.files.items():
         if bad := damaged(place, table, files):
             paths = ", ".join(place.path(f"{table}/{file.name}") for file in bad)
             raise UserError(f"{paths} cannot be read: the next run makes its rows again")
 
 
-def read(place: Place, table: str, use: Callable[[ds.Dataset], T]) -> T:
-    """What `use` returns for the files of a table; asked again where they were merged into others meanwhile."""
+def read(place: Place, table: str, use: Callable[[ds.Dataset], T], *, check: bool = False) -> T:
+    """What `use` returns for the files of a table; asked again where they were merged into others meanwhile. UserError
+    where one cannot be read. check: or where one of the newest is not what was written.
+    """
     while True:
         snapshot = latest(place)
+        if check and damaged(place, table, newest(snapshot.files.get(table, ()))):
+            if latest(place).number != snapshot.number:
+                continue
+            blame(place, snapshot)
         try:
             return use(dataset(place, table, snapshot.paths(table)))
         except FileNotFoundError as error:

@@ -154,7 +154,9 @@ class Store:
         return version
 
     def _unwritable(self, error: OSError) -> UserError:
-        return UserError(f"--out {self.out} cannot be written: {error.strerror or error}")
+        name = error.filename2 or error.filename
+        at = f"{name}: " if name else ""
+        return UserError(f"--out {self.out} cannot be written: {at}{error.strerror or error}")
 
 
 def _without(rows: pa.Table, known: Mapping[str, set[str]]) -> pa.Table:
