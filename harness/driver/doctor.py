@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import logging
 import os
 import platform
@@ -47,7 +48,7 @@ def findings(*, start_ray: bool, out: str | None = None) -> Iterator[Finding]:
     checks: list[Check] = [software, system, memory, home, temporary, shared_memory, open_files, processes, terminal]
     checks += [cache, compiler, gpus]
     checks += [ray] if start_ray else []
-    checks += [lambda: store(out)] if out else []
+    checks += [functools.partial(store, out)] if out else []
     for check in checks:
         try:
             yield check()
