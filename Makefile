@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN     = $(VENV)/bin
 UV     := $(shell command -v uv 2>/dev/null)
 
-.PHONY: setup run test check chaos bench gpu types clean
+.PHONY: setup run test check chaos bench gpu pythons types clean
 
 setup: $(VENV)/.ready
 
@@ -54,6 +54,10 @@ chaos: setup
 bench: setup
 	$(INSTALL) -e '.[bench]'
 	$(BIN)/python benchmarks/run.py
+
+# Other Pythons, as PYTHONS="python3.12 python3.13": each gets an installation of its own, a gigabyte or more.
+pythons: setup
+	LFOMBENCH_PYTHONS="$(PYTHONS)" $(BIN)/python -m pytest tests/test_pythons.py
 
 # On a machine with a GPU, without setup or network: python3 has PyTorch with CUDA, WHEELS has what it lacks besides.
 gpu:
