@@ -72,6 +72,7 @@ def merge(stores: tuple[str, ...], out: str) -> None:
     """Add the jobs and sweeps of STORES to the store at --out. If stores contradict each other, nothing is added."""
     from ..store.lease import take
     from ..store.merge import add, contradictions
+    from ..store.snapshots import verify
     from ..store.store import Store
     from .format import counted
     from .tables import contradiction_table
@@ -79,6 +80,7 @@ def merge(stores: tuple[str, ...], out: str) -> None:
 
     target = Store(out)
     target.create()
+    verify(target.place)
     others = [_opened(path) for path in stores]
     pairs = itertools.combinations([target, *others], 2)
     conflicts: list[Contradiction] = [conflict for pair in pairs for conflict in contradictions(*pair)]
@@ -95,12 +97,14 @@ def merge(stores: tuple[str, ...], out: str) -> None:
 
 
 def _opened(out: str) -> Store:
-    """A store that is open for reading; UserError where there is none."""
+    """A store that is open for reading; UserError where there is none, or where it is damaged."""
     from pyarrow import fs
 
+    from ..store.snapshots import verify
     from ..store.store import Store
 
     store = Store(out)
     if store.place.kind("store.json") != fs.FileType.File:
         raise UserError(f"--out {out} holds no results yet; make some with `lfombench run SWEEP --out {out}`")
+    verify(store.place)
     return store

@@ -182,6 +182,16 @@ def blame(place: Place, snapshot: Snapshot) -> None:
             raise UserError(f"{paths} cannot be read: the next run makes its rows again")
 
 
+def verify(place: Place) -> None:
+    """Raise UserError where one of a store's newest files is not what was written, and name it."""
+    while True:
+        snapshot = latest(place)
+        if not any(damaged(place, table, newest(files)) for table, files in snapshot.files.items()):
+            return
+        if latest(place).number == snapshot.number:  # else they were merged into others meanwhile
+            blame(place, snapshot)
+
+
 def read(place: Place, table: str, use: Callable[[ds.Dataset], T], *, check: bool = False) -> T:
     """What `use` returns for the files of a table; asked again where they were merged into others meanwhile. UserError
     where one cannot be read. check: or where one of the newest is not what was written.

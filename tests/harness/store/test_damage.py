@@ -86,6 +86,18 @@ def test_a_bit_that_flips_in_a_number_is_seen_and_its_jobs_run_again(out):
     assert numbers(out) == before
 
 
+@pytest.mark.parametrize("command", [["board"], ["status"], ["why", "JOB"], ["prune"], ["merge", "OTHER"]])
+def test_a_file_in_the_place_of_another_is_named(out, tmp_path, command):
+    """Both are Parquet, and whole: their columns were read as of no job, or merged into another store."""
+    one, other = (next(iter((out / table).iterdir())) for table in ("results", "curves"))
+    job = numbers(out)[0][0]
+    one.write_bytes(other.read_bytes())
+    words = [str(out) if word == "OTHER" else job[:6] if word == "JOB" else word for word in command]
+    target = str(tmp_path / "new") if command[0] == "merge" else str(out)
+    done = lfombench(*words, "--out", target)
+    assert (done.returncode, f"{one} cannot be read" in done.stderr) == (1, True), done.stderr
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"[1]", b'{"a": {}}', b"\xff"])
 def test_what_only_explains_is_made_again_or_does_without(out, content):
     """What a fingerprint was made of, and how wide packs may be."""
