@@ -45,9 +45,10 @@ class Terminal:
         return self.shown.decode(errors="replace")
 
     def close(self) -> None:
-        """As when its window is closed."""
-        with contextlib.suppress(OSError):
-            os.close(self.ours)
+        """As when its window is closed. Once only: its number may be another file's soon."""
+        ours, self.ours = self.ours, -1
+        if ours >= 0:
+            os.close(ours)
 
     def __enter__(self) -> Self:
         return self
