@@ -63,7 +63,7 @@ def troubles() -> list[Finding]:
 
 
 def software() -> Finding:
-    """Versions."""
+    """What is installed, and in which versions."""
     found = versions()
     if "no " in found:
         return Finding("software", "bad", found, "Install lfombench anew: a part is missing")
@@ -71,7 +71,7 @@ def software() -> Finding:
 
 
 def system() -> Finding:
-    """The operating system."""
+    """Whether the operating system is one that lfombench runs on."""
     if sys.platform == "linux":
         return Finding("system", "ok", "Linux")
     if sys.platform == "darwin":
@@ -205,7 +205,7 @@ def gpus() -> Finding:
 
 
 def ray() -> Finding:
-    """Whether Ray starts."""
+    """Whether Ray starts on this machine, and how long that takes."""
     from ..scheduler.on_ray import OnRay
     from ..scheduler.ray_start import NoRay
 

@@ -40,7 +40,7 @@ def start(cpus: int) -> str:
     import ray
 
     said = ""
-    for left in reversed(range(TRIES)):
+    for _ in range(TRIES):
         folder = own_folder()
         try:
             with _patient(), _beyond_the_terminal(), _one_cache():
@@ -63,8 +63,6 @@ def start(cpus: int) -> str:
                 ray.shutdown()
             said += _last_words(folder)
             shutil.rmtree(folder, ignore_errors=True)
-            if not left:
-                break
     raise NoRay(f"Ray cannot start here: {said}. Try --workers 0, which needs no Ray; lfombench doctor looks further")
 
 
