@@ -55,11 +55,10 @@ class OnRay:
                     self.own = start(workers or cores())
                 else:
                     ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-        except NoRay:
-            self.empty.cleanup()
-            raise
         except Exception as error:  # Exception itself among them
             self.empty.cleanup()
+            if address is None:
+                raise
             raise UserError(f"--address {address}: cannot join the Ray cluster there: {error}") from error
         resources = ray.cluster_resources()
         self.gpus, self.cpus = int(resources.get("GPU", 0)), max(1, int(resources.get("CPU", 1)))
