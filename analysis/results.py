@@ -12,10 +12,11 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 from pyarrow import fs
 
-from lfombench.harness.store import snapshots
+from lfombench.harness.store import tables
 from lfombench.harness.store.filesystem import place
 from lfombench.harness.store.manifest import Damaged, Manifest, manifests
 from lfombench.harness.store.side_files import code_parts
+from lfombench.harness.store.snapshots import latest
 
 
 class NoStore(Exception):
@@ -27,7 +28,7 @@ def table(out: str, name: str) -> pl.LazyFrame:
     job that was run twice the last row counts.
     """
     root = place(out)
-    data = snapshots.dataset(root, name, snapshots.latest(root).paths(name))
+    data = tables.dataset(root, name, latest(root).paths(name))
     frame = pl.scan_pyarrow_dataset(data) if data.files else pl.LazyFrame(pl.DataFrame(data.schema.empty_table()))
     return _last(frame) if name == "jobs" else frame
 
@@ -63,7 +64,7 @@ class Tables:
         return self._read("weights")
 
     def _read(self, name: str) -> pl.LazyFrame:
-        return pl.LazyFrame(pl.DataFrame(snapshots.read(place(self.out), name, _whole, check=True)))
+        return pl.LazyFrame(pl.DataFrame(tables.read(place(self.out), name, _whole, check=True)))
 
 
 def _whole(data: ds.Dataset) -> pa.Table:

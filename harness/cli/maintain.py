@@ -72,15 +72,15 @@ def merge(stores: tuple[str, ...], out: str) -> None:
     """Add the jobs and sweeps of STORES to the store at --out. If stores contradict each other, nothing is added."""
     from ..store.lease import take
     from ..store.merge import add, contradictions
-    from ..store.snapshots import verify
     from ..store.store import Store
+    from ..store.tables import doubtful, verify
     from .format import counted
     from .tables import contradiction_table
     from .terminal import console
 
     target = Store(out)
     target.create()
-    verify(target.place)
+    verify(target.place, doubtful)
     others = [_opened(path) for path in stores]
     pairs = itertools.combinations([target, *others], 2)
     conflicts: list[Contradiction] = [conflict for pair in pairs for conflict in contradictions(*pair)]
@@ -100,11 +100,11 @@ def _opened(out: str) -> Store:
     """A store that is open for reading; UserError where there is none, or where it is damaged."""
     from pyarrow import fs
 
-    from ..store.snapshots import verify
     from ..store.store import Store
+    from ..store.tables import doubtful, verify
 
     store = Store(out)
     if store.place.kind("store.json") != fs.FileType.File:
         raise UserError(f"--out {out} holds no results yet; make some with `lfombench run SWEEP --out {out}`")
-    verify(store.place)
+    verify(store.place, doubtful)
     return store

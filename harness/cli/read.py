@@ -83,8 +83,9 @@ def _answer(sql: str, out: str) -> pl.DataFrame:
 
     from ..store.filesystem import place
     from ..store.schema import TABLES
-    from ..store.snapshots import blame, latest
+    from ..store.tables import damaged, resized, verify
 
+    verify(place(out), resized)
     for again in (True, True, False):
         try:
             named = [name for name in TABLES if re.search(rf"\b{name}\b", sql, re.IGNORECASE)]
@@ -92,7 +93,7 @@ def _answer(sql: str, out: str) -> pl.DataFrame:
         except (OSError, pl.exceptions.ComputeError, pa.ArrowException) as error:
             were_merged = isinstance(error, FileNotFoundError) or "FileNotFound" in str(error)
             if not (again and were_merged):
-                blame(place(out), latest(place(out)))
+                verify(place(out), damaged)
                 raise
     raise AssertionError
 

@@ -26,10 +26,10 @@ EVERY = 2.0  # seconds between two checks of a store that is watched
 def status(out: str, sweep: str | None, watch: bool, as_json: bool) -> None:
     """Show the progress of a store's sweeps, and the drivers that work on it."""
     from ..store.filesystem import place
-    from ..store.snapshots import verify
+    from ..store.tables import resized, verify
 
     known_sweeps(out, sweep)  # whether there is a store
-    verify(place(out))
+    verify(place(out), resized)
     while True:
         state = standing(out, known_sweeps(out, sweep))
         if as_json:

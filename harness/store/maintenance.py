@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from . import queries, schema, snapshots
+from . import queries, schema, tables
 from .filesystem import Place
 from .manifest import jobs_by_sweep
 from .snapshots import File
@@ -47,7 +47,7 @@ def rewrite(store: Store, table: str, old: Sequence[File], keep: Callable[[pa.Ta
     """Replace files by one with the rows that `keep` returns of them; False where another driver committed first."""
     paths = [f"{table}/{file.name}" for file in old]
     try:
-        batches = snapshots.dataset(store.place, table, paths).to_batches(
+        batches = tables.dataset(store.place, table, paths).to_batches(
             batch_size=BATCH, batch_readahead=1, fragment_readahead=1
         )
         new = store.write_table(table, (keep(pa.Table.from_batches([batch])) for batch in batches))
@@ -63,7 +63,7 @@ def rewrite(store: Store, table: str, old: Sequence[File], keep: Callable[[pa.Ta
 def remove(store: Store, table: str, selection: Selection, keys: Sequence[str], aside: str | None = None) -> None:
     """Take selected rows out of a table. keys: the columns that the selection looks at; aside: a folder for them."""
     for file in list(store.snapshot.files.get(table, ())):
-        data = snapshots.dataset(store.place, table, [f"{table}/{file.name}"])
+        data = tables.dataset(store.place, table, [f"{table}/{file.name}"])
         if not pc.any(selection(data.to_table(columns=list(keys)))).as_py():
             continue
         if aside:
@@ -116,15 +116,8 @@ def set_aside(store: Store, pairs: Collection[tuple[str, str]], jobs: Collection
 def repair(store: Store) -> list[str]:
     """Leave out files that are missing or not as they were written, and the other rows of the jobs that were in them:
     those jobs run again. The names of those files.
-
-    All are looked at; the newest are read too.
     """
-    lost = {}
-    for table, files in store.snapshot.files.items():
-        sizes = {info.base_name: info.size for info in store.place.infos(table)}
-        lost[table] = [file for file in files if sizes.get(file.name) != file.bytes]
-        whole = [file for file in files if file not in lost[table]]
-        lost[table] += snapshots.damaged(store.place, table, snapshots.newest(whole))
+    lost = {table: tables.doubtful(store.place, table, files) for table, files in store.snapshot.files.items()}
     if not any(lost.values()):
         return []
     store.swap({}, lost)

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from . import snapshots
+from . import tables
 from .filesystem import Place
 from .outcome import Record
 
@@ -18,7 +18,7 @@ COST_COLUMNS = ("structure", "pack_seconds", "prior_seconds", "pack_memory", "pr
 
 def table(place: Place, name: str, columns: list[str] | None = None, where: pc.Expression | None = None) -> pa.Table:
     """The rows of a table that fulfil a condition, in the order they were committed."""
-    return snapshots.read(place, name, lambda data: data.to_table(columns=columns, filter=where))
+    return tables.read(place, name, lambda data: data.to_table(columns=columns, filter=where))
 
 
 def column(place: Place, name: str, column: str, where: pc.Expression | None = None) -> list[Any]:
@@ -51,7 +51,7 @@ def done(place: Place) -> dict[str, Record]:
                     record = extended[key] = key[0] | {key[1:]}
                 records[job] = record
 
-    snapshots.read(place, "results", gather)
+    tables.read(place, "results", gather)
     return records
 
 

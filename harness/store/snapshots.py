@@ -13,26 +13,18 @@ import functools
 import json
 import logging
 import re
-import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
-import pyarrow as pa
-import pyarrow.dataset as ds
-import pyarrow.parquet as pq
-
-from ..errors import UserError
 from . import schema
 from .filesystem import Place
 
 log = logging.getLogger("lfombench")
 
-T = TypeVar("T")
 LOG = "log"
 NAME = re.compile(r"\d+\.json")
 DATA_FILE = re.compile(r"\d{8,}-[0-9a-f]+\.parquet")  # the commit, the driver and a count
-READ = 256 << 20  # bytes of a table that are read to see whether they are what was written: a fraction of a second
 HISTORY = 8  # snapshots kept behind the last, for readers that are slow
 
 
@@ -134,81 +126,3 @@ def follow(place: Place, snapshot: Snapshot) -> bool:
 
 def _name(number: int) -> str:
     return f"{LOG}/{number:08d}.json"
-
-
-def dataset(place: Place, table: str, paths: Sequence[str]) -> ds.Dataset:
-    """Files of a table as an Arrow dataset: columns that older files lack are null."""
-    full = [place.path(path) for path in paths]
-    checked = ds.ParquetFragmentScanOptions(page_checksum_verification=True)
-    form = ds.ParquetFileFormat(default_fragment_scan_options=checked)
-    return ds.dataset(full, schema=schema.arrow(table), format=form, filesystem=place.files)
-
-
-def damaged(place: Place, table: str, files: Sequence[File]) -> list[File]:
-    """Those of a table's files that are missing or not what was written. OSError where one cannot be fetched, which
-    says nothing about it.
-    """
-    found = []
-    for file in files:
-        content = place.read(f"{table}/{file.name}")
-        if content is None or (file.crc is not None and zlib.crc32(content) != file.crc):
-            found.append(file)
-        if content is None or file.crc is not None:
-            continue
-        try:
-            pq.ParquetFile(pa.BufferReader(content), page_checksum_verification=True).read()
-        except (OSError, pa.ArrowException):  # what Arrow raises of bytes that make no sense
-            found.append(file)
-    return found
-
-
-def newest(files: Sequence[File]) -> list[File]:
-    """The newest of a table's files, READ bytes in all at most."""
-    found: list[File] = []
-    left = READ
-    for file in reversed(files):
-        left -= file.bytes
-        if left < 0:
-            break
-        found.append(file)
-    return found
-
-
-def blame(place: Place, snapshot: Snapshot) -> None:
-    """Raise UserError where files of a snapshot are not what was written, and name them."""
-    for table, files in snapshot.files.items():
-        if bad := damaged(place, table, files):
-            paths = ", ".join(place.path(f"{table}/{file.name}") for file in bad)
-            raise UserError(f"{paths} cannot be read: the next run makes its rows again")
-
-
-def verify(place: Place) -> None:
-    """Raise UserError where one of a store's newest files is not what was written, and name it."""
-    while True:
-        snapshot = latest(place)
-        if not any(damaged(place, table, newest(files)) for table, files in snapshot.files.items()):
-            return
-        if latest(place).number == snapshot.number:  # else they were merged into others meanwhile
-            blame(place, snapshot)
-
-
-def read(place: Place, table: str, use: Callable[[ds.Dataset], T], *, check: bool = False) -> T:
-    """What `use` returns for the files of a table; asked again where they were merged into others meanwhile. UserError
-    where one cannot be read. check: or where one of the newest is not what was written.
-    """
-    while True:
-        snapshot = latest(place)
-        if check and damaged(place, table, newest(snapshot.files.get(table, ()))):
-            if latest(place).number != snapshot.number:
-                continue
-            blame(place, snapshot)
-        try:
-            return use(dataset(place, table, snapshot.paths(table)))
-        except FileNotFoundError as error:
-            if latest(place).number == snapshot.number:
-                raise UserError(
-                    f"a file of the store is missing: {error}; the next run makes its rows again"
-                ) from error
-        except (OSError, pa.ArrowException) as error:
-            blame(place, snapshot)
-            raise UserError(f"the table {table} cannot be read: {error}") from error

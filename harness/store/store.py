@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from ..errors import UserError
-from . import schema, side_files, snapshots
+from . import schema, side_files, snapshots, tables
 from .filesystem import place
 from .outcome import Outcome
 from .snapshots import DATA_FILE, File, Snapshot
@@ -123,7 +123,7 @@ class Store:
             self.snapshot = snapshots.latest(self.place)
             new = [path for path in self.snapshot.paths("results") if path not in before]
             try:
-                rows = snapshots.dataset(self.place, "results", new).to_table(columns=["job", "test"])
+                rows = tables.dataset(self.place, "results", new).to_table(columns=["job", "test"])
             except FileNotFoundError:  # merged into another file meanwhile
                 continue
             for job, test in zip(rows["job"].to_pylist(), rows["test"].to_pylist(), strict=True):

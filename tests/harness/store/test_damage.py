@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lfombench.analysis.results import table
-from lfombench.harness.store import snapshots
+from lfombench.harness.store import snapshots, tables
 from lfombench.harness.store.filesystem import place
 from tests.builders import SMALL
 from tests.commands import lfombench
@@ -19,6 +19,9 @@ from tests.commands import lfombench
 def out(finished, tmp_path) -> Path:
     """A copy of a finished store."""
     return Path(shutil.copytree(finished, tmp_path / "out", ignore=shutil.ignore_patterns("mlflow*")))
+
+
+COUNT = "SELECT count(*) FROM results"
 
 
 def numbers(out: Path) -> list[tuple]:
@@ -75,7 +78,7 @@ def test_a_bit_that_flips_in_a_number_is_seen_and_its_jobs_run_again(out):
     for at in range(0, len(whole), max(1, len(whole) // 20)):
         path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
         here = place(str(out))
-        bad = snapshots.damaged(here, "results", snapshots.latest(here).files["results"])
+        bad = tables.damaged(here, "results", snapshots.latest(here).files["results"])
         assert [file.name for file in bad] == [path.name], at
     path.write_bytes(whole[:100] + bytes(100) + whole[200:])
     told = lfombench("board", "--out", str(out))
@@ -86,7 +89,20 @@ def test_a_bit_that_flips_in_a_number_is_seen_and_its_jobs_run_again(out):
     assert numbers(out) == before
 
 
-@pytest.mark.parametrize("command", [["board"], ["status"], ["why", "JOB"], ["prune"], ["merge", "OTHER"]])
+def test_what_is_checked_is_what_is_read(out):
+    """A file was read for its checksum and then again for its rows: twice the time, and two answers on a bad disk."""
+    here, rows = place(str(out)), numbers(out)
+
+    def gone(data):
+        shutil.rmtree(out / "results")
+        return data.to_table()
+
+    assert tables.read(here, "results", gone, check=True).num_rows == len(rows)
+
+
+@pytest.mark.parametrize(
+    "command", [["board"], ["status"], ["why", "JOB"], ["query", COUNT], ["prune"], ["merge", "OTHER"]]
+)
 def test_a_file_in_the_place_of_another_is_named(out, tmp_path, command):
     """Both are Parquet, and whole: their columns were read as of no job, or merged into another store."""
     one, other = (next(iter((out / table).iterdir())) for table in ("results", "curves"))

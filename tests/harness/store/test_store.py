@@ -140,21 +140,21 @@ def test_half_written_files_are_swept_up_and_other_peoples_are_not(store):
 
 def test_a_reader_in_the_middle_of_a_merge_reads_again(store, monkeypatch):
     """The files it was about to read are gone: it takes the ones that hold their rows now."""
-    from lfombench.harness.store import snapshots
+    from lfombench.harness.store import tables
 
     store.commit([run(pack([0]))])
     store.commit([run(pack([1]))])
-    real, merged = snapshots.dataset, []
+    real, merged = tables.dataset, []
 
-    def slow(place, name, paths):
-        found = real(place, name, paths)
+    def slow(place, name, paths, contents):
+        found = real(place, name, paths, contents)
         if not merged:
             merged.append(True)
-            monkeypatch.setattr(snapshots, "dataset", real)
+            monkeypatch.setattr(tables, "dataset", real)
             maintenance.compact(store, 2)
         return found
 
-    monkeypatch.setattr(snapshots, "dataset", slow)
+    monkeypatch.setattr(tables, "dataset", slow)
     assert queries.done(Store(store.out).place).keys() == ids(pack([0, 1]))
     assert merged
 

@@ -1,0 +1,126 @@
+"""A table's files, read as Arrow; and whether they are what was written."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+
+from ..errors import UserError
+from . import schema
+from .filesystem import Place
+from .snapshots import File, Snapshot, latest
+
+T = TypeVar("T")
+Look = Callable[[Place, str, Sequence[File]], list[File]]  # finds those of a table's files that are not as they were
+READ = 256 << 20  # bytes of a table whose checksums are looked at: a fraction of a second
+CHECKED = ds.ParquetFileFormat(
+    default_fragment_scan_options=ds.ParquetFragmentScanOptions(page_checksum_verification=True)
+)
+
+
+def dataset(place: Place, table: str, paths: Sequence[str], contents: Mapping[str, bytes] | None = None) -> ds.Dataset:
+    """Files of a table as an Arrow dataset: columns that older files lack are null. contents: of those files that have
+    been fetched, what is in them.
+    """
+    have = contents or {}
+    parts = [
+        CHECKED.make_fragment(pa.BufferReader(have[path]))
+        if path in have
+        else CHECKED.make_fragment(place.path(path), place.files)
+        for path in paths
+    ]
+    return ds.FileSystemDataset(parts, schema.arrow(table), CHECKED, place.files)
+
+
+def read(place: Place, table: str, use: Callable[[ds.Dataset], T], *, check: bool = False) -> T:
+    """What `use` returns for the files of a table; asked again where they were merged into others meanwhile. UserError
+    where one cannot be read. check: or where one of the newest is not what was written.
+    """
+    while True:
+        snapshot = latest(place)
+        files = snapshot.files.get(table, ())
+        fetched = {f"{table}/{file.name}": content(place, table, file) for file in newest(files)} if check else {}
+        whole = {path: found for path, found in fetched.items() if found is not None}
+        if len(whole) < len(fetched):
+            if latest(place).number == snapshot.number:
+                raise unreadable(place, [path for path in fetched if path not in whole])
+            continue
+        try:
+            return use(dataset(place, table, snapshot.paths(table), whole))
+        except FileNotFoundError as error:
+            if latest(place).number == snapshot.number:
+                raise UserError(
+                    f"a file of the store is missing: {error}; the next run makes its rows again"
+                ) from error
+        except (OSError, pa.ArrowException) as error:
+            verify(place, damaged)
+            raise UserError(f"the table {table} cannot be read: {error}") from error
+
+
+def content(place: Place, table: str, file: File) -> bytes | None:
+    """What is in a data file; None where it is missing or not what was written. OSError where it cannot be fetched,
+    which says nothing about it.
+    """
+    found = place.read(f"{table}/{file.name}")
+    if found is None or file.crc is not None:
+        return found if found is not None and zlib.crc32(found) == file.crc else None
+    try:
+        pq.ParquetFile(pa.BufferReader(found), page_checksum_verification=True).read()
+    except (OSError, pa.ArrowException):  # what Arrow raises of bytes that make no sense
+        return None
+    return found
+
+
+def damaged(place: Place, table: str, files: Sequence[File]) -> list[File]:
+    """Those of a table's files that are missing or not what was written, of which all are read."""
+    return [file for file in files if content(place, table, file) is None]
+
+
+def resized(place: Place, table: str, files: Sequence[File]) -> list[File]:
+    """Those of a table's files that are missing or have another size than when they were written; none is read."""
+    sizes = {info.base_name: info.size for info in place.infos(table)}
+    return [file for file in files if sizes.get(file.name) != file.bytes]
+
+
+def doubtful(place: Place, table: str, files: Sequence[File]) -> list[File]:
+    """Those of a table's files that are not what was written. All are looked at; the newest are read too."""
+    other = resized(place, table, files)
+    return other + damaged(place, table, newest([file for file in files if file not in other]))
+
+
+def newest(files: Sequence[File]) -> list[File]:
+    """The newest of a table's files, READ bytes in all at most."""
+    found: list[File] = []
+    left = READ
+    for file in reversed(files):
+        left -= file.bytes
+        if left < 0:
+            break
+        found.append(file)
+    return found
+
+
+def verify(place: Place, look: Look) -> None:
+    """Raise UserError where files of a store are not what was written, as `look` finds, and name them."""
+    while True:
+        snapshot = latest(place)
+        bad = found(place, snapshot, look)
+        if not bad:
+            return
+        if latest(place).number == snapshot.number:  # else they were merged into others meanwhile
+            raise unreadable(place, bad)
+
+
+def found(place: Place, snapshot: Snapshot, look: Look) -> list[str]:
+    """Files of a snapshot that are not what was written, relative to the store."""
+    return [f"{table}/{file.name}" for table, files in snapshot.files.items() for file in look(place, table, files)]
+
+
+def unreadable(place: Place, paths: Sequence[str]) -> UserError:
+    """The error that says which files are not what was written."""
+    return UserError(f"{', '.join(map(place.path, paths))} cannot be read: the next run makes its rows again")
