@@ -13,9 +13,9 @@ from lfombench.solvers import SOLVERS, Solver
 from lfombench.tasks import Task
 
 from ..errors import SpecError, nearest
+from .combinations import title
 from .labels import known, label, plain
 from .protocol import PROTOCOLS, Protocol
-from .sweep import title
 from .validation import FieldError, build
 from .yaml_source import Document, Keys
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import re
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from itertools import product
 from typing import Any, no_type_check
@@ -14,8 +13,10 @@ from lfombench.solvers import Solver
 from lfombench.tasks import Task
 
 from ..errors import SpecError, nearest
+from .combinations import Skipped, combined, title
 from .job import Case, Job, tunable
 from .labels import label, name_of, nested, plain
+from .listing import Listing, together
 from .protocol import PROTOCOLS, TUNABLE, Protocol
 from .validation import build
 
@@ -30,16 +31,6 @@ class ImpossibleError(SpecError):
         reason = skipped[0].reason
         super().__init__(f"no combination is possible; the first: {reason}" if skip else reason)
         self.skipped, self.skip = skipped, skip
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """An impossible combination, with the reason."""
-
-    task: Task
-    solver: Solver
-    protocol: Protocol
-    reason: str
 
 
 @no_type_check  # by the tests' run-time checker: `__post_init__` checks types, and tells users what is allowed
@@ -156,69 +147,15 @@ class Sweep:
         cases, skipped = [], []
         for protocol, task, solver in product(self.protocols, self.tasks, self.solvers):
             try:
-                cases.append(possible(task, solver, protocol, self.tests))
+                cases.append(combined(task, solver, protocol, self.tests))
             except SpecError as error:
                 skipped.append(Skipped(task, solver, protocol, str(error)))
         return cases, skipped
 
     @functools.cached_property
-    def _mixtures(self) -> list[tuple[Case, list[tuple[Case, int]]]]:
-        """The cases of mixtures, each with its experts, and how far their seeds are from its own; an expert's experts
-        come before it.
-        """
-
-        def below(case: Case) -> Iterator[tuple[Case, int]]:
-            for expert, entry in zip(case.experts, getattr(case.solver, "experts", ()), strict=True):
-                yield from ((one, entry.apart + apart) for one, apart in below(expert))
-                yield expert, entry.apart
-
-        return [(case, list(below(case))) for case in self._combinations[0] if case.experts]
-
-    @functools.cached_property
-    def _own(self) -> set[str]:
-        """The ids of the sweep's own cases."""
-        return {case.id(0) for case in self._combinations[0]}
-
-    def _experts(self) -> Iterator[Job]:
-        """The experts' jobs that are not among the sweep's own combinations, each once."""
-        seen: set[str] = set()
-        for _, experts in self._mixtures:
-            for seed in self.seeds:
-                for case, apart in experts:
-                    expert = Job(case, seed + apart)
-                    if expert.id not in seen:
-                        seen.add(expert.id)
-                        if expert.seed not in self._seed_set or case.id(0) not in self._own:
-                            yield expert
-
-    def _expert_seeds(self) -> Iterator[tuple[Case, Container[int]]]:
-        """The same by case, with the seeds of each."""
-        seen: set[tuple[str, int]] = set()
-        for _, experts in self._mixtures:
-            for case, apart in experts:
-                name = case.id(0)
-                if (name, apart) not in seen:
-                    seen.add((name, apart))
-                    yield case, _Apart(self._seed_set, apart, self._seed_set if name in self._own else ())
-
-    @functools.cached_property
-    def _transferred(self) -> dict[Case, tuple[Task, ...]]:
-        return {}
-
-    def _transfers(self, expert: Case) -> tuple[Task, ...]:
-        """The sweep's tasks that an expert can be tested on, where the axis is a field of the task; else none. The
-        expert's own task may be among them, so that experts of all tasks are tested alike, and in one pack.
-        """
-        if not (self.axis or "").startswith("task."):
-            return ()
-        if expert not in self._transferred:
-            tasks = []
-            for task in self.tasks:
-                with contextlib.suppress(SpecError):
-                    possible(expert.task, expert.solver, expert.protocol, [task])
-                    tasks.append(task)
-            self._transferred[expert] = tuple(tasks)
-        return self._transferred[expert]
+    def _listing(self) -> Listing:
+        along = (self.axis or "").startswith("task.")
+        return Listing(self._combinations[0], self.seeds, tuple(self.tests), self.tasks if along else ())
 
     @property
     def skipped(self) -> list[Skipped]:
@@ -226,11 +163,8 @@ class Sweep:
         return [skip for part in self.parts for skip in part.skipped] if self.parts else self._combinations[1]
 
     def __len__(self) -> int:
-        return (
-            len({job.id for job in self.jobs()})
-            if self.parts
-            else len(self.seeds) * len(self._combinations[0]) + sum(1 for _ in self._experts())
-        )
+        alone = not self.parts and not self._listing.experts
+        return len(self.seeds) * len(self._combinations[0]) if alone else sum(1 for _ in self.entries())
 
     def jobs(self) -> Iterator[Job]:
         """Iterate over every job once, protocols outermost, seeds innermost."""
@@ -238,26 +172,7 @@ class Sweep:
 
     def entries(self) -> Iterator[tuple[Job, tuple[Task, ...]]]:
         """Iterate over every job once, with the further tasks it is tested on; a grid is never in memory as a whole."""
-        if not self.parts:
-            tests = tuple(self.tests)
-            for job in self._experts():
-                yield job, self._transfers(job.case)
-            for case in self._combinations[0]:
-                for seed in self.seeds:
-                    yield Job(case, seed), tests
-            return
-        grids = list(self._grids())
-        places: dict[str, list[tuple[int, Container[int], tuple[Task, ...]]]] = {}  # by case: grids, seeds and tests
-        for i, grid in enumerate(grids):
-            for case, seeds in grid._expert_seeds():
-                places.setdefault(case.id(0), []).append((i, seeds, grid._transfers(case)))
-            for case in grid._combinations[0]:
-                places.setdefault(case.id(0), []).append((i, grid._seed_set, tuple(grid.tests)))
-        for i, grid in enumerate(grids):
-            for job, _ in grid.entries():
-                here = [(k, tests) for k, seeds, tests in places[job.case.id(0)] if job.seed in seeds]
-                if here[0][0] == i:  # else an earlier grid has had it
-                    yield job, tuple(dict.fromkeys(test for _, tests in here for test in tests))
+        return together([grid._listing for grid in self._grids()])
 
     def _grids(self) -> Iterator[Sweep]:
         """The grids that this sweep consists of."""
@@ -266,54 +181,11 @@ class Sweep:
         for part in self.parts:
             yield from part._grids()
 
-    @functools.cached_property
-    def _seed_set(self) -> Container[int]:
-        seeds = list(self.seeds)
-        return range(len(seeds)) if seeds == list(range(len(seeds))) else frozenset(seeds)
-
-
-@dataclass(frozen=True)
-class _Apart:
-    """Seeds that are so far from others, without some."""
-
-    seeds: Container[int]
-    apart: int
-    without: Container[int]
-
-    def __contains__(self, seed: object) -> bool:
-        return isinstance(seed, int) and seed - self.apart in self.seeds and seed not in self.without
-
 
 def check_name(name: str) -> None:
     """Raise SpecError where a sweep's name cannot be the name of a file."""
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}", name):
         raise SpecError(f"name: got {name!r}; allowed: up to 100 letters, digits, '.', '_' and '-', no '.' in front")
-
-
-def possible(task: Task, solver: Solver, protocol: Protocol, tests: Sequence[Task] = ()) -> Case:
-    """The case of a task, solver and protocol; SpecError where they do not fit together, or do not fit a test task."""
-    try:
-        case = Case(task=task, solver=solver, protocol=protocol, validated=True)
-        for k in range(len(case.trials)):
-            case.tried(k)
-    except (SpecError, ValueError) as error:
-        raise SpecError(f"{title(solver)} on {label(task)}: {error}") from None
-    for test in tests:
-        if solver.context and test.n != task.n:
-            raise SpecError(
-                f"{title(solver)} has parameters for each of n = {task.n} examples and cannot be tested on "
-                f"{label(test)}, which has n = {test.n}"
-            )
-        try:
-            Case(task=test, solver=solver, protocol=protocol, validated=True)
-        except (SpecError, ValueError) as error:
-            raise SpecError(f"{title(solver)} on {label(test)}: {error}") from None
-    return case
-
-
-def title(part: Any) -> str:
-    """The label of a task, solver or protocol; a solver's with its depth."""
-    return f"{label(part)} of depth {part.depth}" if isinstance(part, Solver) else label(part)
 
 
 def compared(first: Sweep, second: Sweep) -> list[dict[str, Any]]:
