@@ -102,4 +102,5 @@ extern "C" void emulate(void (*run)(), int blocks, int count, int order) {
       for (Thread& thread : threads) thread.state = READY;
     }
   }
+  threads.clear();  // their stacks: every kernel of a process has some megabytes of them
 }
