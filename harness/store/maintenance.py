@@ -16,6 +16,7 @@ from .store import Store, parquet
 LARGE = 64 << 20  # bytes of a file that is never merged again
 MANY = 8  # files that are worth merging while a sweep runs
 BATCH = 1 << 14  # rows that are rewritten at once
+SLACK = 1.5  # a file and newer ones that are merged: it is at most so much larger than they are
 STALE = "stale"  # the folder of rows that were set aside
 
 Selection = Callable[[pa.Table], pa.Array]  # from rows to a mask
@@ -24,7 +25,7 @@ Selection = Callable[[pa.Table], pa.Array]  # from rows to a mask
 def compact(store: Store, many: int = MANY) -> bool:
     """Merge the newest files of a table where that makes `many` into one; False where none has so many to merge.
 
-    Sizes grow at least twofold from the newest file to the oldest: a row is rewritten a logarithmic number of times.
+    The new file is at least 1 2/3 as large as the oldest of them: a row is rewritten a logarithmic number of times.
     """
     for table in schema.TABLES:
         files = list(store.snapshot.files.get(table, ()))
@@ -35,9 +36,11 @@ def compact(store: Store, many: int = MANY) -> bool:
 
 
 def mergeable(sizes: Sequence[int]) -> int:
-    """Index of the first file of the newest run in which each file is no larger than all newer ones together."""
+    """Index of the first file of the newest run in which each file is hardly larger than all newer ones together. Not
+    "no larger": files of as many rows differ by some bytes.
+    """
     first, total = len(sizes), 0
-    while first and sizes[first - 1] < LARGE and (not total or sizes[first - 1] <= total):
+    while first and sizes[first - 1] < LARGE and (not total or sizes[first - 1] <= SLACK * total):
         first -= 1
         total += sizes[first]
     return first

@@ -34,6 +34,8 @@ def test_many_files_become_few_and_no_row_changes(store):
         ([3, 1, 1, 1], 0),
         ([maintenance.LARGE, 1, 1], 1),
         ([4, 1, 1], 1),
+        ([102, 100, 101], 0),
+        ([101, 100], 0),
     ],
 )
 def test_what_is_worth_merging(sizes, at):
