@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import polars as pl
 import pyarrow as pa
 import pyarrow.dataset as ds
+from polars.io.plugins import register_io_source
 from pyarrow import fs
 
 from lfombench.harness.store import tables
 from lfombench.harness.store.filesystem import place
 from lfombench.harness.store.manifest import Damaged, Manifest, manifests
+from lfombench.harness.store.schema import arrow
 from lfombench.harness.store.side_files import code_parts
-from lfombench.harness.store.snapshots import latest
 
 
 class NoStore(Exception):
@@ -24,12 +25,24 @@ class NoStore(Exception):
 
 
 def table(out: str, name: str) -> pl.LazyFrame:
-    """One of results, jobs, curves and weights, read when it is collected. Columns that older files lack are null; of a
-    job that was run twice the last row counts.
+    """One of results, jobs, curves and weights, read from what is committed when it is collected. Columns that older
+    files lack are null; of a job that was run twice the last row counts. UserError where a file is missing or damaged.
     """
     root = place(out)
-    data = tables.dataset(root, name, latest(root).paths(name))
-    frame = pl.scan_pyarrow_dataset(data) if data.files else pl.LazyFrame(pl.DataFrame(data.schema.empty_table()))
+
+    def rows(
+        columns: list[str] | None, predicate: pl.Expr | None, count: int | None, _: int | None
+    ) -> Iterator[pl.DataFrame]:
+        def gather(data: ds.Dataset) -> pl.DataFrame:
+            batches = (pl.DataFrame(batch) for batch in data.to_batches(columns=columns))
+            kept = [batch if predicate is None else batch.filter(predicate) for batch in batches]
+            return pl.concat(kept or [pl.DataFrame(data.schema.empty_table()).select(columns or pl.all())])
+
+        found = tables.read(root, name, gather)  # as a whole: it may have to begin again, where files are merged
+        yield found if count is None else found.head(count)
+
+    schema = pl.DataFrame(arrow(name).empty_table()).schema
+    frame = register_io_source(rows, schema=schema, is_pure=True)  # pure: a query has one answer from each table
     return _last(frame) if name == "jobs" else frame
 
 

@@ -75,27 +75,17 @@ def query(sql: str, out: str, form: str) -> None:
 
 
 def _answer(sql: str, out: str) -> pl.DataFrame:
-    """The answer to a query, which is asked again where a run has merged files meanwhile."""
     import polars as pl
-    import pyarrow as pa
 
     from lfombench.analysis.results import table
 
     from ..store.filesystem import place
     from ..store.schema import TABLES
-    from ..store.tables import damaged, resized, verify
+    from ..store.tables import resized, verify
 
     verify(place(out), resized)
-    for again in (True, True, False):
-        try:
-            named = [name for name in TABLES if re.search(rf"\b{name}\b", sql, re.IGNORECASE)]
-            return pl.SQLContext({name: table(out, name) for name in named}).execute(sql, eager=True)
-        except (OSError, pl.exceptions.ComputeError, pa.ArrowException) as error:
-            were_merged = isinstance(error, FileNotFoundError) or "FileNotFound" in str(error)
-            if not (again and were_merged):
-                verify(place(out), damaged)
-                raise
-    raise AssertionError
+    named = [name for name in TABLES if re.search(rf"\b{name}\b", sql, re.IGNORECASE)]
+    return pl.SQLContext({name: table(out, name) for name in named}).execute(sql, eager=True)
 
 
 @click.command()

@@ -7,6 +7,7 @@ import os
 import resource
 import signal
 
+import polars as pl
 import pyarrow.parquet as pq
 import pytest
 from pyarrow import fs
@@ -157,6 +158,20 @@ def test_a_reader_in_the_middle_of_a_merge_reads_again(store, monkeypatch):
     monkeypatch.setattr(tables, "dataset", slow)
     assert queries.done(Store(store.out).place).keys() == ids(pack([0, 1]))
     assert merged
+
+
+def test_a_table_in_python_is_what_is_committed_when_it_is_collected(store):
+    """It listed the files before, and they were gone."""
+    store.commit([run(pack([0]))])
+    results = table(store.out, "results")
+    store.commit([run(pack([1]))])
+    maintenance.compact(store, 2)
+    whole = results.collect()
+    assert set(whole["job"]) == ids(pack([0, 1]))
+    few = results.filter(pl.col("step") == 1).select("job", "mse").head(2).collect()
+    assert few.equals(whole.filter(pl.col("step") == 1).select("job", "mse").head(2))
+    assert results.select(pl.len()).collect().item() == len(whole)
+    assert table(store.out, "curves").filter(pl.col("job") == "none").select("step").collect().is_empty()
 
 
 def test_failed_jobs_are_on_record_but_not_done_and_a_success_replaces_them(store):
