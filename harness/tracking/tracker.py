@@ -20,7 +20,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from . import uris
+from . import database
 
 FINAL = ("mse", "log_mse", "median", "q90", "q99", "failure_rate")
 WAITING = 256  # largest number of packs that wait to be written
@@ -106,26 +106,34 @@ class View:
 
 
 def prepare(uri: str) -> None:
-    """Limit how long MLflow waits for a server, and let a SQLite database be read while it is written."""
+    """Import MLflow, limit how long it waits for a server and what it says, and make the database it needs, if any."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
-    uris.let_readers_in(uri)
+    import mlflow  # noqa: F401 - which sets levels of its own
+
+    for name in ("mlflow", "alembic", "urllib3"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    database.ready(uri)
 
 
 def _open(uri: str, sweep: str, artifacts: str | None) -> tuple[Any, str]:
     """A client of MLflow and the id of a sweep's experiment, which is created if it is new."""
     prepare(uri)
     from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
 
-    for name in ("mlflow", "alembic", "urllib3"):  # after the import, which sets levels of its own
-        logging.getLogger(name).setLevel(logging.ERROR)
     client = MlflowClient(tracking_uri=uri)
     experiment = client.get_experiment_by_name(sweep)
-    if experiment is not None:
-        return client, str(experiment.experiment_id)
-    return client, str(client.create_experiment(sweep, artifact_location=artifacts))
+    if experiment is None:
+        try:
+            return client, str(client.create_experiment(sweep, artifact_location=artifacts))
+        except MlflowException:
+            experiment = client.get_experiment_by_name(sweep)  # another driver may have been quicker
+            if experiment is None:
+                raise
+    return client, str(experiment.experiment_id)
 
 
 def _shown(client: Any, experiment: str) -> dict[str, str]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -39,14 +37,6 @@ def database(uri: str) -> str | None:
     if path and path.startswith("file:"):  # which SQLite decodes itself
         path = unquote(path.removeprefix("file:").partition("?")[0])
     return path
-
-
-def let_readers_in(uri: str) -> None:
-    """Let a SQLite database be read while it is written, where a tracking URI means one."""
-    path = database(uri)
-    if path:
-        with closing(sqlite3.connect(path)) as connection:
-            connection.execute("PRAGMA journal_mode=wal")
 
 
 def _forms(path: str) -> Iterator[str]:

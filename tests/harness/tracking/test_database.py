@@ -1,0 +1,96 @@
+"""Making MLflow's database: by several processes at once, or killed in the middle."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from lfombench.harness.tracking.database import ready
+from lfombench.harness.tracking.uris import default_uri
+
+OPEN = """\
+import sys
+import mlflow.store.tracking.sqlalchemy_store
+from lfombench.harness.tracking.tracker import View
+print("ready", flush=True)
+sys.stdin.readline()
+View(sys.argv[1], "sweep", None)
+"""
+
+
+def opening(uri: str) -> subprocess.Popen[str]:
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-c", OPEN, uri]
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT, text=True)
+
+
+def go(driver: subprocess.Popen[str]) -> None:
+    driver.stdin.write("go\n")
+    driver.stdin.flush()
+
+
+def tables(path: Path) -> int:
+    """The number of tables that a database has so far."""
+    with contextlib.suppress(sqlite3.OperationalError), closing(sqlite3.connect(path)) as connection:
+        return int(connection.execute("SELECT count(*) FROM sqlite_master WHERE type = 'table'").fetchone()[0])
+    return 0
+
+
+@pytest.mark.slow
+def test_drivers_that_begin_together_open_one_experiment(tmp_path):
+    """MLflow made its tables in each, and all but one ended with `table ... already exists`."""
+    uri = default_uri(str(tmp_path))
+    drivers = [opening(uri) for _ in range(2)]
+    for driver in drivers:
+        assert driver.stdout.readline() == "ready\n"
+    for driver in drivers:
+        go(driver)
+    told = [driver.communicate(timeout=100)[0] for driver in drivers]
+    assert [driver.returncode for driver in drivers] == [0] * 2, told
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as connection:
+        assert connection.execute("SELECT name FROM experiments ORDER BY name").fetchall() == [("Default",), ("sweep",)]
+    assert {path.name.partition("-")[0] for path in tmp_path.iterdir()} == {"mlflow.db"}
+
+
+@pytest.mark.slow
+def test_a_driver_that_is_killed_while_it_opens_leaves_none_or_a_whole_one(tmp_path, monkeypatch):
+    """What it left had half of the tables, and no later driver could go on from there."""
+    out, temporary = tmp_path / "out", tmp_path / "temporary"
+    out.mkdir(), temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    uri = default_uri(str(out))
+    driver = opening(uri)
+    assert driver.stdout.readline() == "ready\n"
+    go(driver)
+    while not any(tables(path) > 20 for path in tmp_path.rglob("mlflow.db")):
+        time.sleep(0.01)
+    driver.send_signal(signal.SIGKILL)
+    driver.communicate()
+    opened = opening(uri)
+    told, _ = opened.communicate("go\n")
+    assert opened.returncode == 0, told
+
+
+@pytest.mark.parametrize("uri", ["http://127.0.0.1:1", "sqlite://", "sqlite:///:memory:", "postgresql://h/d"])
+def test_there_is_no_file_to_make(tmp_path, monkeypatch, uri):
+    monkeypatch.chdir(tmp_path)
+    ready(uri)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_path_from_here_is_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ready("sqlite:///runs.db")
+    assert Path("runs.db").stat().st_size > 1000
+    before = Path("runs.db").read_bytes()
+    ready("sqlite:///runs.db")
+    assert Path("runs.db").read_bytes() == before
