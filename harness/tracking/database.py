@@ -11,6 +11,7 @@ import sqlite3
 import tempfile
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from ..store.filesystem import place
 from .uris import artifacts, database, default_uri
@@ -35,5 +36,6 @@ def _empty() -> bytes:
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     with tempfile.TemporaryDirectory() as folder:
-        SqlAlchemyStore(default_uri(folder), artifacts(folder)).engine.dispose()
+        store: Any = SqlAlchemyStore(default_uri(folder), artifacts(folder))  # type: ignore[no-untyped-call]
+        store.engine.dispose()
         return (Path(folder) / "mlflow.db").read_bytes()
