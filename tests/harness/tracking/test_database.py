@@ -14,8 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from lfombench.harness.errors import UserError
 from lfombench.harness.tracking.database import ready
 from lfombench.harness.tracking.uris import default_uri
+from tests.machine import NOBODY, elsewhere, users_needed
 
 OPEN = """\
 import sys
@@ -90,7 +92,26 @@ def test_there_is_no_file_to_make(tmp_path, monkeypatch, uri):
 def test_a_path_from_here_is_one(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     ready("sqlite:///runs.db")
-    assert Path("runs.db").stat().st_size > 1000
+    with closing(sqlite3.connect("runs.db")) as connection:
+        default = connection.execute("SELECT artifact_location FROM experiments").fetchall()
+    assert default == [(f"{(tmp_path / 'artifacts').as_uri()}/0",)]
     before = Path("runs.db").read_bytes()
     ready("sqlite:///runs.db")
     assert Path("runs.db").read_bytes() == before
+
+
+@pytest.mark.parametrize("content", [b"some words" * 1000, None])
+def test_what_cannot_be_its_database_is_named(tmp_path, content):
+    path = tmp_path / "mlflow.db"
+    path.write_bytes(content) if content else path.mkdir()
+    with pytest.raises(UserError, match=r"MLflow cannot use .*mlflow\.db: "):
+        ready(default_uri(str(tmp_path)))
+
+
+@users_needed()
+def test_another_users_store_can_be_read_but_not_shown(finished):
+    command = [sys.executable, "-m", "lfombench", "ui", "--out", "/mnt/out"]
+    mounts = ["mount -t tmpfs tmpfs /mnt", f"cp -r {finished} /mnt/out", "chmod -R a+rX /mnt"]
+    told = elsewhere(command, mounts=mounts, user=NOBODY, cwd="/")
+    assert told.returncode == 1
+    assert "Error: MLflow cannot use /mnt/out/mlflow.db: this user may not write to it" in told.stderr
