@@ -100,7 +100,7 @@ def test_a_path_from_here_is_one(tmp_path, monkeypatch):
     assert Path("runs.db").read_bytes() == before
 
 
-@pytest.mark.parametrize("content", [b"some words" * 1000, None])
+@pytest.mark.parametrize("content", [b"some words" * 1000, None], ids=["text", "folder"])
 def test_what_cannot_be_its_database_is_named(tmp_path, content):
     path = tmp_path / "mlflow.db"
     path.write_bytes(content) if content else path.mkdir()
