@@ -9,6 +9,7 @@ import logging
 import os
 import platform
 import resource
+import secrets
 import shutil
 import sys
 import tempfile
@@ -223,7 +224,7 @@ def store(out: str) -> Finding:
 
     from ..store.filesystem import local, place
 
-    name, where = ".lfombench-doctor", place(out)
+    name, where = f".lfombench-doctor-{secrets.token_hex(6)}", place(out)
     folder = local(out)
     if where.kind() != fs.FileType.Directory:
         return Finding("store", "ok", f"{out} is not there yet")

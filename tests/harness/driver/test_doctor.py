@@ -8,7 +8,7 @@ import sqlite3
 
 import pytest
 
-from lfombench.harness.driver.doctor import findings
+from lfombench.harness.driver.doctor import findings, store
 from lfombench.harness.unexpected import explained, is_ours
 from tests.commands import lfombench, words
 from tests.machine import NOBODY, elsewhere, mounts_needed, users_needed
@@ -22,6 +22,13 @@ def test_a_healthy_machine_has_a_line_for_each_check(tmp_path):
     told = json.loads(lfombench("doctor", "--without-ray", "--json").stdout)
     assert {one["verdict"] for one in told} <= {"ok", "look"}
     assert not (tmp_path / "out").exists()
+
+
+def test_what_a_doctor_that_was_killed_left_in_a_store_is_no_finding(tmp_path):
+    """Its own file was there already: `two writers make one file`."""
+    (tmp_path / ".lfombench-doctor").write_bytes(b"1")
+    assert store(str(tmp_path)).verdict == "ok"
+    assert os.listdir(tmp_path) == [".lfombench-doctor"]
 
 
 @users_needed()
