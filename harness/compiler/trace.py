@@ -123,10 +123,7 @@ def trace(step: Step, job: Shapes, state: Shapes) -> Trace:
     try:
         with WholePrompts(), paused_collection(), tracer:
             results = torch.func.functionalize(flat, remove="mutations")(*own.values(), *member.values(), number)
-    except (
-        NotLowerable,
-        RuntimeError,
-    ) as error:  # such as PyTorch's where it needs numbers; the step's were raised before
+    except (NotLowerable, RuntimeError) as error:  # PyTorch's, where it needs numbers; the step's came before
         raise NotLowerable(f"{str(error).splitlines()[0]}, in {line_of_error(error)}") from error
     tracer.output(results)
     merge_equal_nodes(tracer.graph, tracer.constants)
