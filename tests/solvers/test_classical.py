@@ -187,7 +187,7 @@ def test_bayes_without_noise_is_the_likeliest_of_all_that_agree(weights):
         assert error == pytest.approx(prompts.squared_error(zero).mean().item() / 3, rel=0.05)
         assert error < prompts.squared_error(shortest).mean() - 0.1
     else:
-        assert torch.allclose(w, shortest, rtol=1e-4, atol=1e-5)
+        assert torch.allclose(w, shortest, rtol=1e-4, atol=1e-4)  # rounding, 1e-16, over LIMIT, 1e-10
         assert error < prompts.squared_error(v).mean() - 0.1
 
 
