@@ -39,17 +39,19 @@ def dataset(place: Place, table: str, paths: Sequence[str], contents: Mapping[st
 
 def read(place: Place, table: str, use: Callable[[ds.Dataset], T], *, check: bool = False) -> T:
     """What `use` returns for the files of a table; asked again where they were merged into others meanwhile. UserError
-    where one cannot be read. check: or where one of the newest is not what was written.
+    where one cannot be read. check: or where one is not what was written: all are looked at, the newest are read whole.
     """
     while True:
         snapshot = latest(place)
         files = snapshot.files.get(table, ())
-        fetched = {f"{table}/{file.name}": content(place, table, file) for file in newest(files)} if check else {}
-        whole = {path: found for path, found in fetched.items() if found is not None}
-        if len(whole) < len(fetched):
+        bad = resized(place, table, files) if check else []
+        fetched = {file: content(place, table, file) for file in newest(files) if check and file not in bad}
+        bad += [file for file, found in fetched.items() if found is None]
+        if bad:
             if latest(place).number == snapshot.number:
-                raise unreadable(place, [path for path in fetched if path not in whole])
-            continue
+                raise unreadable(place, [f"{table}/{file.name}" for file in bad])
+            continue  # they were merged into others meanwhile
+        whole = {f"{table}/{file.name}": found for file, found in fetched.items() if found is not None}
         try:
             return use(dataset(place, table, snapshot.paths(table), whole))
         except FileNotFoundError as error:

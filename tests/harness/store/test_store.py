@@ -17,6 +17,7 @@ from lfombench.harness.errors import UserError
 from lfombench.harness.store import maintenance, queries
 from lfombench.harness.store.filesystem import TEMPORARY
 from lfombench.harness.store.schema import RESULTS, TABLES, VERSION
+from lfombench.harness.store.snapshots import File
 from lfombench.harness.store.store import Store
 from lfombench.harness.training.execute import failure
 from lfombench.solvers import ConjugateGradient
@@ -200,10 +201,14 @@ def test_columns_are_as_declared(store):
 
 
 def test_files_with_fewer_columns_can_be_read(store):
-    """A store written before a column was added."""
+    """A store written before a column was added, and before files had checksums."""
     store.commit([run(pack())])
-    [path] = store.snapshot.paths("results")
-    pq.write_table(pq.read_table(f"{store.out}/{path}").drop_columns(["q99"]), f"{store.out}/{path}")
+    [new] = store.snapshot.files["results"]
+    name = "00000001-0.parquet"
+    path = f"{store.out}/results/{name}"
+    rows = pq.read_table(f"{store.out}/results/{new.name}").drop_columns(["q99"])
+    pq.write_table(rows, path)
+    store.swap({"results": [File(name, rows.num_rows, os.path.getsize(path))]}, {"results": [new]})
     assert len(queries.done(store.place)) == 3
     assert table(store.out, "results").collect()["q99"].null_count() == 6
 
