@@ -35,6 +35,14 @@ solvers:
   - memformer: {memory: cgd, preconditioner: full, depth: {each: [1, 2]}}
 """
 
+CLOSED = """\
+name: quick
+protocol: {use: published, test_prompts: 64}
+seeds: 10
+tasks: [linear_regression: {d: 3, n: 8}]
+solvers: [conjugate_gradient: {depth: {each: [1, 2]}}]
+"""
+
 
 def order(jobs: Sequence[Job], tests: Sequence[Task] = (), **how: Any) -> WorkOrder:
     """A pack of jobs as a worker is sent it."""

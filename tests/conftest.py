@@ -32,7 +32,7 @@ settings.register_profile("here", deadline=None)  # another test may have the co
 settings.load_profile("here")
 
 from lfombench.harness.store.store import Store  # noqa: E402
-from tests.builders import SMALL  # noqa: E402
+from tests.builders import CLOSED, SMALL  # noqa: E402
 from tests.nodes import Head  # noqa: E402  - after the hooks, which check what is imported later
 
 
@@ -46,6 +46,14 @@ def small(tmp_path: Path) -> Path:
     """A sweep of 20 jobs that runs in a second."""
     path = tmp_path / "small.yaml"
     path.write_text(SMALL)
+    return path
+
+
+@pytest.fixture
+def quick(tmp_path: Path) -> Path:
+    """A sweep of 20 jobs that trains nothing."""
+    path = tmp_path / "quick.yaml"
+    path.write_text(CLOSED)
     return path
 
 

@@ -92,7 +92,7 @@ def outs(world: World, words: list[str]) -> set[Path]:
     return {world.here / name.removeprefix("file://") for name in map(world.word, names) if 0 < len(name) < 250}
 
 
-@examples(50)
+@examples(25)
 @given(words=lines())
 def test_a_command_line_ends_with_an_exit_code_and_leaves_nothing_behind(world, words):
     world.again()

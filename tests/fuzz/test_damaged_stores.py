@@ -129,7 +129,7 @@ def test_what_reads_a_damaged_store_says_so_and_changes_nothing(stores, damage, 
         assert listing(out) == before, f"{words} changed the store"
 
 
-@examples(7)
+@examples(4)
 @given(damage=st.lists(damages, min_size=1, max_size=3))
 def test_a_run_mends_a_damaged_store_or_says_what_is_damaged(stores, damage):
     out, names = damaged(stores, damage)

@@ -61,7 +61,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("sweep-files")
 
 
-@examples(250)
+@examples(150)
 @given(content=texts())
 def test_a_changed_sweep_file_is_a_sweep_or_an_error_that_names_the_line(folder, content):
     check(folder, content)
@@ -100,7 +100,7 @@ def test_parts_with_many_seeds_are_refused_or_lazy(folder, seeds, parts):
     check(folder, f"name: large\nseeds: {seeds}\n{rest}parts: {tasks}\n".encode(), LIMIT_OF_HUGE)
 
 
-@examples(2, shrink=False)
+@examples(1, shrink=False)
 @given(levels=st.integers(6, 9), where=st.sampled_from(["about", "tests", "solvers", "unknown"]))
 def test_aliases_of_aliases_are_refused(folder, levels, where):
     """Each level stands ten times in the next: a file of some hundred bytes that means a thousand million values."""

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 import urllib.request
 from pathlib import Path
 
@@ -27,11 +28,12 @@ solvers:
   - conjugate_gradient: {{depth: {{each: {depths}}}}}
   - linear_transformer: {{preconditioner: {{each: [scalar, full]}}, depth: {{each: [1, 2]}}}}
 """
-SEEDS = (1, 2, 4)
+SEEDS = (1, 3)
 DEPTHS = {"one": [1, 2, 3], "two": [2, 3, 4]}  # so half of their jobs are the same
-JOBS = 8 * 4
+JOBS = 8 * 3
 ROUNDS = """\
 import sys
+import time
 import lfombench.harness
 from lfombench.harness import load, run
 
@@ -92,6 +94,7 @@ def test_two_clones_two_sweeps_one_store_and_readers(tmp_path):
     ui, looks, seen = None, 0, {}
     try:
         while here.poll() is None or there.poll() is None:
+            time.sleep(0.2)  # the cores are for those who write
             if not (tmp_path / "out" / "log").exists():
                 continue
             for reader in (seen_by_polars, seen_by_duckdb, seen_by_query):
@@ -103,7 +106,7 @@ def test_two_clones_two_sweeps_one_store_and_readers(tmp_path):
         told = [writer.communicate()[0] for writer in (here, there)]
         assert (here.returncode, there.returncode) == (0, 0), told
         assert [line.startswith(str(tmp_path)) for line in told] == [False, True], told
-        assert looks >= 3, "it was over before anybody looked"
+        assert looks >= 2, "it was over before anybody looked"
         assert len(seen_by_polars(out)) == JOBS
         assert len(table(out, "jobs").collect()) == JOBS
         board = lfombench("board", "--sweep", "two", "--out", out)
