@@ -85,11 +85,12 @@ def together(grids: Sequence[Listing]) -> Iterator[tuple[Job, tuple[Task, ...]]]
     """Every job of these grids once, in the first that has it, with the further tasks it is tested on in any: the
     experts of each mixture, then each case, seeds innermost.
     """
-    names = dict.fromkeys(name for grid in grids for name in grid.by_case)
+    alone = len(grids) == 1 and not grids[0].experts  # then nothing stands twice, and no case's id is needed
+    names = dict.fromkeys(name for grid in grids for name in grid.by_case) if not alone else {}
     where = {name: [(grid, grid.by_case[name]) for grid in grids if name in grid.by_case] for name in names}
     for grid in grids:
         for places in (*grid.experts, *([place] for place in grid.own)):
-            named = [(place, where[place.case.id(0)]) for place in places]
+            named = [(place, [(grid, [place])] if alone else where[place.case.id(0)]) for place in places]
             for seed in grid.seeds:
                 for place, holders in named:
                     here = [had for holder, its in holders if (had := holder.has(its, seed + place.shift))]
