@@ -61,7 +61,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("sweep-files")
 
 
-@examples(150)
+@examples(60)
 @given(content=texts())
 def test_a_changed_sweep_file_is_a_sweep_or_an_error_that_names_the_line(folder, content):
     check(folder, content)

@@ -43,7 +43,8 @@ executor.close()
 """
     root = Path(__file__).resolve().parents[3]
     ended = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
-    assert (ended.returncode, ended.stderr) == (0, "")
+    said = [line for line in ended.stderr.splitlines() if "compiled programs are kept in" not in line]  # where noexec
+    assert (ended.returncode, said) == (0, [])
 
 
 def test_while_it_is_open_threads_take_short_turns():
