@@ -38,9 +38,8 @@ def table(out: str, name: str) -> pl.LazyFrame:
             kept = [batch if predicate is None else batch.filter(predicate) for batch in batches]
             return pl.concat(kept or [pl.DataFrame(data.schema.empty_table()).select(columns or pl.all())])
 
-        found = tables.read(
-            root, name, gather, check=True
-        )  # as a whole: it may have to begin again, where files are merged
+        # as a whole, before any of it goes on: it may have to begin again, where files are merged
+        found = tables.read(root, name, gather, check=True)
         yield found if count is None else found.head(count)
 
     schema = pl.DataFrame(arrow(name).empty_table()).schema

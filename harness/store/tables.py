@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from ..errors import UserError
 from . import schema
 from .filesystem import Place
-from .snapshots import File, Snapshot, latest
+from .snapshots import File, latest
 
 T = TypeVar("T")
 Look = Callable[[Place, str, Sequence[File]], list[File]]  # finds those of a table's files that are not as they were
@@ -111,16 +111,11 @@ def verify(place: Place, look: Look) -> None:
     """Raise UserError where files of a store are not what was written, as `look` finds, and name them."""
     while True:
         snapshot = latest(place)
-        bad = found(place, snapshot, look)
+        bad = [f"{table}/{f.name}" for table, files in snapshot.files.items() for f in look(place, table, files)]
         if not bad:
             return
         if latest(place).number == snapshot.number:  # else they were merged into others meanwhile
             raise unreadable(place, bad)
-
-
-def found(place: Place, snapshot: Snapshot, look: Look) -> list[str]:
-    """Files of a snapshot that are not what was written, relative to the store."""
-    return [f"{table}/{file.name}" for table, files in snapshot.files.items() for file in look(place, table, files)]
 
 
 def unreadable(place: Place, paths: Sequence[str]) -> UserError:

@@ -33,7 +33,6 @@ DEPTHS = {"one": [1, 2, 3], "two": [2, 3, 4]}  # so half of their jobs are the s
 JOBS = 8 * 3
 ROUNDS = """\
 import sys
-import time
 import lfombench.harness
 from lfombench.harness import load, run
 

@@ -6,6 +6,7 @@ import os
 
 import pytest
 
+from lfombench.harness.tracking.database import ready
 from lfombench.harness.tracking.uris import artifacts, database, default_uri
 
 NAMES = [
@@ -36,9 +37,12 @@ def test_a_database_is_where_its_uri_says(tmp_path, name):
     folder.mkdir()
     uri = default_uri(str(folder))
     assert database(uri) == str(folder / "mlflow.db")
+    (folder / "mlflow.db").touch()
+    ready(uri)
     engine = create_engine(uri)
     with engine.begin() as connection:
         connection.execute(text("create table t (x int)"))
+        assert connection.execute(text("pragma journal_mode")).scalar() == "wal"
     engine.dispose()
     assert os.listdir(tmp_path) == [name]
     assert "mlflow.db" in os.listdir(folder)
