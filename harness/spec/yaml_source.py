@@ -89,6 +89,7 @@ def read_text(text: str, source: str) -> Document:
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
+        _values(node, {}, source)
         data = _convert(loader, node, (), lines, source) if node else None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -101,17 +102,29 @@ def read_text(text: str, source: str) -> Document:
         ) from None
     except RecursionError:
         at = max(lines.values(), default=loader.line + 1 if loader else 1)
-        raise SpecError(f"{source}, line {at}: nested too deeply, or an alias that contains itself") from None
+        raise SpecError(f"{source}, line {at}: nested too deeply") from None
     return Document(source, data, lines)
+
+
+def _values(node: yaml.Node | None, known: dict[yaml.Node, int], source: str) -> int:
+    """How many values a node means with its aliases written out; `known` has the counts so far, 0 of those begun."""
+    if not isinstance(node, yaml.CollectionNode):
+        return 1
+    line = node.start_mark.line + 1
+    if node not in known:
+        known[node] = 0
+        children = [value for _, value in node.value] if isinstance(node, yaml.MappingNode) else node.value
+        known[node] = 1 + sum(_values(child, known, source) for child in children)
+        if known[node] > MOST_VALUES:
+            raise SpecError(f"{source}, line {line}: more than {MOST_VALUES:,} values: are there aliases of aliases?")
+    if not known[node]:
+        raise SpecError(f"{source}, line {line}: an alias that contains itself")
+    return known[node]
 
 
 def _convert(loader: _Loader, node: yaml.Node, path: Keys, lines: dict[Keys, int], source: str) -> Any:
     """The data of a node. Enters the line of every value in it, by path, in `lines`."""
     lines[path] = node.start_mark.line + 1
-    if len(lines) > MOST_VALUES:
-        raise SpecError(
-            f"{source}, line {lines[path]}: more than {MOST_VALUES:,} values: are there aliases of aliases?"
-        )
     if isinstance(node, yaml.MappingNode):
         mapping: dict[str, Any] = {}
         for key_node, value_node in node.value:
