@@ -26,6 +26,7 @@ from .ray_start import NoRay, start
 log = logging.getLogger("lfombench")
 
 START = 300.0  # seconds within which a worker must have started
+ANSWER = 10.0  # seconds within which a cluster says which of its nodes live
 
 
 class OnRay:
@@ -148,10 +149,21 @@ class OnRay:
 
     def _died(self, actor: Any, error: Exception) -> Fault:
         """The fault that a worker's death amounts to: of kind node where its node died, else of kind worker."""
-        living = {node["NodeID"] for node in self.ray.nodes() if node["Alive"]}
-        if self.nodes.get(actor) not in living or "node has died" in str(error):
+        if self.nodes.get(actor) not in self._living() or "node has died" in str(error):
             return Fault("node", f"its node died: {error}")
         return Fault("worker", f"its worker died: {error}")
+
+    def _living(self) -> set[str]:
+        """The ids of the nodes that live. None where no answer comes, as where all of Ray was told to end: Ray would
+        ask for a minute, then end this process at once.
+        """
+        living: set[str] = set()
+        ask = threading.Thread(
+            target=lambda: living.update(node["NodeID"] for node in self.ray.nodes() if node["Alive"]), daemon=True
+        )
+        ask.start()
+        ask.join(ANSWER)
+        return set(living)
 
     def _start_workers(self) -> None:
         """Start workers until there are as many as are needed."""
