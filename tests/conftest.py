@@ -6,12 +6,15 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import jaxtyping
 import pytest
 import torch
 from beartype import BeartypeConf
 from beartype.claw import beartype_packages
 from hypothesis import settings
 from jaxtyping import install_import_hook
+
+from tests import shaped_or_plain
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ["RAY_AUTH_MODE"] = "disabled"  # whatever the user's own clusters ask for
@@ -22,6 +25,7 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 ON_RAY, STREAMS = "harness.scheduler.on_ray", "harness.compiler.streams"
 SHAPED = ("tasks", "solvers", "harness.training", STREAMS, "harness.cli", ON_RAY)
 PLAIN = ("compiler", "spec", "store", "scheduler", "tracking", "driver", "errors", "signals", "spans")
+jaxtyping.jaxtyped = shaped_or_plain
 install_import_hook([f"lfombench.{name}" for name in SHAPED], "tests.checked")
 beartype_packages(
     [f"lfombench.harness.{name}" for name in PLAIN],

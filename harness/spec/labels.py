@@ -161,6 +161,8 @@ def plain(part: Any) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, (str, int, float)):  # most are: asked first, as abstract classes take longer to ask
+        return value
     if isinstance(value, tuple | list):
         return tuple(map(_plain, value))
     if isinstance(value, Task | Solver):

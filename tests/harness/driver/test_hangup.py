@@ -77,7 +77,7 @@ def test_under_nohup_a_run_stays_when_its_terminal_goes(tmp_path, quick):
 def test_a_signal_to_all_processes_as_of_a_scheduler_leaves_what_can_go_on(tmp_path, long):
     """Slurm sends SIGTERM to every process of a job, Ray's too, and kills what is left half a minute later."""
     out = tmp_path / "out"
-    command = words("run", str(long), "--out", str(out), "--mlflow", "off", "--workers", "1", "--deadline", "40")
+    command = words("run", str(long), "--out", str(out), "--mlflow", "off", "--workers", "1", "--deadline", "20")
     process = subprocess.Popen(
         command, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

@@ -195,7 +195,11 @@ def test_without_proc_only_beats_tell(here, monkeypatch):
         assert [driver.number for driver in drivers(here)] == [lease.driver.number] != [dead.driver.number]
 
 
-@pytest.mark.parametrize("content", [b"", b'{"host": "no', b'{"host": 1}', b"\xff\x00", b"[" * 9999])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b'{"host": "no', b'{"host": 1}', b"\xff\x00", b"[" * 9999],
+    ids=["empty", "cut off", "of another kind", "no text", "nested too deeply"],
+)
 def test_a_file_that_is_no_lease_is_swept_up(here, content):
     """Whether a driver begins or goes on; not what nobody but the user can have put there."""
     here.put("drivers/00000003.json", content)
