@@ -26,7 +26,7 @@ from .ray_start import NoRay, start
 log = logging.getLogger("lfombench")
 
 START = 300.0  # seconds within which a worker must have started
-ANSWER = 10.0  # seconds within which a cluster says which of its nodes live
+ANSWER = 5.0  # seconds within which a cluster says which of its nodes live
 
 
 class OnRay:
