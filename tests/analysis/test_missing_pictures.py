@@ -37,11 +37,11 @@ def test_a_picture_that_is_missing_says_why_in_its_place(finished, monkeypatch, 
     assert "pictures are missing" in caplog.text
 
 
-def test_a_run_ends_well_without_its_report(small, tmp_path):
+def test_a_run_ends_well_without_its_report(quick, tmp_path):
     """What is in the way is a folder of the report's name."""
     out = tmp_path / "out"
     (out / "report" / "index.html").mkdir(parents=True)
-    done = lfombench("run", str(small), "--out", str(out), "--workers", "0", "--mlflow", "off")
+    done = lfombench("run", str(quick), "--out", str(out), "--workers", "0", "--mlflow", "off")
     assert done.returncode == 0, done.stderr
     assert "20 jobs in" in done.stdout
     assert "report: missing (" in done.stdout

@@ -111,7 +111,7 @@ READING = (
 )
 
 
-@examples(80)
+@examples(50)
 @given(
     damage=st.lists(damages, min_size=1, max_size=3),
     commands=st.lists(st.sampled_from(READING), min_size=1, max_size=4, unique=True),
