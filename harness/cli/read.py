@@ -39,6 +39,8 @@ def board(out: str, sweep: str | None, as_json: bool) -> None:
         click.echo(json.dumps(sweeps, indent=1))
         return
     screen = console()
+    if not manifests:
+        click.echo(NO_SWEEP)
     for manifest in manifests:
         show_sweep(screen, tables, manifest)
 
@@ -105,6 +107,9 @@ def ui(out: str, port: int | None, mlflow: str | None) -> None:
         known_sweeps(out, None)
     listen(signal.SIGTERM)
     sys.exit(serve(out, port, mlflow))
+
+
+NO_SWEEP = "no sweep: none has begun here, or sweeps/ is gone, which the next run of a sweep mends"
 
 
 def known_sweeps(out: str, sweep: str | None) -> list[Manifest]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .options import JSON, OUT, SWEEP
-from .read import known_sweeps
+from .read import NO_SWEEP, known_sweeps
 
 if TYPE_CHECKING:
     from ..store.manifest import Manifest
@@ -102,4 +102,4 @@ def text(state: dict[str, Any]) -> str:
             f"{duration(driver.get('seconds_left', 0.0))} left, {driver.get('in_flight', 0)} packs on workers"
         )
         lines += [f"  failed: {error['job']}: {error['error']}" for error in driver.get("errors", ())]
-    return "\n".join(lines)
+    return "\n".join(lines) or NO_SWEEP

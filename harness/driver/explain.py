@@ -49,7 +49,10 @@ def _job(store: Store, prefix: str, wanted: set[str]) -> str:
     known = wanted | set(queries.column(store.place, "jobs", "job", pc.starts_with(pc.field("job"), prefix)))
     matches = sorted(job for job in known if job.startswith(prefix))
     if not matches:
-        raise UserError(f"no job of {store.out} has an id that begins with {prefix!r}; it knows {len(known)}")
+        raise UserError(
+            f"no job of {store.out} has an id that begins with {prefix!r}; it knows {len(known)}. "
+            "A sweep that is new here, or whose files are gone, is known after the next run of it"
+        )
     if len(matches) > 1:
         shown = ", ".join(matches[:SHOWN])
         more = ", ..." if len(matches) > SHOWN else ""

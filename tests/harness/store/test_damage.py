@@ -36,6 +36,20 @@ def run_again(out: Path):
     return lfombench("run", sweep, "--out", str(out), "--workers", "0", "--mlflow", "off")
 
 
+@pytest.mark.parametrize("gone", [["sweeps"], ["sweeps", "log"]])
+def test_what_forgot_its_sweeps_says_so_and_how_it_knows_them_again(out, gone):
+    """It showed nothing at all, or knew no job."""
+    job, before = numbers(out)[0][0], numbers(out)
+    for folder in gone:
+        shutil.rmtree(out / folder)
+    for command in (["status"], ["board"], *([["why", job]] if "log" in gone else [])):
+        told = lfombench(*command, "--out", str(out))
+        assert "next run" in told.stdout + told.stderr, command
+    assert run_again(out).returncode == 0
+    assert numbers(out) == before
+    assert lfombench("status", "--out", str(out)).stdout.startswith("small: 20 of 20")
+
+
 @pytest.mark.parametrize("name", ["1_0.json", "9.json", "notes.txt", "00000001 (1).json", "-0000001.json", "٣.json"])
 def test_what_others_put_beside_the_log_is_left_alone(out, name):
     """`int` reads all of these numbers but one, and looked for their files for ever."""
