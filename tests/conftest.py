@@ -25,7 +25,7 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 ON_RAY, STREAMS = "harness.scheduler.on_ray", "harness.compiler.streams"
 SHAPED = ("tasks", "solvers", "harness.training", STREAMS, "harness.cli", ON_RAY)
 PLAIN = ("compiler", "spec", "store", "scheduler", "tracking", "driver", "errors", "signals", "spans")
-jaxtyping.jaxtyped = shaped_or_plain
+jaxtyping.jaxtyped = shaped_or_plain  # type: ignore[assignment]  # which has overloads, of which its hook uses this
 install_import_hook([f"lfombench.{name}" for name in SHAPED], "tests.checked")
 beartype_packages(
     [f"lfombench.harness.{name}" for name in PLAIN],
