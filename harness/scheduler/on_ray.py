@@ -157,13 +157,16 @@ class OnRay:
         """The ids of the nodes that live. None where no answer comes, as where all of Ray was told to end: Ray would
         ask for a minute, then end this process at once.
         """
-        living: set[str] = set()
-        ask = threading.Thread(
-            target=lambda: living.update(node["NodeID"] for node in self.ray.nodes() if node["Alive"]), daemon=True
-        )
-        ask.start()
-        ask.join(ANSWER)
-        return set(living)
+        answer: list[set[str]] = []
+
+        def ask() -> None:
+            with contextlib.suppress(self.ray.exceptions.RayError):  # no answer either
+                answer.append({node["NodeID"] for node in self.ray.nodes() if node["Alive"]})
+
+        asking = threading.Thread(target=ask, daemon=True)
+        asking.start()
+        asking.join(ANSWER)
+        return answer[0] if answer else set()
 
     def _start_workers(self) -> None:
         """Start workers until there are as many as are needed."""
