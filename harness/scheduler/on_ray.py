@@ -13,6 +13,7 @@ import time
 from collections.abc import Collection, Iterator
 from typing import Any
 
+from ..awake import Awake
 from ..errors import UserError
 from ..signals import guarded
 from ..spec.user_modules import look_here
@@ -71,7 +72,8 @@ class OnRay:
         self.nodes: dict[Any, str] = {}  # id of the node that an actor is on
         self.failures = 0  # workers that did not start
         self.warned = False  # that a worker lacks its GPU
-        self.heard = time.monotonic()  # when a worker last gave a sign of life
+        self.clock = Awake(1.0)
+        self.heard = self.clock()  # when a worker last gave a sign of life
 
     def fit(self, packs: Collection[Pack]) -> None:
         """Start a worker for each pack, as many as the machines have room for."""
@@ -104,13 +106,13 @@ class OnRay:
         ready, _ = ray.wait(awaited, num_returns=1, timeout=seconds)
         if ready:
             ready, _ = ray.wait(awaited, num_returns=len(awaited), timeout=0)
-            self.heard = time.monotonic()
+            self.heard = self.clock()
         for ref in ready:
             if ref in self.starting:
                 self._started(ref)
             else:
                 events.append((keys[ref], self._next(keys[ref], ref)))
-        if not self.running and not self.free and time.monotonic() - self.heard > START:
+        if not self.running and not self.free and self.clock() - self.heard > START:
             raise UserError(f"no worker could start on the cluster within {START:g} seconds: is there room for one?")
         return events
 

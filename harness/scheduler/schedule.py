@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
+from ..awake import Awake
 from ..store.outcome import Outcome
 from ..training.checkpoint import Checkpoint
 from ..training.execute import failure
@@ -107,6 +107,7 @@ class _Schedule:
         self.executor, self.recorder, self.limits = executor, recorder, limits
         self.progress, self.shares = progress, shares
         self.number = itertools.count()
+        self.clock = Awake(2 * POLL)
         self.failed = 0
         self.stopping = False
 
@@ -142,7 +143,7 @@ class _Schedule:
 
     def _start(self) -> None:
         """Send packs to idle workers: those that wait, then second copies of stragglers."""
-        now = time.monotonic()
+        now = self.clock()
         while self.later and self.later[0][0] <= now:
             self.waiting.appendleft(heapq.heappop(self.later)[2])
         while self.waiting and self.executor.idle():
@@ -155,7 +156,7 @@ class _Schedule:
                     one.twin = self._send(one.attempt, twin=key)
 
     def _send(self, attempt: Attempt, twin: int | None = None) -> int:
-        key, now = next(self.number), time.monotonic()
+        key, now = next(self.number), self.clock()
         self.running[key] = Running(attempt, now, now + self._patience(attempt.planned), twin)
         self.executor.start(key, self.recorder.order(attempt.planned))
         return key
@@ -169,7 +170,7 @@ class _Schedule:
         return UNKNOWN
 
     def _overdue(self) -> Iterator[tuple[int, Fault]]:
-        now = time.monotonic()
+        now = self.clock()
         for key, one in [*self.running.items()]:
             if now > one.deadline:
                 self.executor.kill(key)
@@ -180,7 +181,7 @@ class _Schedule:
         one = self.running[key]
         if isinstance(event, Checkpoint):
             self.recorder.keep(one.attempt.pack, event)
-            one.deadline = time.monotonic() + self._patience(one.attempt.planned)  # a sign of life
+            one.deadline = self.clock() + self._patience(one.attempt.planned)  # a sign of life
             return
         del self.running[key]
         twin = one.twin if one.twin in self.running else None
@@ -201,7 +202,7 @@ class _Schedule:
             self.recorder.ran_out_of_memory(pack)
             self._narrow(pack)
         if tries < (policy.together if len(pack.jobs) > 1 else policy.alone):
-            due = time.monotonic() + policy.backoff * 2.0 ** (tries - 1)
+            due = self.clock() + policy.backoff * 2.0 ** (tries - 1)
             if not self.stopping:
                 heapq.heappush(self.later, (due, next(self.number), attempt))
         elif len(pack.jobs) > 1:

@@ -16,10 +16,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..awake import Awake
 from .filesystem import Place
 
 FOLDER = "drivers"
 FILE = re.compile(r"\d+\.json")
+BLOCK = 4096  # bytes of which a driver's file has one or more
 
 Report = dict[str, Any]  # how far a run is, as `lfombench status` shows it
 
@@ -93,14 +95,14 @@ def alive(place: Place, driver: Driver, tell: Callable[[str], None] = lambda tex
 
 def watched(look: Callable[[], object], before: object, name: str, tell: Callable[[str], None], pace: Pace) -> bool:
     """Whether something changes while it is watched; not where it goes."""
-    begin, has_told = time.monotonic(), False
-    while time.monotonic() - begin < pace.patience:
+    clock, has_told = Awake(pace.beat), False
+    while clock() < pace.patience:
         now = look()
         if now is None:
             return False
         if now != before:
             return True
-        if not has_told and time.monotonic() - begin > 2 * pace.beat:
+        if not has_told and clock() > 2 * pace.beat:
             tell(f"watching whether another driver is alive: {name}")
             has_told = True
         time.sleep(pace.beat / 4)
@@ -143,8 +145,11 @@ def file_of(number: int) -> str:
 
 
 def content_of(driver: Driver) -> bytes:
-    """What a driver's file holds."""
-    return json.dumps({name: value for name, value in vars(driver).items() if name != "number"}, indent=1).encode()
+    """What a driver's file holds. All have the same size: a disk that several machines share may believe in the size of
+    a while ago, and cut off the rest.
+    """
+    content = json.dumps({name: value for name, value in vars(driver).items() if name != "number"}, indent=1).encode()
+    return content.ljust(-(-len(content) // BLOCK) * BLOCK)
 
 
 def this_machine() -> str:

@@ -7,6 +7,7 @@ once exactly one succeeds. A folder gives the first by renaming and the second b
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import os
 import posixpath
@@ -51,12 +52,18 @@ class Place(ABC):
         return sorted((i for i in entries if i.is_file and i.base_name[0] != "."), key=lambda i: str(i.path))
 
     def read(self, name: str) -> bytes | None:
-        """The content of a file; None where there is no such file."""
+        """The content of a file; None where there is no such file, or no longer."""
         try:
             with self.files.open_input_stream(self.path(name)) as stream:
                 return bytes(stream.read())
-        except FileNotFoundError:
-            return None
+        except OSError as error:
+            if isinstance(error, FileNotFoundError) or error.errno == errno.ESTALE:  # deleted by another machine
+                return None
+            raise
+
+    def size(self, name: str) -> int | None:
+        """The bytes of a file; None where there is no such file."""
+        return self.files.get_file_info(self.path(name)).size
 
     def delete(self, name: str) -> None:
         """Delete a file, if it is still there."""
@@ -75,9 +82,21 @@ class Place(ABC):
     def sweep(self) -> None:
         """Delete the incomplete files that killed writers have left."""
 
+    @abstractmethod
+    def refresh(self) -> None:
+        """From now on list the folders as they are, not as they were when this machine last looked."""
+
 
 class Folder(Place):
     """A folder on this machine, or on a disk that several machines share."""
+
+    def names(self, folder: str) -> list[str]:
+        """As listed, without a look at each file: where a disk lists a folder as it was, some may be gone by now."""
+        try:
+            with os.scandir(self.path(folder)) as entries:
+                return sorted(entry.name for entry in entries if entry.name[0] != "." and not entry.is_dir())
+        except FileNotFoundError:
+            return []
 
     def put(self, name: str, content: bytes | pa.Buffer) -> None:
         """Write a file under a temporary name, then rename it."""
@@ -118,6 +137,22 @@ class Folder(Place):
         """Delete the files that have a temporary name."""
         for path in Path(self.root).rglob(f"{TEMPORARY}*"):
             path.unlink(missing_ok=True)
+
+    def refresh(self) -> None:
+        """Write something into each folder: after that, a disk that several machines share looks at it again."""
+        _touch(self.root)
+        for entry in os.scandir(self.root):
+            if entry.is_dir():
+                _touch(entry.path)
+
+
+def _touch(folder: str) -> None:
+    """Make a file in a folder, and delete it."""
+    path = f"{folder}/{TEMPORARY}{secrets.token_hex(6)}"
+    with contextlib.suppress(OSError):
+        with open(path, "xb"):
+            pass
+        os.unlink(path)
 
 
 def _link(temporary: str, path: str) -> None:
@@ -191,6 +226,9 @@ class Bucket(Place):
 
     def sweep(self) -> None:
         """Do nothing: S3 has no incomplete objects to delete."""
+
+    def refresh(self) -> None:
+        """Do nothing: S3 always lists what there is."""
 
 
 class URI(NamedTuple):

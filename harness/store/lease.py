@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import random
 import socket
 import threading
 import time
@@ -20,6 +21,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
 
+from ..awake import Awake
 from ..errors import UserError
 from . import drivers as files
 from .drivers import PACE, Driver, Pace, Report, alive, content_of, drivers, ended, file_of, strangers, watched
@@ -37,6 +39,7 @@ class Lease:
         self.place, self.driver, self.progress, self.pace = place, driver, progress, pace
         self.lost = False
         self.others: dict[int, Driver] = {}  # other drivers that are alive, by number
+        self.clock = Awake(pace.beat)
         self.heard: dict[int | str, tuple[int | bytes, float]] = {}  # last beat of each other driver, or content of a
         # file that is no lease, and when it was first seen
         self.announced: dict[str, Any] = {}  # fields of the driver that its next beat publishes
@@ -101,7 +104,7 @@ class Lease:
 
     def _silent(self, key: int | str, beat: int | bytes) -> float:
         """For how many seconds a driver has had this beat, as far as this one has seen."""
-        now = time.monotonic()
+        now = self.clock()
         last, since = self.heard.get(key, (None, now))
         if last != beat:
             since = now
@@ -142,5 +145,8 @@ def take(
         began = files.began(pid) or ""
         driver = Driver(number, socket.gethostname(), files.this_machine(), pid, began, sweep, since, 0, progress())
         if place.create(file_of(number), content_of(driver)):
-            return Lease(place, driver, progress, pace)
-        time.sleep(0.1)  # another one was first, though a disk that is shared may not show it yet
+            place.refresh()
+            if join or all(other.number == number for other in drivers(place)):
+                return Lease(place, driver, progress, pace)
+            place.delete(file_of(number))  # another one has just come, or a disk that is shared had not shown it
+        time.sleep(random.uniform(0.1, 0.5))

@@ -54,8 +54,11 @@ def rewrite(store: Store, table: str, old: Sequence[File], keep: Callable[[pa.Ta
             batch_size=BATCH, batch_readahead=1, fragment_readahead=1
         )
         new = store.write_table(table, (keep(pa.Table.from_batches([batch])) for batch in batches))
-    except FileNotFoundError:
+    except OSError:
+        before = store.snapshot.number
         store.catch_up()
+        if store.snapshot.number == before:
+            raise
         return False
     replaced = store.swap({table: [new] if new.rows else []}, {table: old})
     if not (replaced and new.rows):

@@ -13,10 +13,12 @@ import functools
 import json
 import logging
 import re
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from ..errors import UserError
 from . import schema
 from .filesystem import Place
 
@@ -26,6 +28,7 @@ LOG = "log"
 NAME = re.compile(r"\d+\.json")
 DATA_FILE = re.compile(r"\d{8,}-[0-9a-f]+\.parquet")  # the commit, the driver and a count
 HISTORY = 8  # snapshots kept behind the last, for readers that are slow
+LATE = 120.0  # seconds after which a disk must list a folder as it is
 
 
 class File(NamedTuple):
@@ -66,19 +69,34 @@ class Snapshot:
 
 
 def latest(place: Place) -> Snapshot:
-    """The latest snapshot of a store. One that a disk without hard links left cut short does not count."""
+    """The latest snapshot of a store. One that a disk without hard links left cut short does not count.
+
+    A disk that several machines share may list a folder as it was a while ago: the next numbers are asked for by name.
+    """
+    begin = time.monotonic()
     while True:
-        numbers = _numbers(place)
-        for number in sorted(numbers, reverse=True):
-            content = place.read(_name(number))
+        listed = _numbers(place)
+        unlisted = dict(_following(place, max(listed, default=0)))
+        numbers = sorted([*listed, *unlisted], reverse=True)
+        for number in numbers:
+            content = unlisted.get(number) or place.read(_name(number))
             if content is None:
                 break  # deleted meanwhile: there are later ones
             files = _files(content)
             if files is not None:
-                return Snapshot(max(numbers), files)
+                return Snapshot(numbers[0], files)
             _warn(f"{place.path(_name(number))} is damaged: what was committed last runs again")
         else:
             return Snapshot(max(numbers, default=0))
+        if time.monotonic() - begin > LATE:
+            raise UserError(f"{place.path(_name(numbers[0]))} is listed, but is not there; look after this disk")
+        time.sleep(0.05)
+
+
+def _following(place: Place, number: int) -> Iterator[tuple[int, bytes]]:
+    """The snapshots after this number, without a gap, and what they hold."""
+    while (content := place.read(_name(number := number + 1))) is not None:
+        yield number, content
 
 
 def _numbers(place: Place) -> list[int]:

@@ -124,8 +124,10 @@ class Store:
             new = [path for path in self.snapshot.paths("results") if path not in before]
             try:
                 rows = tables.dataset(self.place, "results", new).to_table(columns=["job", "test"])
-            except FileNotFoundError:  # merged into another file meanwhile
-                continue
+            except OSError:
+                if snapshots.latest(self.place).number == self.snapshot.number:
+                    raise
+                continue  # merged into another file meanwhile
             for job, test in zip(rows["job"].to_pylist(), rows["test"].to_pylist(), strict=True):
                 self.others.setdefault(job, set()).add(test)
             return

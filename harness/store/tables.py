@@ -54,12 +54,13 @@ def read(place: Place, table: str, use: Callable[[ds.Dataset], T], *, check: boo
         whole = {f"{table}/{file.name}": found for file, found in fetched.items() if found is not None}
         try:
             return use(dataset(place, table, snapshot.paths(table), whole))
-        except FileNotFoundError as error:
-            if latest(place).number == snapshot.number:
+        except (OSError, pa.ArrowException) as error:
+            if latest(place).number != snapshot.number:
+                continue  # they were merged into others meanwhile
+            if isinstance(error, FileNotFoundError):
                 raise UserError(
                     f"a file of the store is missing: {error}; the next run makes its rows again"
                 ) from error
-        except (OSError, pa.ArrowException) as error:
             verify(place, damaged)
             raise UserError(f"the table {table} cannot be read: {error}") from error
 
@@ -84,9 +85,11 @@ def damaged(place: Place, table: str, files: Sequence[File]) -> list[File]:
 
 
 def resized(place: Place, table: str, files: Sequence[File]) -> list[File]:
-    """Those of a table's files that are missing or have another size than when they were written; none is read."""
+    """Those of a table's files that are missing or have another size than when they were written; none is read. One
+    that is not listed is asked for by name: a disk that several machines share may list a folder as it was before.
+    """
     sizes = {info.base_name: info.size for info in place.infos(table)}
-    return [file for file in files if sizes.get(file.name) != file.bytes]
+    return [file for file in files if (sizes.get(file.name) or place.size(f"{table}/{file.name}")) != file.bytes]
 
 
 def doubtful(place: Place, table: str, files: Sequence[File]) -> list[File]:

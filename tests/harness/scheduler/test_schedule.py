@@ -90,7 +90,7 @@ class Scripted:
 @pytest.fixture
 def clock(monkeypatch) -> Clock:
     made = Clock()
-    monkeypatch.setattr("lfombench.harness.scheduler.schedule.time.monotonic", made.monotonic)
+    monkeypatch.setattr("lfombench.harness.awake.time.monotonic", made.monotonic)
     return made
 
 
@@ -168,6 +168,34 @@ def test_a_sign_of_life_puts_the_deadline_off(clock):
     executor = Scripted(script, clock, workers=1)
     [(_, outcome)] = outcomes([pack(range(2), solver=LT, steps=60)], executor, NoRecord(), Limits(deadline=50.0))
     assert outcome.jobs == 2
+    assert not executor.killed
+
+
+def test_a_driver_that_was_asleep_takes_no_pack_for_one_that_hangs(clock):
+    """A laptop that is closed, Ctrl-Z: workers are away as well, or what they sent was not heard."""
+
+    def script(order, n):
+        for _ in range(3):
+            yield None
+            clock.now += 3600.0
+        yield finish(order)
+
+    class Asleep(Scripted):
+        def start(self, key, order):
+            self.running[key] = script(order, 1)
+
+        def poll(self, seconds):
+            [(key, events)] = self.running.items()
+            event = next(events)
+            if event is None:
+                self.clock.now += seconds
+                return []
+            del self.running[key]
+            return [(key, event)]
+
+    executor = Asleep(script, clock, workers=1)
+    [(_, outcome)] = outcomes([pack()], executor, NoRecord(), Limits(deadline=5.0))
+    assert outcome.jobs == 8
     assert not executor.killed
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import signal
 import socket
 import subprocess
 import sys
@@ -121,6 +122,57 @@ def test_one_that_was_taken_for_dead_knows(here):
         here.delete("drivers/00000001.json")
         held.thread.join(10)
         assert held.lost
+
+
+COMPANY = """\
+import sys, time
+from lfombench.harness.store import drivers
+from lfombench.harness.store.filesystem import place
+from lfombench.harness.store.lease import take
+
+drivers.this_machine = lambda: sys.argv[2]  # so that only beats tell whether the other one lives
+with take(place(sys.argv[1]), "fig1", dict, join=True, pace=drivers.Pace(beat=0.05, patience=0.6)) as held:
+    while not held.others:
+        time.sleep(0.01)
+    print("together", flush=True)
+    for line in sys.stdin:
+        print(held.lost or len(held.others), flush=True)
+"""
+
+
+def test_drivers_that_were_asleep_do_not_take_each_other_for_dead(here):
+    """A laptop that is closed, containers that are paused: both were away, and none saw the other silent."""
+    start = [sys.executable, "-c", COMPANY, here.root]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    both = [subprocess.Popen([*start, name], **pipes) for name in ("one", "two")]
+    try:
+        assert [one.stdout.readline() for one in both] == ["together\n"] * 2
+        for _ in range(2):
+            for one in both:
+                one.send_signal(signal.SIGSTOP)
+            time.sleep(1)
+            for one in both:  # one is back a little earlier
+                one.send_signal(signal.SIGCONT)
+                time.sleep(0.2)
+            for one in both:
+                one.stdin.write("\n")
+                one.stdin.flush()
+            assert [one.stdout.readline() for one in both] == ["1\n"] * 2
+    finally:
+        for one in both:
+            one.kill()
+            one.communicate()
+
+
+def test_one_that_watches_and_is_stopped_meanwhile_goes_on_watching():
+    """It has seen nothing of what the other one did in that time."""
+    looks = iter([0, 0, 0, 1])
+
+    def look() -> int:
+        time.sleep(0.5)
+        return next(looks)
+
+    assert files.watched(look, 0, "another", print, Pace(beat=0.05, patience=0.6))
 
 
 def test_a_run_holds_its_store_and_lets_go(tmp_path, small):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import resource
@@ -30,6 +31,17 @@ def test_what_is_committed_is_done(store):
     assert queries.done(store.place).keys() == ids(pack())
     assert queries.done(Store(store.out).place) == queries.done(store.place)
     assert len({record for record in queries.done(store.place).values()}) == 1
+
+
+def test_what_another_machine_has_deleted_is_not_there(store):
+    """NFS says so of a file that this machine still knows of; no NFS is at hand here."""
+
+    class Elsewhere:
+        def open_input_stream(self, path):
+            raise OSError(errno.ESTALE, "Stale file handle", path)
+
+    store.place.files = Elsewhere()
+    assert store.place.read("store.json") is None
 
 
 def test_packs_that_wait_together_are_one_file_of_each_table(store):
