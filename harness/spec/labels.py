@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib
 import inspect
@@ -168,6 +169,32 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Task | Solver):
         return spec_of(value)
     return plain(value) if is_dataclass(value) else value
+
+
+def text(part: Any) -> str:
+    """A task, solver or protocol as JSON with sorted keys: a part of a job's canonical form."""
+    return _text(_Itself(part))
+
+
+class _Itself:
+    """A part of a case that equals itself alone: 0.0 and -0.0 are equal, and are not the same text."""
+
+    __slots__ = ("part",)
+
+    def __init__(self, part: Any) -> None:
+        self.part = part
+
+    def __hash__(self) -> int:
+        return id(self.part)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Itself) and self.part is other.part
+
+
+@functools.lru_cache(maxsize=4096)  # a sweep has each part in many cases
+def _text(itself: _Itself) -> str:
+    part = itself.part
+    return json.dumps(spec_of(part) if isinstance(part, Task | Solver) else plain(part), sort_keys=True)
 
 
 def nested(part: Any) -> Iterator[Any]:
