@@ -93,7 +93,7 @@ def test_two_clones_two_sweeps_one_store_and_readers(tmp_path):
     ui, looks, seen = None, 0, {}
     try:
         while here.poll() is None or there.poll() is None:
-            time.sleep(0.5)  # the cores are for those who write
+            time.sleep(1.0)  # the cores are for those who write
             if not (tmp_path / "out" / "log").exists():
                 continue
             for reader in (seen_by_polars, seen_by_duckdb, seen_by_query):

@@ -8,6 +8,7 @@ import logging
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -228,8 +229,9 @@ def test_shipped_classes_have_what_they_stand_on_and_no_other_solver():
     assert fingerprint.code(cases[0]) != fingerprint.code(replace(cases[0], solver=GdPlusPlus(depth=1)))
 
 
-RUN = """
-import json, sys
+# Each run in a process of its own, which need not import torch again.
+RUNS = """
+import json, os, sys
 from lfombench.harness import PROTOCOLS, Sweep, run
 from lfombench.harness.driver.plan import make_plan
 from lfombench.harness.spec.labels import find
@@ -238,27 +240,43 @@ from lfombench.solvers import LinearTransformer
 from lfombench.tasks import LinearRegression
 from dataclasses import replace
 quick = replace(PROTOCOLS["rigorous"], steps=2, batch=4, learning_rates=(0.1,), test_prompts=64)
-solvers = [find("solver", "own.mine:Signs")(depth=1), LinearTransformer(depth=1, preconditioner="full")]
-out, seeds, keep = sys.argv[1], int(sys.argv[2]), sys.argv[3] == "keep"
-sweep = Sweep(name="mine", tasks=[LinearRegression(d=2, n=3)], solvers=solvers, protocols=[quick], seeds=range(seeds))
-plan = make_plan(sweep, Store(out), 1, keep)
-done = run(sweep, out, workers=0, mlflow="off", keep_stale=keep)
-print(json.dumps({"why": plan.why, "ran": done.ran, "done": done.done, "exit_code": done.exit_code}))
+out = sys.argv[1]
+for line in sys.stdin:
+    if child := os.fork():
+        assert os.waitpid(child, 0)[1] == 0
+        continue
+    seeds, keep = json.loads(line)
+    solvers = [find("solver", "own.mine:Signs")(depth=1), LinearTransformer(depth=1, preconditioner="full")]
+    tasks = [LinearRegression(d=2, n=3)]
+    sweep = Sweep(name="mine", tasks=tasks, solvers=solvers, protocols=[quick], seeds=range(seeds))
+    plan = make_plan(sweep, Store(out), 1, keep)
+    done = run(sweep, out, workers=0, mlflow="off", keep_stale=keep)
+    told = {"why": plan.why, "ran": done.ran, "done": done.done, "exit_code": done.exit_code}
+    print(json.dumps(told), flush=True)
+    os._exit(0)
 """
 
 
-def test_a_stale_job_runs_again_and_its_old_rows_are_set_aside(tmp_path):
+@pytest.fixture
+def runs(tmp_path) -> Iterator[subprocess.Popen[str]]:
+    """A process that makes a run of every line it reads."""
+    command = [sys.executable, "-B", "-c", RUNS, str(tmp_path / "out")]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=tmp_path, **pipes) as process:
+        yield process
+
+
+def test_a_stale_job_runs_again_and_its_old_rows_are_set_aside(tmp_path, runs):
     """The code of one of two solvers changes: its jobs alone run again, unless they may be kept; no board has both."""
     out, folder = str(tmp_path / "out"), tmp_path / "own"
     folder.mkdir()
     for file, text in FILES.items():
         (folder / f"{file}.py").write_text(text)
 
-    def run(seeds: int, stale: str = "rerun") -> dict:
-        arguments = [sys.executable, "-c", RUN, out, str(seeds), stale]
-        done = subprocess.run(arguments, capture_output=True, text=True, cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
+    def run(seeds: int, keep: bool = False) -> dict:
+        runs.stdin.write(f"{json.dumps([seeds, keep])}\n")
+        runs.stdin.flush()
+        return json.loads(runs.stdout.readline())
 
     def losses() -> dict[str, list[float]]:
         rows = (
@@ -269,7 +287,7 @@ def test_a_stale_job_runs_again_and_its_old_rows_are_set_aside(tmp_path):
     assert run(3)["ran"] == 6
     before = losses()
     (folder / "deep.py").write_text(FILES["deep"].replace("step = 0.1", "step = 0.2"))
-    assert run(4, "keep") == {"why": {"new": 2}, "ran": 2, "done": 8, "exit_code": 0}
+    assert run(4, keep=True) == {"why": {"new": 2}, "ran": 2, "done": 8, "exit_code": 0}
     assert boards(Tables(out), *sweeps(out)).mixed == ["own/deep.py:step"]
     why = {"stale: own/deep.py:step changed": 3}
     assert run(3) == {"why": why, "ran": 3, "done": 6, "exit_code": 0}

@@ -109,11 +109,10 @@ def test_a_module_of_the_folder_wins_over_an_installed_one(folder, tmp_path_fact
     installed = tmp_path_factory.mktemp("installed")
     for name in ("mine.py", "helper.py"):
         (installed / name).write_text("raise SystemExit('the installed one was imported')\n")
-    assert "2 to run" in lfombench(folder, "plan", "own.yaml", PYTHONPATH=str(installed))
-    (folder / "helper.py").unlink()
-    (installed / "helper.py").write_text("SIGN = -1.0\n")  # what is not in the folder is found as ever
+    (installed / "far.py").write_text("SIGN = -1.0\n")  # what is not in the folder is found as ever
     (installed / "own.py").mkdir()
-    assert "2 to run" in lfombench(folder, "plan", "own.yaml", "--out", "other", PYTHONPATH=str(installed))
+    (folder / "helper.py").write_text("from far import SIGN\n")
+    assert "2 to run" in lfombench(folder, "plan", "own.yaml", PYTHONPATH=str(installed))
 
 
 def test_what_lfombench_needs_is_known():
