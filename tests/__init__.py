@@ -6,6 +6,8 @@ from typing import Any
 
 import jaxtyping
 from beartype import BeartypeConf, beartype
+from beartype.claw import beartype_packages
+from beartype.claw._ast import _clawaststar
 
 checked = beartype(conf=BeartypeConf(is_pep484_tower=True))  # an int is a float, as it is to Python
 SHAPE = re.compile(r"(Tensor|ndarray), |Matrices")  # of an annotation that has one
@@ -26,3 +28,18 @@ def shaped_or_plain(*, typechecker: Any) -> Any:
         return _shaped(target, typechecker=typechecker)
 
     return decorate
+
+
+def hook_in_once(packages: list[str], conf: BeartypeConf) -> None:
+    """Let beartype check packages that are imported later, but for functions within functions: it would write a checker
+    anew whenever such a function is defined, a sixth of the time of what compiles. Beartype has no option for that.
+    """
+    written = getattr(_clawaststar, "__beartype__", None)
+    if written is not None:  # else another beartype, which takes its time
+
+        def outermost(**options: Any) -> Any:
+            decorate = written(**options)
+            return lambda target: target if "<locals>" in target.__qualname__ else decorate(target)
+
+        vars(_clawaststar)["__beartype__"] = outermost
+    beartype_packages(packages, conf=conf)

@@ -1,4 +1,4 @@
-"""Every annotation of tasks, solvers and harness is checked under pytest: types by beartype, shapes by jaxtyping."""
+"""The functions of tasks, solvers and harness are checked under pytest: types by beartype, shapes by jaxtyping."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ import jaxtyping
 import pytest
 import torch
 from beartype import BeartypeConf
-from beartype.claw import beartype_packages
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
-from tests import shaped_or_plain
+from tests import hook_in_once, shaped_or_plain
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ["RAY_AUTH_MODE"] = "disabled"  # whatever the user's own clusters ask for
@@ -27,9 +26,13 @@ SHAPED = ("tasks", "solvers", "harness.training", STREAMS, "harness.cli", ON_RAY
 PLAIN = ("compiler", "spec", "store", "scheduler", "tracking", "driver", "errors", "signals", "spans")
 jaxtyping.jaxtyped = shaped_or_plain  # type: ignore[assignment]  # which has overloads, of which its hook uses this
 install_import_hook([f"lfombench.{name}" for name in SHAPED], "tests.checked")
-beartype_packages(
+hook_in_once(
     [f"lfombench.harness.{name}" for name in PLAIN],
-    conf=BeartypeConf(is_pep484_tower=True, claw_skip_package_names=(f"lfombench.{ON_RAY}", f"lfombench.{STREAMS}")),
+    BeartypeConf(
+        is_pep484_tower=True,
+        claw_is_pep526=False,  # variables within functions, again and again
+        claw_skip_package_names=(f"lfombench.{ON_RAY}", f"lfombench.{STREAMS}"),
+    ),
 )
 torch.set_num_threads(1)
 settings.register_profile("here", deadline=None)  # another test may have the cores

@@ -11,6 +11,11 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import torch
+
+from lfombench.harness.store.drivers import file_of
+from lfombench.harness.store.filesystem import place
+from lfombench.harness.training.adam import clipped
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("api", "harness", "tasks", "solvers", "analysis", "cluster")
@@ -239,3 +244,14 @@ def test_windows_is_refused_at_once():
     code = "import sys; sys.platform = 'win32'; import lfombench"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "ImportError: lfombench runs on Linux and macOS; on Windows, in WSL" in done.stderr
+
+
+def test_annotations_are_checked_as_these_tests_run():
+    """Types, of functions and methods, and shapes."""
+    for wrong in (
+        lambda: file_of("one"),
+        lambda: place("here").size(1),
+        lambda: clipped(torch.zeros(1, 2, 3), torch.zeros(2)),
+    ):
+        with pytest.raises(Exception, match=r"violates|Type-check error"):
+            wrong()

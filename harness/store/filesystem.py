@@ -63,7 +63,8 @@ class Place(ABC):
 
     def size(self, name: str) -> int | None:
         """The bytes of a file; None where there is no such file."""
-        return self.files.get_file_info(self.path(name)).size
+        size: int | None = self.files.get_file_info(self.path(name)).size
+        return size
 
     def delete(self, name: str) -> None:
         """Delete a file, if it is still there."""

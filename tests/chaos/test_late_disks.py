@@ -44,8 +44,9 @@ def mounted(disk: Path, at: Path) -> Iterator[Path]:
     at.mkdir()
     ours, theirs = socket.socketpair()
     options = f"passive,dcache_timeout={LATE}"
-    server = subprocess.Popen([SERVER], stdin=theirs, stdout=theirs)
-    client = subprocess.Popen(["sshfs", f":{disk}", str(at), "-f", "-o", options], stdin=ours, stdout=ours)
+    command = ["sshfs", f":{disk}", str(at), "-f", "-o", options]
+    server = subprocess.Popen([str(SERVER)], stdin=theirs.fileno(), stdout=theirs.fileno())
+    client = subprocess.Popen(command, stdin=ours.fileno(), stdout=ours.fileno())
     ours.close()
     theirs.close()
     try:

@@ -261,8 +261,8 @@ for line in sys.stdin:
 def runs(tmp_path) -> Iterator[subprocess.Popen[str]]:
     """A process that makes a run of every line it reads."""
     command = [sys.executable, "-B", "-c", RUNS, str(tmp_path / "out")]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, cwd=tmp_path, **pipes) as process:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=tmp_path, stdin=pipe, stdout=pipe, text=True) as process:
         yield process
 
 

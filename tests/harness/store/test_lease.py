@@ -143,8 +143,8 @@ with take(place(sys.argv[1]), "fig1", dict, join=True, pace=drivers.Pace(beat=0.
 def test_drivers_that_were_asleep_do_not_take_each_other_for_dead(here):
     """A laptop that is closed, containers that are paused: both were away, and none saw the other silent."""
     start = [sys.executable, "-c", COMPANY, here.root]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    both = [subprocess.Popen([*start, name], **pipes) for name in ("one", "two")]
+    pipe = subprocess.PIPE
+    both = [subprocess.Popen([*start, name], stdin=pipe, stdout=pipe, text=True) for name in ("one", "two")]
     try:
         assert [one.stdout.readline() for one in both] == ["together\n"] * 2
         for _ in range(2):
