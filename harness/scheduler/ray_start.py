@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from ..awake import Awake
 from ..compiler import cache
 from ..errors import UserError
 
@@ -103,14 +104,14 @@ def _patient() -> Iterator[None]:
     if asked is None:  # another Ray
         yield
         return
-    begin = time.monotonic()
+    waited = Awake(PATIENCE / 2)  # Ray's own question takes half a minute
 
     def get_node(*arguments: Any, **options: Any) -> Any:
         while True:
             try:
                 return asked(*arguments, **options)
             except RuntimeError:
-                if time.monotonic() - begin > PATIENCE:
+                if waited() > PATIENCE:
                     raise
                 time.sleep(0.2)
 
