@@ -2,6 +2,7 @@
 
 It relies on two guarantees: a file appears whole or not at all, and of several writers that create the same new file at
 once exactly one succeeds. A folder gives the first by renaming and the second by a hard link, S3 both by a single PUT.
+Not that the list of a folder is new: a disk that machines share may show what was there some seconds ago.
 """
 
 from __future__ import annotations
