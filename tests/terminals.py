@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import pty
+import signal
 import struct
 import subprocess
 import termios
@@ -24,6 +25,7 @@ class Terminal:
 
         def own() -> None:
             fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # so that closing it hangs up on the command
+            signal.signal(signal.SIGHUP, signal.SIG_DFL)  # also where the tests themselves run under nohup
 
         variables: dict[str, str] = os.environ | {"TERM": "xterm-256color", "COLUMNS": ""} | environment
         del variables["COLUMNS"]  # which would be believed instead of the terminal
