@@ -23,7 +23,7 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 # imported for type checkers only, as the commands do, and makes classes that Ray cannot turn into actors.
 ON_RAY, STREAMS = "harness.scheduler.on_ray", "harness.compiler.streams"
 SHAPED = ("tasks", "solvers", "harness.training", STREAMS, "harness.cli", ON_RAY)
-PLAIN = ("compiler", "spec", "store", "scheduler", "tracking", "driver", "errors", "signals", "spans")
+PLAIN = ("compiler", "spec", "store", "scheduler", "tracking", "driver", "errors", "signals", "spans", "awake")
 jaxtyping.jaxtyped = shaped_or_plain  # type: ignore[assignment]  # which has overloads, of which its hook uses this
 install_import_hook([f"lfombench.{name}" for name in SHAPED], "tests.checked")
 hook_in_once(
