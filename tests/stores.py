@@ -12,8 +12,11 @@ from lfombench.harness.store import schema
 from lfombench.harness.store.store import Store
 
 
-def store(tmp_path, rows, jobs=None) -> str:
-    """A store by hand: rows of (solver, family, depth, step, seed, log_mse)."""
+def store(tmp_path, rows, jobs=None, asked=(), failed=()) -> str:
+    """A store by hand: rows of (solver, family, depth, step, seed, log_mse).
+
+    asked: further cases of the sweep, (solver, family, depth, seeds); failed: jobs that failed, (solver, depth, seed).
+    """
     out = Store(str(tmp_path / "made"))
     out.create()
     filled = [
@@ -33,10 +36,25 @@ def store(tmp_path, rows, jobs=None) -> str:
         }
         for solver, family, depth, step, seed, loss in rows
     ]
-    add(out, results=filled)
-    ids = jobs or sorted({row["job"] for row in filled})
+    lost = [
+        {"job": f"{solver}-{depth}-{seed}", "status": "failed", "task": "t", "protocol": "p"}
+        | {"solver": solver, "depth": depth, "seed": seed}
+        for solver, depth, seed in failed
+    ]
+    add(out, results=filled, **({"jobs": lost} if lost else {}))
+    cases: dict[tuple, set] = {}
+    for solver, family, depth, _, seed, _ in rows:
+        cases.setdefault((solver, family, depth), set()).add(seed)
+    for solver, family, depth, seeds in asked:
+        cases.setdefault((solver, family, depth), set()).update(seeds)
+    ids = jobs or [f"{solver}-{depth}-{seed}" for (solver, _, depth), seeds in cases.items() for seed in sorted(seeds)]
     wanted = {"name": "made", "about": "", "jobs": ids, "protocols": ["p"], "tests": [], "skipped": []}
     wanted |= {"axis": None, "split": [], "named": {}, "crossover": [], "parts": []}
+    wanted["asked"] = [
+        {"task": "t", "solver": solver, "family": family, "depth": depth, "protocol": "p", "told": "", "tests": []}
+        | {"seeds": sorted(seeds)}
+        for (solver, family, depth), seeds in cases.items()
+    ]
     out.write("sweeps/made.json", json.dumps(wanted))
     return out.out
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,7 +12,7 @@ import pyarrow as pa
 from ..spec.labels import digest, label
 from ..spec.sweep import Sweep
 from ..store import queries, schema
-from ..store.manifest import Manifest, path_of
+from ..store.manifest import Asked, Manifest, path_of
 from ..store.store import Store
 
 
@@ -38,11 +39,12 @@ def record_skipped(store: Store, sweep: Sweep) -> None:
 def manifest_of(sweep: Sweep) -> Manifest:
     """A sweep as the store remembers it: its own jobs, and the names of the sweeps that are parts of it."""
     grids = _grids(sweep)
+    ids, asked = _listed(grids)
     return Manifest(
         name=sweep.name,
         about=sweep.about.strip(),
         protocols=list(dict.fromkeys(label(protocol) for grid in grids for protocol in grid.protocols)),
-        jobs=list(dict.fromkeys(job.id for grid in grids for job in grid.jobs())),
+        jobs=ids,
         tests=list(dict.fromkeys(label(task) for grid in grids for task in grid.tests)),
         skipped=_skipped(grids),
         axis=next((grid.axis for grid in grids if grid.axis), None),
@@ -50,7 +52,19 @@ def manifest_of(sweep: Sweep) -> Manifest:
         named={name: list(labels) for grid in grids for name, labels in grid.named.items()},
         crossover=next((list(grid.crossover) for grid in grids if grid.crossover), []),
         parts=[part.name for part in sweep.parts if part.name != sweep.name],
+        asked=asked,
     )
+
+
+def _listed(grids: Sequence[Sweep]) -> tuple[list[str], list[Asked]]:
+    """The ids of all jobs, and their cases with the seeds of each."""
+    ids, cases = dict[str, None](), dict[tuple[Any, ...], Asked]()
+    for job, further in (entry for grid in grids for entry in grid.entries()):
+        case, ids[job.id] = job.case, None
+        tests = [name for name in map(label, further) if name != case.names["task"]]
+        asked = Asked(**case.names, family=job.solver.family, told=case.told, tests=tests, seeds=[])
+        cases.setdefault(asked.case, asked).seeds.append(job.seed)
+    return list(ids), [replace(asked, seeds=list(dict.fromkeys(asked.seeds))) for asked in cases.values()]
 
 
 def _with_parts(sweep: Sweep) -> Iterator[Sweep]:

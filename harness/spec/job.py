@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields, replace
 from itertools import product
 from typing import Any
 
-from lfombench.solvers import Solver
+from lfombench.solvers import Estimated, Solver
 from lfombench.tasks import Task
 
 from ..errors import SpecError, nearest
@@ -126,6 +126,14 @@ class Case:
             bounds += [f"best_lfom(preconditioner={span.known})"] if span.fixed else []
             bounds += [f"best_krylov(preconditioner={span.known})"] if "linear" in self.task.facts else []
         return bounds
+
+    @property
+    def told(self) -> str:
+        """What the solver is told of the distribution that others have to learn: the fact, or nothing. What it
+        estimates from prompts it is not told.
+        """
+        facts = frozenset() if isinstance(self.solver, Estimated) else self.solver.needs
+        return next((fact for fact in ("bayes", "prior", "covariance", "edges") if fact in facts), "")
 
     @functools.cached_property
     def trials(self) -> tuple[dict[str, float], ...]:

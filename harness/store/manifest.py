@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -15,6 +15,28 @@ FOLDER = "sweeps"
 
 class Damaged(UserError):
     """A manifest that cannot be read."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """A case of a sweep, the seeds that the sweep asks for, and the further tasks that they are tested on. told: what
+    its solver is told of the distribution that others have to learn: covariance, edges (of the spectrum), prior or
+    bayes; empty where it is told nothing.
+    """
+
+    task: str
+    solver: str
+    family: str
+    depth: int
+    protocol: str
+    told: str
+    tests: list[str]
+    seeds: list[int]
+
+    @property
+    def case(self) -> tuple[Any, ...]:
+        """What tells it from the others of a sweep."""
+        return self.task, self.solver, self.depth, self.protocol, *self.tests
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +54,7 @@ class Manifest:
     named: dict[str, list[str]] = field(default_factory=dict)  # the labels that each name of a solver stands for
     crossover: list[str] = field(default_factory=list)  # two of those names
     parts: list[str] = field(default_factory=list)  # names of sweeps whose jobs are also this one's
+    asked: list[Asked] = field(default_factory=list)  # the cases of its jobs; empty in stores of an older lfombench
 
     @property
     def content(self) -> str:
@@ -51,8 +74,9 @@ def manifests(place: Place, pattern: str = "*") -> list[Manifest]:
         if fnmatchcase(file, f"{pattern}.json"):
             try:
                 values = json.loads(place.read(f"{FOLDER}/{file}") or b"null")
+                values.setdefault("asked", [])
                 found.append(_sound({name: values[name] for name in Manifest.__dataclass_fields__}))
-            except (ValueError, TypeError, KeyError, RecursionError) as error:
+            except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
                 path = place.path(f"{FOLDER}/{file}")
                 raise Damaged(f"{path} is damaged: delete it, and run its sweep again") from error
     return found
@@ -68,9 +92,18 @@ def _sound(values: dict[str, Any]) -> Manifest:
     named, skipped, axis = values["named"], values["skipped"], values["axis"]
     others = isinstance(named, dict) and all(isinstance(labels, list) for labels in named.values())
     others = others and isinstance(skipped, list) and all(isinstance(one, dict) for one in skipped)
+    asked = [Asked(**case) for case in values["asked"]]
+    others = others and all(_sound_case(case) for case in asked)
     if not (lists and words and others and isinstance(axis, str | None)):
         raise TypeError("not of the types that a manifest has")
-    return Manifest(**values)
+    return Manifest(**values | {"asked": asked})
+
+
+def _sound_case(case: Asked) -> bool:
+    words = (case.task, case.solver, case.family, case.protocol, case.told)
+    lists = isinstance(case.seeds, list) and isinstance(case.tests, list)
+    numbers = lists and all(isinstance(number, int) for number in (case.depth, *case.seeds))
+    return numbers and all(isinstance(word, str) for word in (*words, *case.tests))
 
 
 def jobs_by_sweep(place: Place) -> dict[str, list[str]]:
@@ -91,5 +124,10 @@ def joined(ours: Manifest | None, theirs: Manifest) -> Manifest:
     """One manifest for a sweep that two stores know: our settings, the jobs and tests of both."""
     if ours is None:
         return theirs
-    both = {name: list(dict.fromkeys([*getattr(ours, name), *getattr(theirs, name)])) for name in ("jobs", "tests")}
-    return Manifest(**asdict(ours) | both)
+    jobs, tests = (list(dict.fromkeys([*a, *b])) for a, b in ((ours.jobs, theirs.jobs), (ours.tests, theirs.tests)))
+    cases = {case.case: case for case in ours.asked}
+    for case in theirs.asked:
+        known = cases.get(case.case)
+        seeds = list(dict.fromkeys([*(known.seeds if known else ()), *case.seeds]))
+        cases[case.case] = replace(known or case, seeds=seeds)
+    return replace(ours, jobs=jobs, tests=tests, asked=list(cases.values()))
