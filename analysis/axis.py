@@ -15,7 +15,7 @@ import polars as pl
 
 from lfombench.harness.store.manifest import Manifest
 
-from .board import at_their_depth
+from .losses import at_their_depth
 from .results import Tables
 from .statistics import mean_interval
 
@@ -111,7 +111,6 @@ def along(tables: Tables, sweep: Manifest) -> Along | None:
         return None
     frame = (
         tables.results.filter(pl.col("job").is_in(sweep.jobs) & (pl.col("task") == pl.col("test")))
-        .drop("blocks")
         .collect()
         .sort("solver", "protocol", "task", "seed", "step")  # whatever order jobs were committed in
     )

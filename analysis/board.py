@@ -1,52 +1,65 @@
-"""The leaderboard: solvers by depth, with the mean log error over seeds and its interval, lowest first."""
+"""The leaderboard: solvers by depth, ranked at each, with what the differences between them allow to say."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from statistics import fmean
 from typing import Any, TypeVar
 
-import polars as pl
-
-from lfombench.harness.store.manifest import Manifest
-
-from .published import published, undrawn
-from .results import Tables, mixed
-from .statistics import mean_interval, tenth
-from .suspect import suspects
-from .titles import title
+from .verdicts import Difference
 
 T = TypeVar("T")
 COLUMNS = 8  # the most depths or values that are shown
-EXACT = -25.0  # log errors below this are only rounding
 LOOSE = 0.05  # a bound is marked where its fit error is above this part of its error
+TOLD = {"": "", "covariance": "Sigma", "edges": "edges", "prior": "prior", "bayes": "prior"}  # on boards
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A solver at one depth. Where prompts were redrawn (by data seed), low and high are the least and largest mean."""
+    """A solver at one depth: seeds that are finite, of those asked for; the mean of their log errors, and the half
+    width of its 95 % interval, None for one seed.
 
-    mean: float
-    half_width: float | None  # of the 95 % interval over seeds
+    Errors that are only rounding count as EXACT. Where prompts were redrawn (by data seed), the mean and its interval
+    are over the draws, low and high are the least and largest of them, each a mean over seeds.
+    """
+
+    mean: float | None
+    half_width: float | None
     seeds: int
-    published: float | None
+    asked: int
+    lost: int  # seeds that diverged or failed
+    pending: int  # seeds that have no outcome yet
+    median: float | None = None  # over seeds; a lost one is the largest
+    typical: float | None = None  # the mean over seeds of the log of the median error of a prompt
+    tail: bool = False  # whether the mean error is above the 99 % quantile: fewer than 1 in 100 prompts decide it
+    outlier: bool = False  # whether one seed lies far from the others
+    exact: bool = False  # whether the error of every seed is only rounding
+    published: float | None = None
     low: float | None = None
     high: float | None = None
     redraws: int = 1
     tenth: float | None = None  # of the standard deviation over seeds: the paper draws it as a band
     suspect: str | None = None  # the bound that it is below, which should not be possible
     loose: bool = False  # whether it is a bound whose fit error is above LOOSE times its error
+    ranks: tuple[int, int] | None = None  # the best and the worst rank that it may have among its class at this depth
+    of: int = 0  # the number of solvers in that class that have a rank here
+    group: str = ""  # letters of the ties that it is in; solvers with a common letter do not differ
+    above: Difference | None = None  # to the method that ranks before it
 
     @property
-    def exact(self) -> bool:
-        """Whether the error is only rounding."""
-        return self.mean < EXACT
+    def leads(self) -> bool:
+        """Whether it may be the best of its class, by more than one seed, none of them lost."""
+        return self.ranks is not None and self.ranks[0] == 1 and not self.lost and self.of > 1
+
+    @property
+    def order(self) -> tuple[bool, float, float]:
+        """Sorts cells, the best first: those that lost no seed, then by the share that was lost, then by the mean."""
+        ended = self.seeds + self.lost
+        return self.mean is None, self.lost / ended if ended else 0.0, 0.0 if self.mean is None else self.mean
 
 
 @dataclass(frozen=True)
 class Row:
-    """A solver at all its depths."""
+    """A solver at all its depths. told: what it is told of the distribution that others have to learn."""
 
     solver: str
     family: str
@@ -54,6 +67,7 @@ class Row:
     cells: dict[int, Cell]  # by depth
     diverged: int
     title: str  # the name that the sweep gives it, or its label
+    told: str = ""
 
     @property
     def parameters(self) -> int:
@@ -68,12 +82,17 @@ class Row:
 
 @dataclass(frozen=True)
 class Board:
-    """Solvers trained on one task under one protocol, on the same test prompts."""
+    """Solvers trained on one task under one protocol, on the same test prompts. ranked_at: the depth that rows are
+    sorted by: the deepest that all methods have; None where they have none in common. shared: whether all seeds have
+    the same prompts, so that intervals say nothing of other training prompts.
+    """
 
     task: str
     test: str
     protocol: str
     rows: list[Row]
+    ranked_at: int | None = None
+    shared: bool = False
 
     @property
     def depths(self) -> list[int]:
@@ -88,7 +107,7 @@ class Board:
     @property
     def drawable(self) -> bool:
         """Whether a chart has anything to show."""
-        return any(not cell.exact for row in self.rows for cell in row.cells.values())
+        return any(cell.mean is not None and not cell.exact for row in self.rows for cell in row.cells.values())
 
     @property
     def memorised(self) -> bool:
@@ -111,13 +130,23 @@ class Board:
         ]
 
     def leaders(self, depth: int) -> set[str]:
-        """The method with the lowest mean at a depth, and methods whose interval overlaps its interval; no bounds."""
-        cells = {row.solver: row.cells[depth] for row in self.rows if depth in row.cells and row.competes}
-        if not cells:
-            return set()
-        best = min(cells.values(), key=lambda cell: cell.mean)
-        upper = best.mean + (best.half_width or 0)
-        return {solver for solver, cell in cells.items() if cell.mean - (cell.half_width or 0) <= upper}
+        """The methods that may be the best at a depth, each among those that are told the same."""
+        return {row.solver for row in self.rows if depth in row.cells and row.cells[depth].leads}
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader must know of rows, in words."""
+        cells = [(row, depth, cell) for row in self.rows for depth, cell in sorted(row.cells.items())]
+        tails = [f"{row.title} at {depth}" for row, depth, cell in cells if cell.tail and not cell.exact]
+        alone = [f"{row.title} at {depth}" for row, depth, cell in cells if cell.outlier and row.competes]
+        return [
+            *([f"fewer than 1 in 100 prompts decide the mean of {_listed(tails)}"] if tails else []),
+            *([f"one seed lies far from the others of {_listed(alone)}"] if alone else []),
+        ]
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
 
 
 def evenly(values: list[T]) -> list[T]:
@@ -138,6 +167,7 @@ class Boards:
     boards: list[Board]
     skipped: list[dict[str, Any]]
     mixed: list[str]  # source files of which different versions computed its results
+    stray: list[str]  # jobs with a loss that is not finite, which something else than lfombench wrote
 
     @property
     def partial(self) -> bool:
@@ -161,132 +191,12 @@ class Boards:
 
     def as_json(self) -> dict[str, Any]:
         """The boards as plain values, for scripts."""
-        return asdict(self) | {"partial": self.partial, "suspects": self.suspects}
-
-
-def boards(tables: Tables, sweep: Manifest) -> Boards:
-    """Every board of a sweep, from what the store holds of it."""
-    frame = tables.results.filter(pl.col("job").is_in(sweep.jobs)).collect()
-    jobs = tables.jobs.filter(pl.col("job").is_in(sweep.jobs))
-    details = jobs.select("job", "floors", "budget").collect()
-    floors, fitted = (
-        dict(details.select("job", "floors").iter_rows()),
-        dict(details.select("job", "budget").iter_rows()),
-    )
-    tests = {(job, test) for job, test in frame.select("job", "test").unique().iter_rows()}
-    complete = sum(
-        all((job, test) in tests for test in (task, *sweep.tests))
-        for job, task in frame.select("job", "task").unique().iter_rows()
-    )
-    if sweep.axis:  # experts' transfers along the axis are not boards
-        frame = frame.filter((pl.col("task") == pl.col("test")) | pl.col("test").is_in(sweep.tests))
-    frame = without_draws(frame)
-    groups = {
-        (str(task), str(test), str(protocol)): rows
-        for (task, test, protocol), rows in frame.group_by("task", "test", "undrawn")
-    }
-    order = {undrawn(name): i for i, name in reversed(list(enumerate(sweep.protocols)))}
-    ordered = sorted(groups, key=lambda key: (key[0], key[1] != key[0], key[1], order.get(key[2], len(order)), key[2]))
-    titles = {label: title(name, labels, label) for name, labels in sweep.named.items() for label in labels}
-    ordered_boards = [_board(*key, groups[key], floors, fitted, titles if key[2] in order else {}) for key in ordered]
-    versions = mixed(tables.out, frame["code"].unique().to_list())
-    return Boards(sweep.name, sweep.about, len(sweep.jobs), complete, ordered_boards, sweep.skipped, versions)
-
-
-def without_draws(frame: pl.DataFrame) -> pl.DataFrame:
-    """The frame with a column `undrawn`: the protocol without its data seed."""
-    labels = frame["protocol"].unique().to_list()
-    names = pl.DataFrame(
-        {"protocol": labels, "undrawn": [undrawn(label) for label in labels]},
-        schema={"protocol": pl.String, "undrawn": pl.String},
-    )
-    return frame.join(names, on="protocol", how="left", maintain_order="left")
-
-
-def at_their_depth(frame: pl.DataFrame) -> pl.DataFrame:
-    """The rows that stand for a solver of depth `step`: a trained model's last iterate, any iterate of the others.
-
-    A model trained for depth 4 is not a model of depth 2, nor is a control made of such models; conjugate gradients
-    stopped after 2 steps are a method of depth 2.
-    """
-    trained = (pl.col("family") == "learned") | ((pl.col("family") == "control") & (pl.col("params") > 0))
-    rows = frame.filter((pl.col("step") > 0) & (~trained | (pl.col("step") == pl.col("depth"))))
-    key = ("task", "test", "protocol", "solver", "seed", "step")
-    return rows.sort("depth").unique(key, keep="last", maintain_order=True)
-
-
-def _board(
-    task: str,
-    test: str,
-    protocol: str,
-    frame: pl.DataFrame,
-    floors: Mapping[str, Sequence[str] | None],
-    fitted: Mapping[str, int],
-    titles: Mapping[str, str],
-) -> Board:
-    frame = at_their_depth(frame).sort("solver", "step", "protocol", "seed")
-    suspect_bounds = suspects(frame, {job: labels or () for job, labels in floors.items()}, fitted)
-    diverged = frame.filter(status="diverged").group_by("solver", "family").agg(pl.col("job").n_unique()).iter_rows()
-    diverged_jobs = {(solver, family): jobs for solver, family, jobs in diverged}
-    is_loose = (pl.col("fit_error") > LOOSE * pl.col("mse")).any().alias("loose")
-    cells = frame.group_by("solver", "family", "step", maintain_order=True).agg(
-        pl.col("params").first(), "protocol", "log_mse", is_loose
-    )
-    published_values = {
-        solver: published(task, solver, protocol) if test == task else {} for solver in frame["solver"].unique()
-    }
-    rows: dict[tuple[str, str], Row] = {}
-    for solver, family, depth, params, protocols, log_mse, loose in cells.iter_rows():
-        if (solver, family) not in rows:
-            count, title = diverged_jobs.get((solver, family), 0), titles.get(solver, solver)
-            rows[solver, family] = Row(solver, family, {}, {}, count, title)
-        row = rows[solver, family]
-        row.params[depth] = params
-        if cell := _cell(
-            protocols, log_mse, loose, published_values[solver].get(depth), suspect_bounds.get((solver, depth))
-        ):
-            row.cells[depth] = cell
-    return Board(task, test, protocol, _ranked(list(rows.values())))
-
-
-def _cell(
-    protocols: Sequence[str], log_mse: Sequence[float | None], loose: bool, known: float | None, suspect: str | None
-) -> Cell | None:
-    """The cell of one solver at one depth. The protocols say whether its prompts were drawn once or more often."""
-    by_draw: dict[str, list[float]] = {}
-    for protocol, value in zip(protocols, log_mse, strict=True):
-        if value is not None:
-            by_draw.setdefault(protocol, []).append(value)
-    losses_by_draw = list(by_draw.values())
-    if not losses_by_draw:
-        return None
-    if len(losses_by_draw) == 1:
-        mean, half_width = mean_interval(losses_by_draw[0])
-        return Cell(
-            mean,
-            half_width,
-            len(losses_by_draw[0]),
-            known,
-            tenth=tenth(losses_by_draw[0]),
-            suspect=suspect,
-            loose=loose,
-        )
-    means = [fmean(values) for values in losses_by_draw]
-    mean, half_width = mean_interval(means)
-    seeds = max(map(len, losses_by_draw))
-    return Cell(
-        mean, half_width, seeds, known, min(means), max(means), len(losses_by_draw), suspect=suspect, loose=loose
-    )
-
-
-def _ranked(rows: list[Row]) -> list[Row]:
-    """Rows sorted by the mean at the deepest depth that all rows have, lowest first; rows without values last."""
-    shared = (
-        set.intersection(*(set(row.cells) for row in rows if row.cells)) if any(row.cells for row in rows) else set()
-    )
-
-    def rank(row: Row) -> tuple[bool, float, str]:
-        depth = max(shared or row.cells, default=0)
-        return (not row.cells, row.cells[depth].mean if row.cells else 0.0, row.solver)
-
-    return sorted(rows, key=rank)
+        values = asdict(self) | {"partial": self.partial, "suspects": self.suspects}
+        for board, made in zip(values["boards"], self.boards, strict=True):
+            board["notes"] = made.notes
+            for row, kept in zip(board["rows"], made.rows, strict=True):
+                for depth, cell in kept.cells.items():
+                    if cell.above:
+                        row["cells"][depth]["above"]["verdict"] = cell.above.verdict
+                        row["cells"][depth]["above"]["words"] = cell.above.words
+        return values

@@ -67,7 +67,7 @@ def loss_by_depth(board: Board, palette: Palette) -> str:
             }
             for row in board.rows
             for depth, cell in sorted(row.cells.items())
-            if not cell.exact
+            if not cell.exact and cell.mean is not None
         ],
         infer_schema_length=None,
     )

@@ -55,7 +55,7 @@ def portraits(tables: Tables, sweep: Manifest, task: str, protocol: str) -> list
     )
     jobs = jobs.filter(pl.col("protocol").map_elements(undrawn, return_dtype=pl.String) == protocol)
     weights = tables.weights.filter(pl.col("job").is_in(jobs["job"].to_list())).collect()
-    results = tables.results.filter(pl.col("job").is_in(jobs["job"].to_list())).drop("blocks").collect()
+    results = tables.results.filter(pl.col("job").is_in(jobs["job"].to_list())).collect()
     depths = jobs.group_by("solver").agg(pl.col("depth").max())["depth"]
     if depths.is_empty():
         return []

@@ -9,7 +9,7 @@ import polars as pl
 
 from lfombench.harness.store.manifest import Manifest
 
-from .board import at_their_depth, without_draws
+from .losses import at_their_depth, without_draws
 from .published import PUBLISHED, REDRAWS, TOLERANCE, Ours, Published, Quirk, drawn
 from .results import Tables
 
@@ -54,7 +54,7 @@ class Compared:
         return "outside" if self.ours.redraws > 1 else "undecided"
 
 
-def compare(tables: Tables, sweeps: list[Manifest]) -> list[Compared]:
+def beside_paper(tables: Tables, sweeps: list[Manifest]) -> list[Compared]:
     """Every published number that these sweeps have results for."""
     stored, result = _Stored.of(tables, sweeps), list[Compared]()
     for row in PUBLISHED:

@@ -173,6 +173,12 @@ def undrawn(protocol: str) -> str:
     return without.replace(", )", ")").replace("()", "")
 
 
+def shared(protocol: str) -> bool:
+    """Whether all seeds of a protocol have the same prompts, up to a rotation: a data seed draws them."""
+    named = re.search(r"data_seed=([^,)]+)", protocol)
+    return named[1].lstrip("-").isdigit() if named else re.match(r"published\b", protocol) is not None
+
+
 def published(task: str, solver: str, protocol: str) -> dict[int, float]:
     """The paper's values by depth, for a protocol that reproduces them or is the rigorous version; else empty."""
     for row in PUBLISHED:

@@ -13,11 +13,12 @@ from markupsafe import Markup, escape
 from lfombench.harness.store.manifest import Manifest
 
 from . import charts, shifts
+from .assemble import boards
 from .axis import along
-from .board import Board, boards
-from .comparison import compare
+from .board import Board
 from .learned import portraits
 from .overview import overview
+from .paper import beside_paper
 from .published import TOLERANCE
 from .results import Tables, audit, leaves
 from .severity import standings
@@ -36,7 +37,7 @@ def render(out: str, sweeps: list[Manifest]) -> str:
     environment.filters["breakable"] = lambda text: Markup("(<wbr>").join(map(escape, text.split("(")))
     requested, sweeps = sweeps, leaves(out, sweeps)
     tables = Tables(out)
-    compared = compare(tables, sweeps)
+    compared = beside_paper(tables, sweeps)
     verdicts = Counter(number.verdict for number in compared)
     sweep_reports = [_sweep(tables, sweep) for sweep in sweeps]
     return environment.get_template("report.html.j2").render(

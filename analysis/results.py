@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from polars.io.plugins import register_io_source
 from pyarrow import fs
@@ -59,8 +60,24 @@ class Tables:
 
     @functools.cached_property
     def results(self) -> pl.LazyFrame:
-        """A row per job, test task and iterate."""
-        return self._read("results")
+        """A row per job, test task and iterate, without the means of blocks of prompts, which are most of the bytes."""
+        return self._read("results", [name for name in arrow("results").names if name != "blocks"])
+
+    def with_blocks(self, rows: pl.DataFrame, job: str = "job", name: str = "blocks") -> pl.DataFrame:
+        """Rows, with the means of blocks of prompts of each, of those that have them. rows: with a job, test and step.
+
+        job: the column that names the job. name: of the column that is added.
+        """
+        jobs = rows[job].unique().to_list()
+        columns, where = ["job", "test", "step", "prompts", "blocks"], pc.field("job").isin(pa.array(jobs, pa.string()))
+        found = pl.DataFrame(
+            tables.read(place(self.out), "results", lambda data: data.to_table(columns=columns, filter=where))
+        ).unique(["job", "test", "step"], keep="last")
+        keep = found.select(
+            "job", "test", "step", pl.col("blocks").alias(name), *([] if "prompts" in rows.columns else ["prompts"])
+        )
+        joined = rows.join(keep, left_on=[job, "test", "step"], right_on=["job", "test", "step"])
+        return joined.filter(pl.col(name).is_not_null())
 
     @functools.cached_property
     def jobs(self) -> pl.LazyFrame:
@@ -77,12 +94,11 @@ class Tables:
         """A row per job and parameter."""
         return self._read("weights")
 
-    def _read(self, name: str) -> pl.LazyFrame:
-        return pl.LazyFrame(pl.DataFrame(tables.read(place(self.out), name, _whole, check=True)))
+    def _read(self, name: str, columns: list[str] | None = None) -> pl.LazyFrame:
+        def whole(data: ds.Dataset) -> pa.Table:
+            return data.to_table(columns=columns)
 
-
-def _whole(data: ds.Dataset) -> pa.Table:
-    return data.to_table()
+        return pl.LazyFrame(pl.DataFrame(tables.read(place(self.out), name, whole, check=True)))
 
 
 def sweeps(out: str, name: str = "*") -> list[Manifest]:

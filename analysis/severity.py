@@ -10,7 +10,7 @@ from statistics import fmean
 from typing import Any
 
 from .axis import Along, Point
-from .board import EXACT
+from .losses import EXACT
 from .statistics import mean_interval
 
 WIDE = 20  # an axis is logarithmic where its largest value is more than this times its least positive one

@@ -9,8 +9,8 @@ import altair as alt
 import polars as pl
 
 from .axis import Along
-from .board import EXACT
 from .charts import COLOURS, Palette, colour, shape, svg
+from .losses import EXACT
 from .severity import WIDE, Duel
 from .transfer import Matrix
 

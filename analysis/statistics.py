@@ -1,14 +1,20 @@
-"""Intervals over seeds."""
+"""Intervals, tests and corrections, on arrays. Losses are logarithms, so that differences are ratios of errors."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 
-from scipy.special import stdtrit
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from scipy.special import stdtr, stdtrit
+
+ALPHA = 0.05  # error rate of a whole family of statements
+MARGIN = 0.01  # nat; differences within it are negligible: a percent of the error
+ROUNDING = 1e-9  # nat; two losses that differ by less are the same number
 
 
-def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float | None]:
+def mean_interval(values: Sequence[float], confidence: float = 1 - ALPHA) -> tuple[float, float | None]:
     """The mean, and the half-width of Student's t interval; None for the half-width of fewer than two values."""
     n = len(values)
     mean = math.fsum(values) / n
@@ -24,3 +30,90 @@ def tenth(values: Sequence[float]) -> float | None:
         return None
     mean = math.fsum(values) / len(values)
     return math.sqrt(math.fsum((v - mean) ** 2 for v in values) / len(values)) / 10
+
+
+def two_sided(
+    mean: Float[np.ndarray, "*pairs"], error: Float[np.ndarray, "*pairs"], df: Float[np.ndarray, "*pairs"]
+) -> Float[np.ndarray, "*pairs"]:
+    """P values of Student's t test of a mean of 0, from means and their standard errors. Means that are 0 up to
+    rounding have 1; other means without any spread have 0; nan where there are no degrees of freedom.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        p = 2 * stdtr(df, -np.abs(mean) / error)
+    p = np.where((error == 0) & (df > 0), 0.0, p)
+    return np.where((np.abs(mean) <= ROUNDING) & (df > 0), 1.0, p)
+
+
+def equivalence(
+    mean: Float[np.ndarray, "*pairs"],
+    error: Float[np.ndarray, "*pairs"],
+    df: Float[np.ndarray, "*pairs"],
+    margin: float = MARGIN,
+) -> Float[np.ndarray, "*pairs"]:
+    """P values of two one-sided t tests of a mean outside +-margin (Schuirmann, 1987)."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        p = stdtr(df, (np.abs(mean) - margin) / error)
+    found: np.ndarray = np.where((error == 0) & (df > 0), (np.abs(mean) > margin).astype(float), p)
+    return found
+
+
+def holm(p: Float[np.ndarray, " tests"]) -> Float[np.ndarray, " tests"]:
+    """P values of a family of tests, adjusted so that one at most `alpha` holds at an error rate of `alpha` for the
+    whole family, whatever depends on what (Holm, 1979). Tests with nan do not belong to the family.
+    """
+    adjusted = np.full(p.shape, np.nan)
+    real = np.flatnonzero(~np.isnan(p))
+    order = real[np.argsort(p[real], kind="stable")]
+    adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(order), 0, -1)), 1)
+    return adjusted
+
+
+def rank_sets(better: Bool[np.ndarray, "k k"]) -> tuple[Int[np.ndarray, " k"], Int[np.ndarray, " k"]]:
+    """The best and the worst rank that each of k solvers may have, 1 the best: one more than are significantly better
+    than it, and k less those it is significantly better than. If the differences hold at an error rate of alpha
+    together, these sets contain all true ranks at that rate (Mogstad, Romano, Shaikh & Wilhelm, 2024).
+
+    better[i, j]: whether i is significantly better than j.
+    """
+    return 1 + better.sum(0), len(better) - better.sum(1)
+
+
+def ties(differs: Bool[np.ndarray, "k k"]) -> list[tuple[int, int]]:
+    """The maximal runs, two solvers or more, of a ranking in which no pair differs, as (first, last). differs: in the
+    order of the ranking. Runs overlap: that two solvers tie with a third does not make them tie.
+    """
+    runs: list[tuple[int, int]] = []
+    for first in range(len(differs)):
+        last = first
+        while last + 1 < len(differs) and not differs[first : last + 1, last + 1].any():
+            last += 1
+        if last > first and not (runs and runs[-1][1] >= last):
+            runs.append((first, last))
+    return runs
+
+
+def outliers(values: Float[np.ndarray, "*rows n"], level: float = 0.01) -> Bool[np.ndarray, "*rows"]:
+    """Whether one of n values lies further from the others than normal ones do (Grubbs, 1969): it may decide their
+    mean. Never for fewer than four values.
+    """
+    n = values.shape[-1]
+    if n < 4:
+        return np.zeros(values.shape[:-1], dtype=bool)
+    spread = values.std(-1, ddof=1)
+    largest = np.abs(values - values.mean(-1, keepdims=True)).max(-1)
+    t2 = stdtrit(n - 2, 1 - level / (2 * n)) ** 2
+    limit = (n - 1) / math.sqrt(n) * math.sqrt(t2 / (n - 2 + t2))
+    found: np.ndarray = (largest > limit * spread) & (largest > ROUNDING)
+    return found
+
+
+def satterthwaite(
+    first: Float[np.ndarray, "*pairs"],
+    df_first: Float[np.ndarray, "*pairs"],
+    second: Float[np.ndarray, "*pairs"],
+    df_second: float,
+) -> Float[np.ndarray, "*pairs"]:
+    """The degrees of freedom of a sum of two variances (Satterthwaite, 1946); those of the first where both are 0."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        df = (first + second) ** 2 / (first**2 / df_first + second**2 / df_second)
+    return np.where((second == 0) | np.isnan(df), df_first, df)

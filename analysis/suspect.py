@@ -9,50 +9,60 @@ Both tests have an error rate of ALPHA for a whole board.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import polars as pl
 from scipy.special import chdtri, stdtrit
 
+from .results import Tables
+
 ALPHA = 1e-3  # probability that a board without fault has a suspect row
 ROUNDING = 1e-6  # relative to a bound's error: equal methods may differ by this much
+NEARLY = 1.001  # times a bound's error: the mean of blocks may differ from that of their prompts by this much
 EXACT = 1e-10  # relative to the error of predicting 0: smaller errors are only rounding
 
 
-def suspects(
-    rows: pl.DataFrame, floors: Mapping[str, Sequence[str]], fitted: Mapping[str, int]
-) -> dict[tuple[str, int], str]:
-    """The bound that a solver at a depth is below, by (solver, depth). rows: a board's, at their depth, with blocks.
+def suspects(tables: Tables, rows: pl.DataFrame) -> dict[tuple[str, int], str]:
+    """The bound that a solver at a depth is below, by (solver, depth). rows: a board's, at their depth.
 
-    floors: labels of the bounds of each job. On another task than its own a fitted bound does not hold. fitted: the
-    number of prompts that each job was fitted to.
+    On another task than its own a fitted bound does not hold.
     """
-    key = ("solver", "seed", "protocol", "step")
-    is_bound = (pl.col("family") == "bound") & pl.col("blocks").is_not_null()
-    bounds = {tuple(row[name] for name in key): row for row in rows.filter(is_bound).iter_rows(named=True)}
+    key = ["seed", "protocol", "step"]
+    rows = rows.filter(pl.col("job").is_not_null() & pl.col("mse").is_not_null())
+    bounds = rows.filter(pl.col("family") == "bound").select(
+        *key, pl.col("solver").alias("floor"), pl.col("job").alias("bound"), pl.col("mse").alias("least"), "fit_error"
+    )
     judged = rows.filter((pl.col("family") != "bound") & (pl.col("mse_normalised") > EXACT))
-    pairs = [
-        (row, bound)
-        for row in judged.iter_rows(named=True)
-        for floor in floors.get(row["job"], ())
-        if (bound := bounds.get((floor, *(row[name] for name in key[1:]))))
-        and not (floor.startswith("best_lfom") and row["test"] != row["task"])
-    ]
+    if bounds.is_empty() or judged.is_empty():
+        return {}
+    jobs = tables.jobs.select("job", "floors", "budget").collect()
+    floors = jobs.select("job", pl.col("floors").alias("floor")).explode("floor")
+    fitted_elsewhere = pl.col("floor").str.starts_with("best_lfom") & (pl.col("test") != pl.col("task"))
+    pairs = (
+        judged.select("job", "test", "task", "solver", "mse", *key)
+        .join(floors, on="job")
+        .filter(~fitted_elsewhere)
+        .join(bounds, on=[*key, "floor"])
+    )
+    below = pairs.filter(pl.col("mse") <= pl.col("least") * NEARLY)
+    below = tables.with_blocks(below).join(jobs.select(pl.col("job").alias("bound"), "budget"), on="bound", how="left")
+    below = tables.with_blocks(below, job="bound", name="limit").sort("solver", "step", "seed")
     return {
-        (row["solver"], row["step"]): bound["solver"]
-        for row, bound in pairs
-        if _below(row, bound, fitted.get(bound["job"]) or 0, ALPHA / len(pairs))
+        (row["solver"], row["step"]): row["floor"]
+        for row in below.iter_rows(named=True)
+        if _below(row, ALPHA / len(pairs))
     }
 
 
-def _below(row: Mapping[str, Any], bound: Mapping[str, Any], fitted: int, level: float) -> bool:
-    """Whether a row is below a bound by more than chance allows, at an error rate of `level`."""
-    gap = np.array(row["blocks"]) - np.array(bound["blocks"])
+def _below(row: Mapping[str, Any], level: float) -> bool:
+    """Whether a row is below its bound by more than chance allows, at an error rate of `level`."""
+    limit = np.array(row["limit"])
+    gap = np.array(row["blocks"]) - limit
     # The excess of a fit to N prompts, like the gain of a fit to N test prompts, is 1 / N times a weighted sum of
     # squares of normal numbers, whose tail is at most as heavy as that of the square of one normal number.
-    excess = (bound["fit_error"] or 0.0) * (1 + fitted / bound["prompts"])
-    allowed = ROUNDING * bound["mse"] + excess * chdtri(1, level)
+    excess = (row["fit_error"] or 0.0) * (1 + (row["budget"] or 0) / row["prompts"])
+    allowed = ROUNDING * row["least"] + excess * chdtri(1, level)
     spread = gap.std(ddof=1) / np.sqrt(len(gap))
     return bool(gap.mean() + allowed < stdtrit(len(gap) - 1, level) * spread)

@@ -11,7 +11,7 @@ import polars as pl
 from lfombench.harness.store.manifest import Manifest
 
 from .axis import ABSENT, named, titled, value
-from .board import at_their_depth
+from .losses import at_their_depth
 from .results import Tables
 
 
@@ -56,11 +56,7 @@ def matrices(tables: Tables, sweep: Manifest) -> list[Matrix]:
         x, *split_values = (value(fields_of_task, field) for field in (sweep.axis, *split))
         if x != ABSENT:
             by_task[task] = x, titled(split, tuple(split_values))
-    rows = (
-        tables.results.filter(of_sweep & (pl.col("family") == "learned") & pl.col("log_mse").is_not_null())
-        .drop("blocks")
-        .collect()
-    )
+    rows = tables.results.filter(of_sweep & (pl.col("family") == "learned") & pl.col("log_mse").is_not_null()).collect()
     shifted = rows.filter(pl.col("task") != pl.col("test")).select("solver", "protocol", "depth").unique()
     rows = at_their_depth(rows).join(shifted, on=["solver", "protocol", "depth"], how="semi")
     by_solver: dict[tuple[str, str, str], dict[int, dict[tuple[Any, Any], float]]] = {}

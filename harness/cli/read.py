@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @JSON
 def board(out: str, sweep: str | None, as_json: bool) -> None:
     """Show the leaderboards of a store."""
-    from lfombench.analysis.board import boards
+    from lfombench.analysis.assemble import boards
     from lfombench.analysis.overview import as_json as as_json_along
     from lfombench.analysis.results import Tables, leaves
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
@@ -9,17 +10,21 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from lfombench.analysis.assemble import boards
 from lfombench.analysis.axis import Along, along
-from lfombench.analysis.board import Board, Boards, Cell, boards, evenly
+from lfombench.analysis.board import Boards, evenly
 from lfombench.analysis.overview import Overview, overview
 from lfombench.analysis.results import Tables
 from lfombench.analysis.severity import standings
+from lfombench.analysis.sheets import Part, Sheet, legend, sheet_of
 
 from ..store.manifest import Manifest
 from .format import counted
 
 if TYPE_CHECKING:
     from ..store.merge import Contradiction
+
+STYLES = {"": "", "strong": "bold green", "soft": "not bold dim", "bad": "not bold red"}
 
 
 def show_sweep(console: Console, tables: Tables, manifest: Manifest) -> Boards:
@@ -50,50 +55,38 @@ def show_sweep(console: Console, tables: Tables, manifest: Manifest) -> Boards:
 def _show_boards(console: Console, sweep: Boards) -> None:
     """Print the boards of a sweep, and how to read them."""
     for board in sweep.boards:
-        console.print(_board_table(board, narrow=console.width < 56 + 17 * len(board.depths)))
-    if sweep.boards:
-        paper = "; in parentheses the paper's value" if any(board.published for board in sweep.boards) else ""
-        loose = "; ~: a bound whose own fit leaves more than 5 % open" if sweep.loose else ""
-        console.print(
-            "natural log of the mean squared error at the query, by depth; lower is better; mean over seeds ± half of\n"
-            f"the 95 % interval{paper}; bold: the best of a depth and all whose interval reaches it{loose}",
-            style="dim",
-            highlight=False,
-        )
+        show_sheet(console, sheet_of(board))
+    for line in legend(sweep) if sweep.boards else []:
+        console.print(Text(line), style="dim", highlight=False)
 
 
-def _board_table(board: Board, narrow: bool) -> Table:
-    tasks = board.task if board.test == board.task else f"{board.task}, tested on {board.test}"
-    title = Text.assemble((board.protocol, "bold"), "  ", (tasks, "dim"))
+def show_sheet(console: Console, sheet: Sheet) -> None:
+    """Print a table; where the terminal is too narrow for its lines, parts of its cells stand below each other."""
+    widths = [max(_width(line.cells[i]) for line in sheet.lines) for i in range(len(sheet.head))]
+    narrow = console.width < sum(max(w, len(h)) + 2 for w, h in zip(widths, sheet.head, strict=True))
+    title = Text.assemble((sheet.title, "bold"), "  ", (sheet.about, "dim"))
     table = Table(title=title, title_justify="left", title_style="", box=SIMPLE_HEAD)
-    table.add_column("solver", overflow="fold")
-    for depth in board.depths:
-        table.add_column(str(depth), justify="right", no_wrap=True)
-    for row in board.rows:
-        name = Text(row.title.replace("(", "\n  (") if narrow else row.title)
-        if not row.competes:
-            name.append(f"  {row.family}", style="dim")
-        if row.diverged:
-            name.append(f"  {row.diverged} diverged", style="bold red")
-        cells = [_cell(row.cells.get(depth), row.solver in board.leaders(depth), narrow) for depth in board.depths]
-        table.add_row(name, *cells, style="" if row.competes else "italic")
-    return table
+    for name in sheet.head:
+        word = name == "solver" or name.startswith(("rank", "to "))
+        table.add_column(name, justify="left" if word else "right", overflow="fold", no_wrap=not word)
+    for line in sheet.lines:
+        cells = [_parts(parts, narrow) for parts in line.cells]
+        table.add_row(*cells, style="italic" if line.soft else "")
+    console.print(table)
+    for note in sheet.notes:
+        console.print(Text(note), highlight=False)
 
 
-def _cell(cell: Cell | None, best: bool, narrow: bool) -> Text:
-    if cell is None:
-        return Text()
-    if cell.exact:
-        return Text("exact", style="bold green" if best else "")
-    text = Text(f"{'~' if cell.loose else ''}{cell.mean:.3f}", style="bold green" if best else "")
-    if cell.redraws > 1:
-        text.append(f"{chr(10) if narrow else ' '}{cell.low:.2f}..{cell.high:.2f}", style="not bold dim")
-    elif cell.half_width is not None:
-        text.append(f"{chr(10) if narrow else ' '}±{cell.half_width:.3f}", style="not bold dim")
-    if cell.published is not None:
-        text.append(f"\n({cell.published:.2f})" if narrow else f" ({cell.published:.2f})", style="not bold dim")
-    if cell.suspect:
-        text.append(" suspect", style="bold red")
+def _width(parts: Sequence[Part]) -> int:
+    return sum(len(part.text) + 1 for part in parts)
+
+
+def _parts(parts: Sequence[Part], narrow: bool) -> Text:
+    text = Text()
+    for part in parts:
+        words = part.text.replace("(", "\n  (", 1) if narrow and len(part.text) > 30 else part.text
+        text.append(("\n" if narrow else " ") if text else "")
+        text.append(words, style=STYLES[part.style])
     return text
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import random
 
 import pytest
 
-from lfombench.analysis.board import boards
+from lfombench.analysis.assemble import boards
 from lfombench.analysis.report import render
 from lfombench.analysis.results import NoStore, Tables, sweeps, table
 from tests.stores import by_hand, redrawn, store
@@ -32,33 +33,151 @@ def test_a_board_ranks_by_the_deepest_shared_depth_and_takes_models_at_their_own
     assert {depth: cell.mean for depth, cell in by["learned"].cells.items()} == pytest.approx({1: -2.05, 2: -4.05})
     assert sorted(by["classic"].cells) == [1, 2, 3]
     assert by["learned"].cells[1].half_width == pytest.approx(12.706 * 0.05, rel=1e-3)
+    assert by["learned"].cells[2].ranks == (1, 1)
+    assert by["learned"].cells[2].above is None
+    assert by["classic"].cells[2].above.words == "worse by at least 2.4"
     assert board.leaders(2) == {"learned"}
-    assert board.leaders(3) == {"classic"}
+    assert board.leaders(3) == set()  # alone: nobody to lead
+    assert board.ranked_at == 2
     assert board.depths == [1, 2, 3]
     assert not found.partial
 
 
+def rows_of(losses):
+    """Rows of solvers of depth 1, from their losses by seed."""
+    return [(name, "classical", 1, 1, seed, loss) for name, each in losses.items() for seed, loss in enumerate(each)]
+
+
+def board_of(out):
+    [board] = boards(Tables(out), sweeps(out)[0]).boards
+    return board, {row.solver: row.cells.get(1) for row in board.rows}
+
+
 def test_those_that_cannot_be_told_apart_lead_together(tmp_path):
-    rows = [
-        (name, "classical", 1, 1, seed, mean + seed / 10)
-        for name, mean in (("a", 0.0), ("b", 0.1), ("c", 9.0))
-        for seed in (0, 1)
+    losses = {"a": [0.0, 0.1, 0.2], "b": [0.15, 0.0, 0.35], "c": [9.0, 9.1, 9.2]}
+    out = store(tmp_path, [*rows_of(losses), ("limit", "bound", 1, 1, 0, -1.0)])
+    board, cells = board_of(out)
+    assert board.leaders(1) == {"a", "b"}
+    assert [cells[name].ranks for name in ("a", "b", "c", "limit")] == [(1, 2), (1, 2), (3, 3), None]
+    assert [cells[name].group for name in ("a", "b", "c")] == ["a", "a", ""]
+    assert cells["b"].above.verdict == "undecided"
+    assert cells["c"].above.verdict == "worse"
+
+
+def test_a_small_gap_that_every_seed_shows_is_real(tmp_path):
+    shared = [0.0, 1.0, -0.7, 0.4, 2.0]  # what the seeds do to both is ten times the difference
+    gaps = (0.1, 0.12, 0.09, 0.1, 0.11)
+    out = store(tmp_path, rows_of({"a": shared, "b": [x + gap for x, gap in zip(shared, gaps, strict=True)]}))
+    board, cells = board_of(out)
+    assert board.leaders(1) == {"a"}
+    assert cells["b"].above.words == "worse by at least 0.09"
+    assert cells["a"].half_width > 1
+
+
+def test_one_surviving_seed_of_five_leads_nowhere(tmp_path):
+    out = store(tmp_path, rows_of({"lucky": [None, None, None, None, -9.0], "sound": [0.0, 0.1, 0.2, 0.1, 0.0]}))
+    board, cells = board_of(out)
+    assert [row.solver for row in board.rows] == ["sound", "lucky"]
+    assert board.leaders(1) == {"sound"}
+    assert (cells["lucky"].seeds, cells["lucky"].asked, cells["lucky"].lost) == (1, 5, 4)
+    assert cells["lucky"].half_width is None
+    assert cells["lucky"].median is None
+    assert cells["lucky"].above.mean is None
+    assert "4 of 5 lost" in cells["lucky"].above.words
+
+
+def test_a_job_that_failed_is_lost_and_one_that_did_not_run_is_pending(tmp_path):
+    losses = {"a": [0.0, 0.1], "b": [0.2, 0.1]}
+    asked = [("a", "classical", 1, range(5)), ("b", "classical", 1, range(4)), ("never", "classical", 1, range(2))]
+    out = store(tmp_path, rows_of(losses), asked=asked, failed=[("b", 1, 2), ("b", 1, 3)])
+    found = boards(Tables(out), sweeps(out)[0])
+    assert found.partial
+    cells = {row.solver: row.cells[1] for row in found.boards[0].rows}
+    assert [(c.seeds, c.asked, c.lost, c.pending) for _, c in sorted(cells.items())] == [
+        (2, 5, 0, 3),
+        (2, 4, 2, 0),
+        (0, 2, 0, 2),
     ]
-    out = store(tmp_path, [*rows, ("limit", "bound", 1, 1, 0, -1.0)])
-    assert boards(Tables(out), sweeps(out)[0]).boards[0].leaders(1) == {"a", "b"}
+    assert cells["never"].mean is None
+
+
+def test_one_seed_is_no_interval_and_no_lead(tmp_path):
+    board, cells = board_of(store(tmp_path, rows_of({"a": [0.0], "b": [5.0]})))
+    assert board.leaders(1) == set()
+    assert cells["a"].half_width is None
+    assert cells["a"].ranks is None
+    assert cells["b"].above.words == "one seed: no verdict"
+
+
+def test_rows_without_common_seeds_are_not_compared(tmp_path):
+    rows = [("a", "classical", 1, 1, seed, 0.1 * seed) for seed in range(3)]
+    rows += [("b", "classical", 1, 1, seed, 0.1 * seed) for seed in range(3, 6)]
+    board, cells = board_of(store(tmp_path, rows))
+    assert cells["b"].above.words == "no common seed"
+    assert board.leaders(1) == set()
+
+
+def test_exact_asks_every_seed(tmp_path):
+    board, cells = board_of(
+        store(tmp_path, rows_of({"a": [-60.0] * 4 + [-2.0], "b": [-60.0, -70.0, -50.0, -60.0, -55.0]}))
+    )
+    assert cells["b"].exact
+    assert not cells["a"].exact
+    assert cells["a"].mean == pytest.approx((4 * -25 - 2) / 5)
+    assert cells["a"].outlier
+    assert board.rows[0].solver == "b"
+
+
+def test_identical_rows_say_so(tmp_path):
+    _, cells = board_of(store(tmp_path, rows_of({"a": [0.0, 0.3, 0.1], "b": [0.0, 0.3, 0.1]})))
+    assert cells["b"].above.words == "identical"
+    assert cells["b"].above.mean == 0
+    assert cells["b"].ranks == (1, 2)
+
+
+def test_losses_that_are_not_finite_are_lost_and_named(tmp_path):
+    out = store(tmp_path, rows_of({"a": [0.0, float("nan"), float("-inf")], "b": [1.0, 1.1, 1.0]}))
+    found = boards(Tables(out), sweeps(out)[0])
+    assert found.stray == ["a-1-1", "a-1-2"]
+    assert {row.solver: row.cells[1].lost for row in found.boards[0].rows} == {"a": 2, "b": 0}
+
+
+def test_a_row_without_a_depth_has_no_rank_there(tmp_path):
+    rows = [
+        (name, "classical", 2, step, seed, -step + seed / 10) for name in "ab" for step in (1, 2) for seed in (0, 1)
+    ]
+    rows += [("c", "learned", 1, 1, seed, -5.0 + seed / 9) for seed in (0, 1)]
+    board, _ = board_of(store(tmp_path, rows))
+    cells = {row.solver: row.cells for row in board.rows}
+    assert cells["a"][1].of == 3
+    assert cells["a"][2].of == 2
+    assert 2 not in cells["c"]
+    assert board.ranked_at == 1
+
+
+def test_boards_are_the_same_whatever_order_rows_were_written_in(tmp_path):
+    generator = random.Random(0)
+    rows = rows_of({name: [generator.random() for _ in range(6)] for name in "abcde"})
+    texts = []
+    for i in range(3):
+        generator.shuffle(rows)
+        out = store(tmp_path / str(i), rows)
+        texts.append(json.dumps(boards(Tables(out), sweeps(out)[0]).as_json()))
+    assert len(set(texts)) == 1
 
 
 def test_a_board_says_what_is_missing_and_what_diverged(tmp_path):
     rows = [("a", "learned", 1, 1, seed, None if seed == 2 else 1.0) for seed in range(3)] + [
         ("b", "learned", 1, 1, 0, None)
     ]
-    out = store(tmp_path, rows, jobs=["a-1-0", "a-1-1", "a-1-2", "b-1-0", "missing"])
+    out = store(tmp_path, rows, jobs=["a-1-0", "a-1-1", "a-1-2", "b-1-0", "missing"], asked=[("c", "learned", 1, [0])])
     found = boards(Tables(out), sweeps(out)[0])
     assert found.partial
     assert (found.done, found.wanted) == (4, 5)
-    assert [(row.solver, row.diverged, bool(row.cells)) for row in found.boards[0].rows] == [
-        ("a", 1, True),
-        ("b", 1, False),
+    assert [(row.solver, row.diverged, row.cells[1].mean) for row in found.boards[0].rows] == [
+        ("a", 1, 1.0),
+        ("c", 0, None),
+        ("b", 1, None),
     ]
     assert found.boards[0].rows[0].cells[1].seeds == 2
     assert found.diverged == 2

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from lfombench.analysis import charts
-from lfombench.analysis.board import boards
+from lfombench.analysis.assemble import boards
 from lfombench.analysis.results import Tables, sweeps
 from tests.commands import lfombench
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lfombench.analysis.comparison import compare
+from lfombench.analysis.paper import beside_paper
 from lfombench.analysis.published import FIGURE_1
 from lfombench.analysis.report import render
 from lfombench.analysis.results import Tables, sweeps
@@ -16,7 +16,7 @@ from tests.stores import add, by_hand, redrawn
 def test_a_published_value_lies_inside_the_redraws_or_not(tmp_path, shift, verdict):
     rows = [redrawn("conjugate_gradient", 1, 0, draw, 0.6 + 0.02 * draw + shift) for draw in range(10)]
     out = by_hand(tmp_path, rows)
-    [one] = compare(Tables(out), sweeps(out))
+    [one] = beside_paper(Tables(out), sweeps(out))
     assert (one.row.figure, one.depth, one.value) == ("1a", 1, 0.73)
     assert one.verdict == verdict
     assert one.ours.redraws == 10
@@ -25,7 +25,7 @@ def test_a_published_value_lies_inside_the_redraws_or_not(tmp_path, shift, verdi
 
 def test_one_redraw_is_no_range(tmp_path):
     out = by_hand(tmp_path, [redrawn("conjugate_gradient", 1, 0, 3, 0.6)])
-    [one] = compare(Tables(out), sweeps(out))
+    [one] = beside_paper(Tables(out), sweeps(out))
     assert one.verdict == "undecided"
     html = render(out, sweeps(out))
     assert "is no range" in html
@@ -41,7 +41,7 @@ def test_a_value_outside_is_explained_by_the_run_that_toggles_its_quirk(tmp_path
         loss = -1.2 if draw == 1005 else 0.1
         rows.append(redrawn("conjugate_gradient", 1, 0, draw, loss, **named))
     out = by_hand(tmp_path, rows)
-    [one] = [one for one in compare(Tables(out), sweeps(out)) if one.depth == 1]
+    [one] = [one for one in beside_paper(Tables(out), sweeps(out)) if one.depth == 1]
     assert one.verdict == "explained"
     assert (one.ours.low, one.ours.redraws, one.toggled.low, one.toggled.redraws) == (0.1, 20, -1.2, 30)
     assert one.quirk.why in render(out, sweeps(out))
@@ -72,5 +72,6 @@ def test_the_bound_beside_a_number_is_that_of_its_kind_on_fresh_prompts(tmp_path
         for row in rows
     ]
     add(Store(out), jobs=jobs)
-    found = [one for one in compare(Tables(out), sweeps(out)) if one.row.figure == "4b" and one.depth == 1 and one.ours]
+    numbers = beside_paper(Tables(out), sweeps(out))
+    found = [one for one in numbers if one.row.figure == "4b" and one.depth == 1 and one.ours]
     assert [one.bound for one in found] == [("best_lfom(preconditioner=identity)", 0.81)]

@@ -10,8 +10,9 @@ import numpy as np
 import polars as pl
 import pytest
 
+from lfombench.analysis.assemble import boards
 from lfombench.analysis.axis import Along, Point, along
-from lfombench.analysis.board import EXACT, boards
+from lfombench.analysis.losses import EXACT
 from lfombench.analysis.overview import overview
 from lfombench.analysis.report import render
 from lfombench.analysis.results import Tables, sweeps, table

@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lfombench.analysis.board import at_their_depth, boards
+from lfombench.analysis.assemble import boards
+from lfombench.analysis.losses import at_their_depth
 from lfombench.analysis.report import render
 from lfombench.analysis.results import Tables, sweeps, table
 from lfombench.harness import PROTOCOLS, Sweep, run

@@ -164,7 +164,7 @@ def test_the_command_line_audits_and_profiles(tmp_path):
 
 @pytest.mark.parametrize("dtype", ["float64", "bfloat16"])
 def test_a_protocol_names_its_dtype_and_boards_show_it(dtype, tmp_path):
-    from lfombench.analysis.board import boards
+    from lfombench.analysis.assemble import boards
     from lfombench.analysis.results import Tables, sweeps
 
     protocol = replace(QUICK, dtype=dtype)

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from lfombench.analysis.board import boards
+from lfombench.analysis.assemble import boards
 from lfombench.analysis.results import Tables, sweeps, table
 from lfombench.harness import PROTOCOLS, Job, Sweep, load, run
 from lfombench.harness.driver.explain import explain

@@ -15,7 +15,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from lfombench.analysis.board import boards
+from lfombench.analysis.assemble import boards
 from lfombench.analysis.results import Tables, sweeps, table
 from lfombench.harness import PROTOCOLS
 from lfombench.harness.spec import fingerprint

@@ -1,0 +1,67 @@
+"""What finitely many test prompts add to the uncertainty of a loss, from the means of its blocks of prompts.
+
+A block's influence on the log of a mean is the block's mean over the whole mean, less 1; so the variance of
+influences over blocks, divided by their number, is the variance that the choice of prompts gives the log error.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from jaxtyping import Float
+from scipy.special import stdtrit
+
+from .results import Tables
+from .statistics import ALPHA, satterthwaite
+
+
+@dataclass(frozen=True)
+class Influence:
+    """A solver's at one depth: of each block of prompts, the mean over seeds that share the prompts."""
+
+    blocks: Float[np.ndarray, " blocks"]
+
+    @property
+    def variance(self) -> float:
+        """The variance that the choice of prompts gives the mean log error."""
+        return float(self.blocks.var(ddof=1)) / len(self.blocks)
+
+    def half_width(self, losses: Sequence[float]) -> float | None:
+        """Half of the 95 % interval of the mean of losses whose seeds share their prompts: of other seeds and other
+        test prompts.
+        """
+        if len(losses) < 2:
+            return None
+        seeds, n = np.array([np.var(losses, ddof=1) / len(losses)]), len(losses)
+        prompts = np.array([self.variance])
+        df = satterthwaite(seeds, np.array([n - 1.0]), prompts, len(self.blocks) - 1)
+        return float(stdtrit(df, 1 - ALPHA / 2)[0]) * math.sqrt(float(seeds[0] + prompts[0]))
+
+
+def influence(tables: Tables, rows: pl.DataFrame) -> dict[tuple[str, int], Influence]:
+    """By solver and depth. rows: those of a board; without blocks in the store, and where all were lost, none."""
+    keys = rows.filter(pl.col("loss").is_finite() & pl.col("job").is_not_null()).select("job", "test", "step", "solver")
+    found: dict[tuple[str, int], list[np.ndarray]] = {}
+    for solver, step, blocks in tables.with_blocks(keys).select("solver", "step", "blocks").iter_rows():
+        means = np.array(blocks)
+        if len(means) > 1 and means.mean() > 0:
+            found.setdefault((solver, step), []).append(means / means.mean() - 1)
+    return {
+        key: Influence(np.mean(each, axis=0)) for key, each in found.items() if len({len(one) for one in each}) == 1
+    }
+
+
+Blocks = Float[np.ndarray, "seeds blocks"]
+
+
+def share(first: Blocks, second: Blocks, variance: float) -> float:
+    """The part of the variance over seeds of a difference of log errors that their prompts explain, each seed having
+    its own: where it is large, more prompts help, else more seeds do. Arguments are means of blocks.
+    """
+    moves = first / first.mean(1, keepdims=True) - second / second.mean(1, keepdims=True)
+    explained = float((moves.var(1, ddof=1) / moves.shape[1]).mean())
+    return min(explained / variance, 1.0) if variance > 0 else 0.0

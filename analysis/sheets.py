@@ -1,0 +1,161 @@
+"""Boards as tables of words, the same in the terminal, in Markdown, in LaTeX and in the report's plain parts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from .board import TOLD, Board, Boards, Cell, Row
+from .statistics import ALPHA
+from .verdicts import Difference
+
+Style = Literal["", "strong", "soft", "bad"]
+
+
+class Part(NamedTuple):
+    """A piece of a table's cell."""
+
+    text: str
+    style: Style = ""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row of a table. soft: whether it is no rival, as bounds and controls are."""
+
+    cells: Sequence[Sequence[Part]]
+    soft: bool = False
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A table: its title, what is said below the title, its columns, and what is said below it."""
+
+    title: str
+    about: str
+    head: Sequence[str]
+    lines: Sequence[Line]
+    notes: Sequence[str] = field(default_factory=list)
+
+
+def sheet_of(board: Board) -> Sheet:
+    """A board as a table: ranks and ties, losses by depth, and the difference to the method before."""
+    ranked = board.ranked_at is not None and any(row.cells[board.ranked_at].ranks for row in _with(board))
+    head = ["solver", *map(str, board.depths)]
+    head = [f"rank at {board.ranked_at}", *head, f"to the method before, at {board.ranked_at}"] if ranked else head
+    counts = {(cell.seeds, cell.asked) for row in board.rows for cell in row.cells.values()}
+    lines = []
+    for row in board.rows:
+        values = [_cell(row.cells.get(depth), whole=len(counts) == 1) for depth in board.depths]
+        at = row.cells.get(board.ranked_at) if board.ranked_at is not None else None
+        lines.append(
+            Line(
+                [_rank(row, at), _name(row), *values, _above(board, at)] if ranked else [_name(row), *values],
+                not row.competes,
+            )
+        )
+    tasks = board.task if board.test == board.task else f"{board.task}, tested on {board.test}"
+    about = [tasks, *([seeds_in_words(*counts.pop())] if len(counts) == 1 else [])]
+    return Sheet(board.protocol, "; ".join(about), head, lines, [*board.notes, *_shared(board)])
+
+
+def seeds_in_words(seeds: int, asked: int) -> str:
+    """`5 of 5 seeds`."""
+    return f"{seeds} of {asked} seed{'s' if asked != 1 else ''}"
+
+
+def _with(board: Board) -> list[Row]:
+    return [row for row in board.rows if board.ranked_at in row.cells]
+
+
+def _shared(board: Board) -> list[str]:
+    if not board.shared or board.redraws > 1:
+        return []
+    return [
+        "all seeds have the same prompts, up to a rotation: intervals and verdicts hold for other test prompts and "
+        "seeds, and say nothing of other training prompts"
+    ]
+
+
+def legend(boards: Boards) -> list[str]:
+    """How to read the tables of a sweep."""
+    every = [cell for board in boards.boards for row in board.rows for cell in row.cells.values()]
+    paper = "; in parentheses the paper's value" if any(cell.published is not None for cell in every) else ""
+    lines = [
+        "natural log of the mean squared error at the query, by depth; lower is better; mean over seeds ± half of the "
+        f"95 % interval{paper}"
+    ]
+    if any(cell.ranks for cell in every):
+        lines.append(
+            "rank: the places that a method may have among those that are told the same (Sigma, edges of its spectrum, "
+            "the prior); methods with a letter in common do not differ: paired by seed, t test, Holm over all pairs, "
+            f"{ALPHA:.0%}; *: may be the best"
+        )
+    if any(cell.outlier for cell in every):
+        lines.append("median: of seeds, one of which lies far from the others")
+    if any(cell.tail for cell in every):
+        lines.append("typical: log of the median error of a prompt, where few prompts decide the mean")
+    if any(cell.loose for cell in every):
+        lines.append("~: a bound whose own fit leaves more than 5 % open")
+    return lines
+
+
+def number(value: float, digits: int = 3) -> str:
+    """A loss."""
+    return f"{value:.{digits}f}"
+
+
+def difference_in_words(difference: Difference) -> list[Part]:
+    """`+0.012 ±0.004`, and the verdict."""
+    if difference.mean is None:
+        return [Part(difference.words, "bad" if difference.lost else "")]
+    interval = f" ±{number(difference.half_width)}" if difference.half_width is not None else ""
+    words = Part(difference.words, "" if difference.real else "soft")
+    return [Part(f"{difference.mean:+.3f}{interval}"), words]
+
+
+def _above(board: Board, cell: Cell | None) -> list[Part]:
+    return difference_in_words(cell.above) if cell and cell.above else []
+
+
+def _rank(row: Row, cell: Cell | None) -> list[Part]:
+    """`1-2 a`; with what the solver is told, `Sigma 1`."""
+    if cell is None or cell.ranks is None:
+        return []
+    best, worst = cell.ranks
+    rank = f"{best}-{worst}" if worst > best else str(best)
+    parts = [Part(f"{TOLD[row.told]} {rank}".strip())]
+    return [*parts, Part(cell.group, "soft")] if cell.group else parts
+
+
+def _name(row: Row) -> list[Part]:
+    parts = [Part(row.title)]
+    if not row.competes:
+        parts.append(Part(row.family, "soft"))
+    return [*parts, Part(f"{row.diverged} diverged", "bad")] if row.diverged else parts
+
+
+def _cell(cell: Cell | None, whole: bool) -> list[Part]:
+    """A loss. whole: whether all cells of the board have the same number of seeds, which is said once."""
+    if cell is None:
+        return []
+    counts = [] if whole else [Part(f"{cell.seeds} of {cell.asked}", "bad" if cell.lost else "soft")]
+    if cell.mean is None:
+        return [Part("lost" if cell.lost else "to come", "bad" if cell.lost else "soft"), *counts]
+    strong: Style = "strong" if cell.leads else ""
+    star = "*" if cell.leads else ""
+    if cell.exact:
+        return [Part(f"exact{star}", strong), *counts]
+    parts = [Part(f"{'~' if cell.loose else ''}{number(cell.mean)}{star}", strong)]
+    if cell.low is not None and cell.high is not None:
+        parts.append(Part(f"{number(cell.low, 2)}..{number(cell.high, 2)}", "soft"))
+    elif cell.half_width is not None:
+        parts.append(Part(f"±{number(cell.half_width)}", "soft"))
+    if cell.published is not None:
+        parts.append(Part(f"({number(cell.published, 2)})", "soft"))
+    if cell.outlier and cell.median is not None:
+        parts.append(Part(f"median {number(cell.median)}", "soft"))
+    if cell.tail and cell.typical is not None:
+        parts.append(Part(f"typical {number(cell.typical, 2)}", "soft"))
+    return [*parts, *counts, Part("suspect", "bad")] if cell.suspect else [*parts, *counts]
