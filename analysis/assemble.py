@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,8 +12,9 @@ import polars as pl
 from lfombench.harness.store.manifest import Manifest
 
 from .board import LOOSE, Board, Boards, Cell, Row
-from .influence import Influence, influence
+from .influence import Influence, influence, shared_variance
 from .losses import EXACT, outcomes
+from .matrix import losses_by_unit, unit_of, zero
 from .pairs import paired
 from .published import published, shared, undrawn
 from .results import Tables, mixed
@@ -38,13 +39,14 @@ def boards(tables: Tables, sweep: Manifest) -> Boards:
     made = [_Group(groups[key], told, titles if key[2] in order else {}, tables).board(*key) for key in ordered]
     stray = present.filter("stray")["job"].unique().sort().to_list()
     versions = mixed(tables.out, present["code"].unique().to_list())
-    complete = _complete(present, sweep)
+    complete = _complete(tables, sweep)
     return Boards(sweep.name, sweep.about, len(sweep.jobs), complete, made, sweep.skipped, versions, stray)
 
 
-def _complete(present: pl.DataFrame, sweep: Manifest) -> int:
+def _complete(tables: Tables, sweep: Manifest) -> int:
     """The number of jobs that have results on every task they are to be tested on."""
-    by_job = present.group_by("job", "task").agg(pl.col("test").unique())
+    rows = tables.results.filter(pl.col("job").is_in(sweep.jobs)).select("job", "task", "test").unique().collect()
+    by_job = rows.group_by("job", "task").agg("test")
     return sum({task, *sweep.tests} <= set(tests) for _, task, tests in by_job.iter_rows())
 
 
@@ -60,8 +62,7 @@ class _Group:
     def board(self, task: str, test: str, protocol: str) -> Board:
         """The board."""
         has_seeds_alike = shared(protocol)
-        draws = self.rows["protocol"].n_unique()
-        unit = "protocol" if draws > 1 else "seed"
+        draws, unit = self.rows["protocol"].n_unique(), unit_of(self.rows)
         moves = influence(self.tables, self.rows) if has_seeds_alike and draws == 1 else {}
         below = suspects(self.tables, self.rows)
         known = {solver: published(task, solver, protocol) if test == task else {} for solver in self._solvers}
@@ -108,12 +109,14 @@ class _Group:
 
     def _rank(self, rows: Mapping[str, Row], unit: str, moves: Mapping[tuple[str, int], Influence]) -> None:
         """Add ranks, ties and differences to the cells of methods, at each depth."""
-        zero = self._zero()
+        level = zero(self.rows)
         for depth in sorted({depth for row in rows.values() for depth in row.cells}):
             names = [name for name, row in rows.items() if row.competes and depth in row.cells]
             if len(names) < 2:
                 continue
-            pairs = paired(self._losses(names, depth, unit), zero, _shared([moves.get((n, depth)) for n in names]))
+            rows_here = self.rows.filter((pl.col("step") == depth) & pl.col("solver").is_in(names))
+            common = shared_variance([moves.get((name, depth)) for name in names])
+            pairs = paired(losses_by_unit(rows_here, names, unit), level, common)
             order = sorted(range(len(names)), key=lambda i: (*rows[names[i]].cells[depth].order, names[i]))
             ranks = ranking(names, [rows[name].told for name in names], order, pairs)
             before: str | None = None
@@ -121,23 +124,6 @@ class _Group:
                 row = rows[names[i]]
                 row.cells[depth] = _ranked(row.cells[depth], row.solver, ranks, before)
                 before = row.solver
-
-    def _losses(self, names: Sequence[str], depth: int, unit: str) -> np.ndarray:
-        """Losses of solvers at a depth, by seed or by draw: inf where lost, nan where there is none yet."""
-        rows = self.rows.filter((pl.col("step") == depth) & pl.col("solver").is_in(list(names)))
-        means = rows.group_by("solver", unit).agg(pl.col("loss").clip(EXACT).mean()).drop_nulls("loss")
-        units = {value: i for i, value in enumerate(rows[unit].unique().sort())}
-        places = {name: i for i, name in enumerate(names)}
-        losses = np.full((len(names), len(units)), np.nan)
-        for solver, value, loss in means.iter_rows():
-            losses[places[solver], units[value]] = loss
-        return losses
-
-    def _zero(self) -> float | None:
-        """The log error of predicting 0; None where the store does not say."""
-        gap = self.rows.select(pl.col("log_mse") - pl.col("mse_normalised").log()).to_series()
-        values = gap.filter(gap.is_finite())
-        return float(values.max()) if len(values) else None  # type: ignore[arg-type]
 
 
 def _cell(summary: Mapping[str, Any], unit: str, moves: Influence | None) -> Cell:
@@ -178,16 +164,6 @@ def _ranked(cell: Cell, solver: str, ranks: Ranking, before: str | None) -> Cell
         group=ranks.groups[solver],
         above=ranks.difference(solver, before) if before else None,
     )
-
-
-def _shared(moves: Sequence[Influence | None]) -> tuple[np.ndarray, int] | None:
-    """What test prompts that all seeds share add to the variance of each pair's difference; None where they do not."""
-    if any(one is None for one in moves):
-        return None
-    blocks = np.stack([one.blocks for one in moves if one is not None])
-    i, j = np.triu_indices(len(blocks), 1)
-    count = blocks.shape[1]
-    return (blocks[i] - blocks[j]).var(1, ddof=1) / count, count - 1
 
 
 def _ordered(rows: list[Row]) -> tuple[list[Row], int | None]:

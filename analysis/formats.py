@@ -44,8 +44,7 @@ def latex(sheet: Sheet) -> str:
         text = " ".join(f"\\textbf{{{escaped(text)}}}" if style == "strong" else escaped(text) for text, style in parts)
         return f"\\textit{{{text}}}" if soft and text else text
 
-    first = 2 if sheet.head[0].startswith("rank") else 1
-    columns = "l" * first + "r" * (len(sheet.head) - first)
+    columns = "".join("l" if i in sheet.words else "r" for i in range(len(sheet.head)))
     body = [" & ".join(cell(parts, line.soft) for parts in line.cells) for line in sheet.lines]
     lines = [
         f"% {sheet.title}: {sheet.about}".rstrip(": "),

@@ -55,6 +55,19 @@ def influence(tables: Tables, rows: pl.DataFrame) -> dict[tuple[str, int], Influ
     }
 
 
+def shared_variance(moves: Sequence[Influence | None]) -> tuple[np.ndarray, int] | None:
+    """What test prompts that all seeds share add to the variance of each pair's mean difference, and its degrees of
+    freedom; None where the influences of blocks are not known of all.
+    """
+    known = [one.blocks for one in moves if one is not None]
+    if len(known) < len(moves) or len({len(blocks) for blocks in known}) != 1:
+        return None
+    blocks = np.stack(known)
+    i, j = np.triu_indices(len(blocks), 1)
+    count = blocks.shape[1]
+    return (blocks[i] - blocks[j]).var(1, ddof=1) / count, count - 1
+
+
 Blocks = Float[np.ndarray, "seeds blocks"]
 
 

@@ -65,6 +65,27 @@ def overview(tables: Tables, sweep: Manifest, line: Along | None = None) -> list
     return overviews
 
 
+def in_words(comparison: Overview) -> str:
+    """A comparison of two solvers along an axis in words.
+
+    `three experts against best expert with a scale: better at 2, 4; worse at 0.5; even at 1; they cross at 0.8`
+    """
+    parts = [
+        f"{verdict} at {', '.join(map(short, comparison.at(verdict)))}"
+        for verdict in ("better", "worse", "even")
+        if comparison.at(verdict)
+    ]
+    crossings = [f"{short(cross.at)}{'' if cross.sure else ' (within chance)'}" for cross in comparison.crossings]
+    parts += [f"they cross at {', '.join(crossings)}"] if crossings else []
+    chart = f", {comparison.chart}" if comparison.chart else ""
+    return f"{comparison.names[0]} against {comparison.names[1]}{chart}: {'; '.join(parts)}"
+
+
+def short(x: object) -> str:
+    """A value of an axis."""
+    return f"{x:.3g}" if isinstance(x, float) else str(x)
+
+
 def as_json(tables: Tables, sweep: Manifest) -> dict[str, Any]:
     """Plain values, for scripts: every solver at every value of the axis, and how the two of a crossover compare."""
     line = along(tables, sweep)

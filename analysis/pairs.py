@@ -11,7 +11,8 @@ as the error of predicting 0 where that is larger; and who lost a seed that the 
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -26,7 +27,7 @@ Array = np.ndarray
 class Pairs:
     """Pairs i < j of k solvers, in the order of `numpy.triu_indices`; a negative difference means that i is better."""
 
-    solvers: int
+    solvers: int  # k; 0 where these are pairs of several places
     seeds: Int[Array, " pairs"]  # that both have an outcome for
     mean: Float[Array, " pairs"]  # of the differences, in nat
     error: Float[Array, " pairs"]  # its standard error
@@ -133,6 +134,12 @@ def paired(
         _outliers(D, known),
         margin,
     )
+
+
+def joined(parts: Sequence[Pairs]) -> Pairs:
+    """Pairs of several places as one family."""
+    one = {f.name: np.concatenate([getattr(part, f.name) for part in parts], -1) for f in fields(Pairs)[1:-1]}
+    return Pairs(solvers=0, **one, margin=parts[0].margin)
 
 
 def _outliers(D: Float[Array, "pairs seeds"], known: Bool[Array, "pairs seeds"]) -> Bool[Array, " pairs"]:

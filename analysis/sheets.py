@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from .board import TOLD, Board, Boards, Cell, Row
@@ -30,13 +30,16 @@ class Line:
 
 @dataclass(frozen=True)
 class Sheet:
-    """A table: its title, what is said below the title, its columns, and what is said below it."""
+    """A table: its title, what is said beside it, its columns, and what is said below. words: the columns that hold
+    words, which may be broken; the others hold numbers.
+    """
 
     title: str
     about: str
     head: Sequence[str]
     lines: Sequence[Line]
-    notes: Sequence[str] = field(default_factory=list)
+    notes: Sequence[str] = ()
+    words: Sequence[int] = (0,)
 
 
 def sheet_of(board: Board) -> Sheet:
@@ -57,7 +60,8 @@ def sheet_of(board: Board) -> Sheet:
         )
     tasks = board.task if board.test == board.task else f"{board.task}, tested on {board.test}"
     about = [tasks, *([seeds_in_words(*counts.pop())] if len(counts) == 1 else [])]
-    return Sheet(board.protocol, "; ".join(about), head, lines, [*board.notes, *_shared(board)])
+    words = (0, 1, len(head) - 1) if ranked else (0,)
+    return Sheet(board.protocol, "; ".join(about), head, lines, [*board.notes, *_shared(board)], words)
 
 
 def seeds_in_words(seeds: int, asked: int) -> str:

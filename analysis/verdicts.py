@@ -28,6 +28,7 @@ class Difference:
     real: bool
     equivalent: bool
     at_least: float  # nat that the size of the difference is at least, at 95 % for the whole family; or 0
+    within: float | None  # nat that it is at most, likewise
     identical: bool
     lost: int  # seeds that this solver lost and the other did not
     other_lost: int  # the reverse
@@ -79,25 +80,30 @@ class Ranking:
     def difference(self, solver: str, than: str) -> Difference:
         """One solver's log error minus another's."""
         i, j = self.solvers.index(solver), self.solvers.index(than)
-        pairs, at, sign = self.pairs, self.pairs.index(min(i, j), max(i, j)), 1 if i < j else -1
-        tested, lost = not np.isnan(pairs.p[at]), pairs.lost[:, at][::sign]
-        whole = tested and not lost.any()
-        mean = sign * float(pairs.mean[at])
-        return Difference(
-            than,
-            int(pairs.seeds[at]),
-            mean if whole or (pairs.seeds[at] == 1 and not lost.any()) else None,
-            float(pairs.half_width[at]) if whole else None,
-            float(pairs.adjusted[at]) if tested else None,
-            bool(pairs.differs[at]),
-            bool(pairs.equivalent[at]),
-            float(pairs.at_least[at]) if whole and pairs.differs[at] else 0.0,
-            bool(pairs.same[at]),
-            int(lost[0]),
-            int(lost[1]),
-            bool(pairs.outlier[at]),
-            mean < 0,
-        )
+        return difference_at(self.pairs, self.pairs.index(min(i, j), max(i, j)), 1 if i < j else -1, than)
+
+
+def difference_at(pairs: Pairs, at: int, sign: int, than: str) -> Difference:
+    """The difference at a place of many. sign: -1 for the second solver's minus the first's."""
+    tested, lost = not np.isnan(pairs.p[at]), pairs.lost[:, at][::sign]
+    whole = tested and not lost.any()
+    mean = sign * float(pairs.mean[at])
+    return Difference(
+        than,
+        int(pairs.seeds[at]),
+        mean if whole or (pairs.seeds[at] == 1 and not lost.any()) else None,
+        float(pairs.half_width[at]) if whole else None,
+        float(pairs.adjusted[at]) if tested else None,
+        bool(pairs.differs[at]),
+        bool(pairs.equivalent[at]),
+        float(pairs.at_least[at]) if whole and pairs.differs[at] else 0.0,
+        abs(mean) + float(pairs.together[at]) if whole else None,
+        bool(pairs.same[at]),
+        int(lost[0]),
+        int(lost[1]),
+        bool(pairs.outlier[at]),
+        mean < 0,
+    )
 
 
 def ranking(solvers: Sequence[str], classes: Sequence[str], order: Sequence[int], pairs: Pairs) -> Ranking:

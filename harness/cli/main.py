@@ -14,6 +14,7 @@ from ..spec.user_modules import look_here
 from ..unexpected import explained, is_ours
 from .catalog import protocols, solvers, sweeps, tasks
 from .cluster import logs, stop, submit
+from .compare import compare
 from .compile import compile_solver
 from .doctor import doctor
 from .maintain import merge, prune, why
@@ -48,7 +49,7 @@ def cli(debug: bool) -> None:
 
 
 ALL = (
-    *(run, plan, status, board, query, report, ui, why, merge, prune),
+    *(run, plan, status, board, compare, query, report, ui, why, merge, prune),
     *(submit, logs, stop, sweeps, tasks, solvers, protocols, compile_solver, doctor),
 )
 for command in ALL:

@@ -12,7 +12,7 @@ import click
 
 from ..errors import UserError, nearest
 from ..signals import listen
-from .options import JSON, OUT, SWEEP
+from .options import OUT, SWEEP
 
 if TYPE_CHECKING:
     import polars as pl
@@ -21,28 +21,43 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@OUT
 @SWEEP
-@JSON
-def board(out: str, sweep: str | None, as_json: bool) -> None:
-    """Show the leaderboards of a store."""
+@OUT
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "markdown", "latex", "csv", "json"]),
+    default="table",
+    show_default=True,
+    help="csv and json have every number of every cell.",
+)
+@click.option("--json", "form", flag_value="json", help="The same as --format json.")
+def board(out: str, sweep: str | None, form: str) -> None:
+    """Show the leaderboards of a store, or of its SWEEP: ranks, ties, and which differences are real."""
     from lfombench.analysis.assemble import boards
+    from lfombench.analysis.formats import as_csv
     from lfombench.analysis.overview import as_json as as_json_along
     from lfombench.analysis.results import Tables, leaves
 
-    from .tables import show_sweep
+    from .tables import show_sweep, written
     from .terminal import console
 
     tables, manifests = Tables(out), leaves(out, known_sweeps(out, sweep))
-    if as_json:
+    if form == "json":
         sweeps = [boards(tables, m).as_json() | {"along": as_json_along(tables, m) or None} for m in manifests]
         click.echo(json.dumps(sweeps, indent=1))
         return
-    screen = console()
     if not manifests:
-        click.echo(NO_SWEEP)
+        click.echo(NO_SWEEP, err=form != "table")
+    if form == "csv":
+        click.echo(as_csv([boards(tables, manifest) for manifest in manifests]), nl=False)
+        return
+    screen = console()
     for manifest in manifests:
-        show_sweep(screen, tables, manifest)
+        if form == "table":
+            show_sweep(screen, tables, manifest)
+        else:
+            click.echo(written(tables, manifest, form))
 
 
 @click.command()
@@ -88,10 +103,10 @@ def _answer(sql: str, out: str) -> pl.DataFrame:
 
 
 @click.command()
-@OUT
 @SWEEP
+@OUT
 def report(out: str, sweep: str | None) -> None:
-    """Write the HTML report of a store."""
+    """Write the HTML report of a store, or of its SWEEP."""
     click.echo(write_report(out, known_sweeps(out, sweep)))
 
 
@@ -113,9 +128,10 @@ NO_SWEEP = "no sweep: none has begun here, or sweeps/ is gone, which the next ru
 
 
 def known_sweeps(out: str, sweep: str | None) -> list[Manifest]:
-    """The manifests of a store's sweeps, or of the sweep of that name; UserError where there is none."""
+    """The manifests of a store's sweeps, or of the sweep of that name or file; UserError where there is none."""
     from lfombench.analysis.results import NoStore, sweeps
 
+    sweep = name_in(sweep) if sweep else None
     try:
         known = sweeps(out, sweep or "*")
         if sweep and not known:
@@ -124,6 +140,15 @@ def known_sweeps(out: str, sweep: str | None) -> list[Manifest]:
     except NoStore as error:
         raise UserError(str(error)) from error
     return known
+
+
+def name_in(sweep: str) -> str:
+    """The name of a sweep: that of a YAML file as the file says, of a Python file as it is when it runs."""
+    if not sweep.endswith((".yaml", ".yml", ".py")):
+        return sweep
+    from ..spec.loader import load
+
+    return load(sweep).name
 
 
 def brackets(out: str, sweep: str) -> dict[str, list[tuple[str, str]]]:

@@ -19,12 +19,12 @@ EVERY = 2.0  # seconds between two checks of a store that is watched
 
 
 @click.command()
-@OUT
 @SWEEP
+@OUT
 @click.option("--watch", is_flag=True, help="Repeat until no driver works on the store, or Ctrl-C.")
 @JSON
 def status(out: str, sweep: str | None, watch: bool, as_json: bool) -> None:
-    """Show the progress of a store's sweeps, and the drivers that work on it."""
+    """Show the progress of a store's sweeps, or of its SWEEP, and the drivers that work on it."""
     from ..store.filesystem import place
     from ..store.tables import resized, verify
 

@@ -53,7 +53,7 @@ def stores(finished: str, tmp_path_factory: pytest.TempPathFactory) -> Stores:
 
 def numbers(out: Path) -> Any:
     """The boards of the sweep, without the remark on parts of the code that they mix."""
-    shown = lfombench("board", "--json", "--sweep", "small", "--out", str(out))
+    shown = lfombench("board", "small", "--json", "--out", str(out))
     assert shown.returncode == 0, shown.stderr
     return [board | {"mixed": None} for board in json.loads(shown.stdout)]
 

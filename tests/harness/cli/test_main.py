@@ -134,7 +134,7 @@ BAD = [
     (["run", "fig1", "--out", "{file}/x"], 1, "cannot be written", ""),
     (["run", "fig1", "--out", "{folder}/a", "--address", "127.0.0.1:1"], 1, "nothing listens there", ""),
     (["board", "--out", "{folder}/nothing"], 1, "holds no results yet", "lfombench run"),
-    (["board", "--out", "{store}", "--sweep", "smal"], 1, "no sweep 'smal'", "did you mean 'small'?"),
+    (["board", "smal", "--out", "{store}"], 1, "no sweep 'smal'", "did you mean 'small'?"),
     (["query", "SELECT los FROM results", "--out", "{store}"], 1, "cannot be answered", "Tables: results(job, task"),
     (["query", "SELECT", "--out", "{store}"], 1, "cannot be answered", ""),
     (["query", "DROP TABLE results", "--out", "{store}"], 1, "query only reads", "SELECT"),

@@ -108,7 +108,7 @@ def test_two_clones_two_sweeps_one_store_and_readers(tmp_path):
         assert looks >= 2, "it was over before anybody looked"
         assert len(seen_by_polars(out)) == JOBS
         assert len(table(out, "jobs").collect()) == JOBS
-        board = lfombench("board", "--sweep", "two", "--out", out)
+        board = lfombench("board", "two", "--out", out)
         assert board.returncode == 0, board.stderr
         assert "mixe" not in board.stdout + board.stderr, "both clones have the same code"
         address = re.search(r"http://[^/\s]+", "".join(ui.stdout.readline() for _ in range(3)))

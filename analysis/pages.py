@@ -1,0 +1,78 @@
+"""All that a sweep's boards have to say, as tables and lines, whatever shows them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lfombench.harness.store.manifest import Manifest
+
+from .assemble import boards
+from .axis import Along, along
+from .board import Boards, evenly
+from .overview import in_words, overview, short
+from .results import Tables
+from .severity import standings
+from .sheets import Line, Part, Sheet, legend, number, sheet_of
+
+
+@dataclass(frozen=True)
+class Page:
+    """A sweep's tables, how to read them, what they say in words, and what is wrong or missing."""
+
+    boards: Boards
+    sheets: list[Sheet]
+    legend: list[str]
+    words: list[str]
+    warnings: list[Part]
+
+
+def page_of(tables: Tables, manifest: Manifest) -> Page:
+    """A sweep's page. Where the sweep has an axis and names for its solvers, it has losses along the axis instead of
+    boards, as a board for each value would be too many.
+    """
+    sweep = boards(tables, manifest)
+    line = along(tables, manifest) if manifest.named else None
+    if line:
+        sheets = [axis_sheet(line, chart) for chart in line.charts]
+        words = [in_words(one) for one in overview(tables, manifest, line)]
+        return Page(sweep, sheets, [axis_legend(line)], words, _warnings(sweep))
+    sheets = [sheet_of(board) for board in sweep.boards]
+    return Page(sweep, sheets, legend(sweep) if sheets else [], [], _warnings(sweep))
+
+
+def _warnings(sweep: Boards) -> list[Part]:
+    skipped, stray = len(sweep.skipped), sweep.stray
+    lines = [Part(f"suspect: {text}", "bad") for text in sweep.suspects]
+    if stray:
+        more = f" and {len(stray) - 3} more" if len(stray) > 3 else ""
+        lines.append(Part(f"not finite, and so lost: losses of {', '.join(stray[:3])}{more}", "bad"))
+    if skipped:
+        lines.append(Part(f"{skipped} combination{'s' * (skipped != 1)} skipped, as the sweep asks", "soft"))
+    if sweep.mixed:
+        lines.append(Part(f"mixed: results come from different versions of {', '.join(sweep.mixed)}", "bad"))
+    if sweep.partial:
+        lines.append(Part(f"partial: {sweep.done} of {sweep.wanted} jobs of {sweep.sweep} are done", "bad"))
+    return lines
+
+
+def axis_sheet(line: Along, chart: str) -> Sheet:
+    """Losses along a sweep's axis as a table; values at which experts were trained have a mark."""
+    values = evenly(line.values)
+    trained = [f"{short(x)}{' (trained)' if x in line.trained else ''}" for x in values]
+    worst = {row.solver: "diverged" if row.diverged else number(row.worst, 2) for row in standings(line, chart)}
+    lines = []
+    for row in line.rows(chart):
+        cells = [[Part(number(row["means"][x], 2))] if x in row["means"] else [] for x in values]
+        lines.append(
+            Line([[Part(row["solver"])], *cells, [Part(worst.get(row["solver"], ""))]], soft=not row["competes"])
+        )
+    return Sheet(chart, "", ["solver", *trained, "worst"], lines)
+
+
+def axis_legend(line: Along) -> str:
+    """How to read losses along an axis."""
+    trained = "; trained: experts were" if line.trained else ""
+    return (
+        f"natural log of the mean squared error at the query after {line.depth} layers or steps, by {line.name}; lower "
+        f"is better; worst: over the values that all have{trained}"
+    )
