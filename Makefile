@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN     = $(VENV)/bin
 UV     := $(shell command -v uv 2>/dev/null)
 
-.PHONY: setup run test check chaos bench gpu pythons types clean
+.PHONY: setup run test check chaos simulate bench gpu pythons types clean
 
 setup: $(VENV)/.ready
 
@@ -50,6 +50,10 @@ types: setup
 # A hundred storms: seeded disturbances to real runs, from a printed seed (CHAOS_SEED=... to repeat them).
 chaos: setup
 	CHAOS_STORMS=$${CHAOS_STORMS:-100} $(BIN)/python -m pytest -s tests/chaos
+
+# How often what boards say is false, and how often what is true is found: a thousand simulated sweeps of each kind.
+simulate: setup
+	$(BIN)/python -m tests.simulations $(SIMULATE_OPTIONS)
 
 bench: setup
 	$(INSTALL) -e '.[bench]'

@@ -36,7 +36,10 @@ def boards(tables: Tables, sweep: Manifest) -> Boards:
     ordered = sorted(groups, key=lambda key: (key[0], key[1] != key[0], key[1], order.get(key[2], len(order)), key[2]))
     titles = {label: title(name, labels, label) for name, labels in sweep.named.items() for label in labels}
     told = {case.solver: case.told for case in sweep.asked}
-    made = [_Group(groups[key], told, titles if key[2] in order else {}, tables).board(*key) for key in ordered]
+    made = [
+        _Group(groups[key], told, titles if key[2] in order else {}, tables, sweep.extended).board(*key)
+        for key in ordered
+    ]
     stray = present.filter("stray")["job"].unique().sort().to_list()
     versions = mixed(tables.out, present["code"].unique().to_list())
     complete = _complete(tables, sweep)
@@ -58,6 +61,7 @@ class _Group:
     told: Mapping[str, str]
     titles: Mapping[str, str]
     tables: Tables
+    extended: bool
 
     def board(self, task: str, test: str, protocol: str) -> Board:
         """The board."""
@@ -76,13 +80,13 @@ class _Group:
             row = rows[solver]
             if summary["params"] is not None:
                 row.params[depth] = summary["params"]
-            cell = _cell(summary, unit, moves.get((solver, depth)))
+            cell = _cell(summary, unit, moves.get((solver, depth)), self.extended)
             row.cells[depth] = replace(
                 cell, published=known[solver].get(depth), suspect=below.get((solver, depth)), redraws=draws
             )
         self._rank(rows, unit, moves)
         ordered, at = _ordered(list(rows.values()))
-        return Board(task, test, protocol, ordered, at, has_seeds_alike)
+        return Board(task, test, protocol, ordered, at, has_seeds_alike, self.extended and not has_seeds_alike)
 
     @property
     def _solvers(self) -> list[str]:
@@ -116,7 +120,9 @@ class _Group:
                 continue
             rows_here = self.rows.filter((pl.col("step") == depth) & pl.col("solver").is_in(names))
             common = shared_variance([moves.get((name, depth)) for name in names])
-            pairs = paired(losses_by_unit(rows_here, names, unit), level, common)
+            pairs = paired(
+                losses_by_unit(rows_here, names, unit), level, common, sequential=self.extended and common is None
+            )
             order = sorted(range(len(names)), key=lambda i: (*rows[names[i]].cells[depth].order, names[i]))
             ranks = ranking(names, [rows[name].told for name in names], order, pairs)
             before: str | None = None
@@ -126,7 +132,7 @@ class _Group:
                 before = row.solver
 
 
-def _cell(summary: Mapping[str, Any], unit: str, moves: Influence | None) -> Cell:
+def _cell(summary: Mapping[str, Any], unit: str, moves: Influence | None, extended: bool) -> Cell:
     """The cell of one solver at one depth, without its rank."""
     losses, by_unit = summary["loss"], dict[Any, list[float]]()
     ended = [loss for loss in losses if loss is not None]
@@ -138,7 +144,7 @@ def _cell(summary: Mapping[str, Any], unit: str, moves: Influence | None) -> Cel
         if loss is not None and loss < np.inf:
             by_unit.setdefault(value, []).append(max(loss, EXACT))
     means = [float(np.mean(values)) for values in by_unit.values()]
-    mean, half_width = mean_interval(means)
+    mean, half_width = mean_interval(means, sequential=extended and moves is None)
     if moves is not None:
         half_width = moves.half_width(means)
     median = float(np.median(ended))

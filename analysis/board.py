@@ -84,7 +84,8 @@ class Row:
 class Board:
     """Solvers trained on one task under one protocol, on the same test prompts. ranked_at: the depth that rows are
     sorted by: the deepest that all methods have; None where they have none in common. shared: whether all seeds have
-    the same prompts, so that intervals say nothing of other training prompts.
+    the same prompts, so that intervals say nothing of other training prompts. extended: whether seeds were added until
+    something was decided, so that intervals are confidence sequences.
     """
 
     task: str
@@ -93,6 +94,7 @@ class Board:
     rows: list[Row]
     ranked_at: int | None = None
     shared: bool = False
+    extended: bool = False
 
     @property
     def depths(self) -> list[int]:

@@ -16,9 +16,9 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from scipy.special import stdtrit
 
-from .statistics import ALPHA, MARGIN, ROUNDING, equivalence, holm, outliers, satterthwaite, two_sided
+from .sequential import sequence_equivalence_p, sequence_factor, sequence_p
+from .statistics import ALPHA, MARGIN, ROUNDING, equivalence, holm, outliers, satterthwaite, t_factor, two_sided
 
 Array = np.ndarray
 
@@ -38,6 +38,7 @@ class Pairs:
     same: Bool[Array, " pairs"]  # whether all differences are 0
     outlier: Bool[Array, " pairs"]  # whether one seed lies far from the others and may decide
     margin: float = MARGIN
+    sequential: bool = False  # whether p values and intervals are valid whenever one stops adding seeds
 
     @functools.cached_property
     def adjusted(self) -> Float[Array, " pairs"]:
@@ -52,7 +53,12 @@ class Pairs:
     @functools.cached_property
     def equivalent(self) -> Bool[Array, " pairs"]:
         """Whether a difference is within the margin, over all pairs."""
-        return holm(self.equivalence_p) <= ALPHA
+        return self.equivalence_adjusted <= ALPHA
+
+    @functools.cached_property
+    def equivalence_adjusted(self) -> Float[Array, " pairs"]:
+        """P values of a difference outside the margin, by Holm, over all pairs."""
+        return holm(self.equivalence_p)
 
     @property
     def half_width(self) -> Float[Array, " pairs"]:
@@ -84,8 +90,9 @@ class Pairs:
         return i * (2 * self.solvers - i - 1) // 2 + j - i - 1
 
     def _half_width(self, alpha: float) -> Float[Array, " pairs"]:
+        factor = sequence_factor(self.seeds, alpha) if self.sequential else t_factor(self.df, alpha)
         with np.errstate(invalid="ignore"):
-            return np.where(self.df > 0, stdtrit(np.maximum(self.df, 1), 1 - alpha / 2) * self.error, np.nan)
+            return np.where(self.df > 0, np.where(self.error > 0, factor * self.error, 0.0), np.nan)
 
 
 def paired(
@@ -93,10 +100,11 @@ def paired(
     zero: float | None = None,
     shared: tuple[Float[Array, " pairs"], int] | None = None,
     margin: float = MARGIN,
+    sequential: bool = False,
 ) -> Pairs:
     """All pairs of k solvers. losses: inf where a seed was lost, nan where there is no outcome yet. zero: the log error
     of predicting 0. shared: the variances that test prompts which all seeds share add to mean differences, and their
-    degrees of freedom.
+    degrees of freedom. sequential: whether seeds were added until something was decided.
     """
     k = len(losses)
     i, j = np.triu_indices(k, 1)
@@ -119,7 +127,11 @@ def paired(
     variance, df = np.where(seeds > 1, variance, np.nan), np.where(seeds > 1, df, 0.0)
     error = np.sqrt(variance)
     lost = np.stack([(known & np.isinf(a) & np.isfinite(b)).sum(1) for a, b in ((first, second), (second, first))])
-    p, equivalence_p = two_sided(mean, error, df), equivalence(mean, error, df, margin)
+    if sequential:
+        p, equivalence_p = sequence_p(D, known), sequence_equivalence_p(D, known, margin)
+        p, equivalence_p = (np.where(df > 0, value, np.nan) for value in (p, equivalence_p))
+    else:
+        p, equivalence_p = two_sided(mean, error, df), equivalence(mean, error, df, margin)
     barred = ((lost[0] > 0) & (mean <= 0)) | ((lost[1] > 0) & (mean >= 0))  # not better, whatever the other seeds say
     return Pairs(
         k,
@@ -133,13 +145,14 @@ def paired(
         (seeds > 0) & (D == 0).all(1),
         _outliers(D, known),
         margin,
+        sequential,
     )
 
 
 def joined(parts: Sequence[Pairs]) -> Pairs:
     """Pairs of several places as one family."""
-    one = {f.name: np.concatenate([getattr(part, f.name) for part in parts], -1) for f in fields(Pairs)[1:-1]}
-    return Pairs(solvers=0, **one, margin=parts[0].margin)
+    one = {f.name: np.concatenate([getattr(part, f.name) for part in parts], -1) for f in fields(Pairs)[1:-2]}
+    return Pairs(solvers=0, **one, margin=parts[0].margin, sequential=parts[0].sequential)
 
 
 def _outliers(D: Float[Array, "pairs seeds"], known: Bool[Array, "pairs seeds"]) -> Bool[Array, " pairs"]:

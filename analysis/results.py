@@ -101,10 +101,12 @@ class Tables:
         return pl.LazyFrame(pl.DataFrame(tables.read(place(self.out), name, whole, check=True)))
 
 
-def sweeps(out: str, name: str = "*") -> list[Manifest]:
-    """The manifests of the sweeps in a store whose names match a pattern."""
+def sweeps(out: str, name: str = "*", missing_ok: bool = False) -> list[Manifest]:
+    """The manifests of the sweeps in a store whose names match a pattern. missing_ok: there may be no store."""
     root = place(out)
     if root.kind("store.json") != fs.FileType.File:
+        if missing_ok:
+            return []
         raise NoStore(f"--out {out} holds no results yet; make some with `lfombench run SWEEP --out {out}`")
     try:
         return manifests(root, name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -47,10 +48,11 @@ def sheet_of(board: Board) -> Sheet:
     ranked = board.ranked_at is not None and any(row.cells[board.ranked_at].ranks for row in _with(board))
     head = ["solver", *map(str, board.depths)]
     head = [f"rank at {board.ranked_at}", *head, f"to the method before, at {board.ranked_at}"] if ranked else head
-    counts = {(cell.seeds, cell.asked) for row in board.rows for cell in row.cells.values()}
+    counts = Counter((cell.seeds, cell.asked) for row in board.rows for cell in row.cells.values())
+    usual = counts.most_common(1)[0][0]
     lines = []
     for row in board.rows:
-        values = [_cell(row.cells.get(depth), whole=len(counts) == 1) for depth in board.depths]
+        values = [_cell(row.cells.get(depth), usual) for depth in board.depths]
         at = row.cells.get(board.ranked_at) if board.ranked_at is not None else None
         lines.append(
             Line(
@@ -59,7 +61,7 @@ def sheet_of(board: Board) -> Sheet:
             )
         )
     tasks = board.task if board.test == board.task else f"{board.task}, tested on {board.test}"
-    about = [tasks, *([seeds_in_words(*counts.pop())] if len(counts) == 1 else [])]
+    about = [tasks, seeds_in_words(*usual) + (", unless said otherwise" if len(counts) > 1 else "")]
     words = (0, 1, len(head) - 1) if ranked else (0,)
     return Sheet(board.protocol, "; ".join(about), head, lines, [*board.notes, *_shared(board)], words)
 
@@ -90,10 +92,15 @@ def legend(boards: Boards) -> list[str]:
         "natural log of the mean squared error at the query, by depth; lower is better; mean over seeds ± half of the "
         f"95 % interval{paper}"
     ]
+    if any(board.extended for board in boards.boards):
+        lines.append(
+            "seeds were added until something was decided: intervals are confidence sequences and verdicts rest on e "
+            "values, which hold wherever one stops"
+        )
     if any(cell.ranks for cell in every):
         lines.append(
             "rank: the places that a method may have among those that are told the same (Sigma, edges of its spectrum, "
-            "the prior); methods with a letter in common do not differ: paired by seed, t test, Holm over all pairs, "
+            "the prior); methods with a letter in common do not differ: paired by seed, Holm over all pairs, "
             f"{ALPHA:.0%}; *: may be the best"
         )
     if any(cell.outlier for cell in every):
@@ -140,11 +147,12 @@ def _name(row: Row) -> list[Part]:
     return [*parts, Part(f"{row.diverged} diverged", "bad")] if row.diverged else parts
 
 
-def _cell(cell: Cell | None, whole: bool) -> list[Part]:
-    """A loss. whole: whether all cells of the board have the same number of seeds, which is said once."""
+def _cell(cell: Cell | None, usual: tuple[int, int]) -> list[Part]:
+    """A loss. usual: the seeds there are and were asked for of most cells, which is said once for all."""
     if cell is None:
         return []
-    counts = [] if whole else [Part(f"{cell.seeds} of {cell.asked}", "bad" if cell.lost else "soft")]
+    said = (cell.seeds, cell.asked) == usual and cell.mean is not None
+    counts = [] if said else [Part(f"{cell.seeds} of {cell.asked}", "bad" if cell.lost else "soft")]
     if cell.mean is None:
         return [Part("lost" if cell.lost else "to come", "bad" if cell.lost else "soft"), *counts]
     strong: Style = "strong" if cell.leads else ""

@@ -9,19 +9,29 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.special import stdtr, stdtrit
 
+from .sequential import sequence_factor
+
 ALPHA = 0.05  # error rate of a whole family of statements
 MARGIN = 0.01  # nat; differences within it are negligible: a percent of the error
 ROUNDING = 1e-9  # nat; two losses that differ by less are the same number
 
 
-def mean_interval(values: Sequence[float], confidence: float = 1 - ALPHA) -> tuple[float, float | None]:
-    """The mean, and the half-width of Student's t interval; None for the half-width of fewer than two values."""
+def mean_interval(
+    values: Sequence[float], confidence: float = 1 - ALPHA, sequential: bool = False
+) -> tuple[float, float | None]:
+    """The mean, and the half-width of Student's t interval; None for the half-width of fewer than two values.
+
+    sequential: the half-width of a confidence sequence instead, which holds whatever one stopped at.
+    """
     n = len(values)
     mean = math.fsum(values) / n
     if n < 2:
         return mean, None
-    variance = math.fsum((v - mean) ** 2 for v in values) / (n - 1)
-    return mean, float(stdtrit(n - 1, (1 + confidence) / 2)) * math.sqrt(variance / n)
+    error = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (n - 1) / n)
+    if sequential:
+        factor = float(sequence_factor(np.array([n]), 1 - confidence)[0])
+        return mean, (factor * error if math.isfinite(factor) else None)
+    return mean, float(stdtrit(n - 1, (1 + confidence) / 2)) * error
 
 
 def tenth(values: Sequence[float]) -> float | None:
@@ -30,6 +40,12 @@ def tenth(values: Sequence[float]) -> float | None:
         return None
     mean = math.fsum(values) / len(values)
     return math.sqrt(math.fsum((v - mean) ** 2 for v in values) / len(values)) / 10
+
+
+def t_factor(df: Float[np.ndarray, "*pairs"], alpha: float) -> Float[np.ndarray, "*pairs"]:
+    """Half of Student's t interval in standard errors; nan where there are no degrees of freedom."""
+    factor: np.ndarray = np.where(df > 0, stdtrit(np.maximum(df, 1), 1 - alpha / 2), np.nan)
+    return factor
 
 
 def two_sided(

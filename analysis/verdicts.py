@@ -59,7 +59,7 @@ class Difference:
         elif self.real and self.at_least:
             text += f" by at least {self.at_least:.2g}"
         lost = [f"{count} of {self.seeds} lost{whose}" for count, whose in self._lost if count]
-        notes = lost + (["one seed decides"] if self.outlier else [])
+        notes = lost + (["one seed lies far from the others"] if self.outlier else [])
         return f"{text} ({', '.join(notes)})" if notes else text
 
     @property

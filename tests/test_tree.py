@@ -43,9 +43,8 @@ OTHERS = {
 MAY = {
     "tasks": set(),
     "solvers": set(),
-    "analysis": {
-        f"harness.store.{name}" for name in ("schema", "filesystem", "snapshots", "tables", "manifest", "side_files")
-    },
+    "analysis": {"harness.errors"}
+    | {f"harness.store.{name}" for name in ("schema", "filesystem", "snapshots", "tables", "manifest", "side_files")},
     "cluster": {"harness.errors", "harness.scheduler.address"},
     "api": {"harness.cli.main", "harness.driver.run", "harness.spec.loader", "harness.spec.sweep"},
 }

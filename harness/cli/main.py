@@ -17,6 +17,7 @@ from .cluster import logs, stop, submit
 from .compare import compare
 from .compile import compile_solver
 from .doctor import doctor
+from .extend import extend
 from .maintain import merge, prune, why
 from .read import board, query, report, ui
 from .run import plan, run
@@ -49,7 +50,7 @@ def cli(debug: bool) -> None:
 
 
 ALL = (
-    *(run, plan, status, board, compare, query, report, ui, why, merge, prune),
+    *(run, extend, plan, status, board, compare, query, report, ui, why, merge, prune),
     *(submit, logs, stop, sweeps, tasks, solvers, protocols, compile_solver, doctor),
 )
 for command in ALL:

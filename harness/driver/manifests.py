@@ -24,7 +24,7 @@ def record_sweep(store: Store, sweep: Sweep) -> None:
 
 def record_skipped(store: Store, sweep: Sweep) -> None:
     """Add each combination that a sweep and its parts skip as a row of the jobs table, unless it is there."""
-    rows = {digest(row): row for part in _with_parts(sweep) for row in _skipped(_grids(part))}
+    rows = {digest(row): row for part in _with_parts(sweep) for row in _skipped(part.own_grids)}
     known = set(queries.rows_of(store.place, "jobs", set(rows))["job"].to_pylist()) if rows else set()
     new = [
         {name: row[name] for name in ("task", "solver", "protocol", "depth", "reason")}
@@ -38,7 +38,7 @@ def record_skipped(store: Store, sweep: Sweep) -> None:
 
 def manifest_of(sweep: Sweep) -> Manifest:
     """A sweep as the store remembers it: its own jobs, and the names of the sweeps that are parts of it."""
-    grids = _grids(sweep)
+    grids = sweep.own_grids
     ids, asked = _listed(grids)
     return Manifest(
         name=sweep.name,
@@ -52,6 +52,7 @@ def manifest_of(sweep: Sweep) -> Manifest:
         named={name: list(labels) for grid in grids for name, labels in grid.named.items()},
         crossover=next((list(grid.crossover) for grid in grids if grid.crossover), []),
         parts=[part.name for part in sweep.parts if part.name != sweep.name],
+        extended=sweep.extended,
         asked=asked,
     )
 
@@ -73,11 +74,6 @@ def _with_parts(sweep: Sweep) -> Iterator[Sweep]:
     for part in sweep.parts:
         if part.name != sweep.name:
             yield from _with_parts(part)
-
-
-def _grids(sweep: Sweep) -> list[Sweep]:
-    """What makes jobs under the sweep's name: itself, or its parts without a name of their own."""
-    return [part for part in sweep.parts if part.name == sweep.name] or ([] if sweep.parts else [sweep])
 
 
 def _skipped(grids: Sequence[Sweep]) -> list[dict[str, Any]]:

@@ -44,6 +44,7 @@ class Sweep:
         each value of the fields that are named in `split`.
     named: names of solvers for boards: each stands for the label of one solver, or for several labels, of which the
         best solver counts.
+    extended: whether seeds were added until pairs of solvers were separated, so that boards must allow for it.
     crossover: two of these names. The place along the axis where their ranking changes is refined with further tasks.
     """
 
@@ -60,6 +61,7 @@ class Sweep:
     split: Sequence[str] = ()
     named: Mapping[str, Sequence[str]] = field(default_factory=dict)
     crossover: Sequence[str] = ()
+    extended: bool = False
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -173,6 +175,16 @@ class Sweep:
     def entries(self) -> Iterator[tuple[Job, tuple[Task, ...]]]:
         """Iterate over every job once, with the further tasks it is tested on; a grid is never in memory as a whole."""
         return together([grid._listing for grid in self._grids()])
+
+    @property
+    def own_grids(self) -> list[Sweep]:
+        """What makes jobs under the sweep's name: itself, or its parts without a name of their own."""
+        return [part for part in self.parts if part.name == self.name] or ([] if self.parts else [self])
+
+    @property
+    def cases(self) -> list[Case]:
+        """The possible combinations of a grid, protocols outermost and solvers innermost."""
+        return self._combinations[0]
 
     def _grids(self) -> Iterator[Sweep]:
         """The grids that this sweep consists of."""

@@ -54,6 +54,7 @@ class Manifest:
     named: dict[str, list[str]] = field(default_factory=dict)  # the labels that each name of a solver stands for
     crossover: list[str] = field(default_factory=list)  # two of those names
     parts: list[str] = field(default_factory=list)  # names of sweeps whose jobs are also this one's
+    extended: bool = False  # whether seeds were added until pairs of solvers were separated
     asked: list[Asked] = field(default_factory=list)  # the cases of its jobs; empty in stores of an older lfombench
 
     @property
@@ -74,7 +75,7 @@ def manifests(place: Place, pattern: str = "*") -> list[Manifest]:
         if fnmatchcase(file, f"{pattern}.json"):
             try:
                 values = json.loads(place.read(f"{FOLDER}/{file}") or b"null")
-                values.setdefault("asked", [])
+                values = {"asked": [], "extended": False} | values
                 found.append(_sound({name: values[name] for name in Manifest.__dataclass_fields__}))
             except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
                 path = place.path(f"{FOLDER}/{file}")
@@ -94,6 +95,7 @@ def _sound(values: dict[str, Any]) -> Manifest:
     others = others and isinstance(skipped, list) and all(isinstance(one, dict) for one in skipped)
     asked = [Asked(**case) for case in values["asked"]]
     others = others and all(_sound_case(case) for case in asked)
+    others = others and isinstance(values["extended"], bool)
     if not (lists and words and others and isinstance(axis, str | None)):
         raise TypeError("not of the types that a manifest has")
     return Manifest(**values | {"asked": asked})
@@ -130,4 +132,5 @@ def joined(ours: Manifest | None, theirs: Manifest) -> Manifest:
         known = cases.get(case.case)
         seeds = list(dict.fromkeys([*(known.seeds if known else ()), *case.seeds]))
         cases[case.case] = replace(known or case, seeds=seeds)
-    return replace(ours, jobs=jobs, tests=tests, asked=list(cases.values()))
+    extended = ours.extended or theirs.extended
+    return replace(ours, jobs=jobs, tests=tests, extended=extended, asked=list(cases.values()))

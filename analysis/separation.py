@@ -1,0 +1,126 @@
+"""Which pairs of a sweep's solvers are separated or equivalent, and which seeds would decide the others."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import polars as pl
+from jaxtyping import Bool, Float
+
+from .matrix import losses_by_unit, zero
+from .pairs import Pairs, joined, paired
+from .published import shared
+from .sequential import seeds_needed
+from .statistics import ALPHA, MARGIN
+
+Array = np.ndarray
+Place = tuple[str, str, str, int]  # task, test, protocol, depth
+FASTEST, LEAST = 1.5, 2  # seeds grow by this factor at most, and by this number at least
+
+
+@dataclass(frozen=True)
+class Contest:
+    """Solvers at one depth of a board, and their losses by seed."""
+
+    place: Place
+    solvers: Sequence[str]
+    losses: Float[Array, "k seeds"]
+    zero: float | None
+
+    @property
+    def seeds(self) -> Array:
+        """The number of seeds that each solver has an outcome for."""
+        count: Array = (~np.isnan(self.losses)).sum(1)
+        return count
+
+
+def contests(frame: pl.DataFrame, depths: Sequence[int], test: str | None) -> Iterator[Contest]:
+    """The contests of a sweep's outcomes, on training tasks unless `test` names another; not where all seeds share
+    their prompts, of which more seeds say nothing. depths: all where empty.
+    """
+    rows = frame.filter(pl.col("family").is_in(["classical", "learned"]))
+    rows = rows.filter(pl.col("test") == (pl.col("task") if test is None else pl.lit(test)))
+    for (task, on, protocol, step), group in rows.group_by("task", "test", "protocol", "step", maintain_order=True):
+        solvers = group["solver"].unique(maintain_order=True).to_list()
+        if len(solvers) > 1 and not shared(str(protocol)) and (not depths or step in depths):
+            place = str(task), str(on), str(protocol), int(str(step))
+            yield Contest(place, solvers, losses_by_unit(group, solvers, "seed"), zero(group))
+
+
+@dataclass(frozen=True)
+class Standing:
+    """The pairs of all contests as one family, at an error rate of alpha together, and which are decided."""
+
+    contests: Sequence[Contest]
+    alpha: float = ALPHA
+    margin: float = MARGIN
+    pairs: Pairs = field(init=False)
+
+    def __post_init__(self) -> None:
+        each = [paired(one.losses, one.zero, margin=self.margin, sequential=True) for one in self.contests]
+        object.__setattr__(self, "pairs", joined(each))
+
+    @property
+    def separated(self) -> Bool[Array, " pairs"]:
+        """Pairs of which one is better."""
+        found: Array = self.pairs.adjusted <= self.alpha
+        return found
+
+    @property
+    def equivalent(self) -> Bool[Array, " pairs"]:
+        """Pairs that are not separated, and whose difference is within the margin."""
+        found: Array = (self.pairs.equivalence_adjusted <= self.alpha) & ~self.separated
+        return found
+
+    @property
+    def undecided(self) -> Bool[Array, " pairs"]:
+        """The others."""
+        found: Array = ~(self.separated | self.equivalent)
+        return found
+
+    @property
+    def forecast(self) -> list[int]:
+        """About how many seeds decide each pair, judged by what its seeds say so far: a guess where they are few."""
+        pairs, many = self.pairs, len(self.pairs.seeds)
+        spread = pairs.error * np.sqrt(np.maximum(pairs.seeds, 1))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            apart, near = np.abs(pairs.mean) / spread, (self.margin - np.abs(pairs.mean)) / spread
+        effects = np.nan_to_num(np.fmax(apart, near), nan=0.0, posinf=1e9)
+        return [seeds_needed(float(effect), many, self.alpha) for effect in effects]
+
+    def wanted(self, most: int) -> Mapping[tuple[Place, str], int]:
+        """By place and solver: the number of seeds that it is to have next, where any of its pairs is undecided and it
+        may still get some.
+        """
+        forecast, undecided, at = self.forecast, self.undecided, 0
+        found: dict[tuple[Place, str], int] = {}
+        for contest in self.contests:
+            i, j = np.triu_indices(len(contest.solvers), 1)
+            for first, second in zip(i.tolist(), j.tolist(), strict=True):
+                if undecided[at]:
+                    for k in (first, second):
+                        target = _next(int(contest.seeds[k]), forecast[at], most)
+                        key = contest.place, contest.solvers[k]
+                        if target > contest.seeds[k]:
+                            found[key] = max(found.get(key, 0), target)
+                at += 1
+        return found
+
+    def named(self, which: Bool[Array, " pairs"]) -> list[str]:
+        """Pairs in words: `a and b at 4`."""
+        names: list[str] = []
+        for one in self.contests:
+            i, j = np.triu_indices(len(one.solvers), 1)
+            names += [
+                f"{one.solvers[a]} and {one.solvers[b]} at {one.place[3]}"
+                for a, b in zip(i.tolist(), j.tolist(), strict=True)
+            ]
+        return [name for name, chosen in zip(names, which, strict=True) if chosen]
+
+
+def _next(have: int, forecast: int, most: int) -> int:
+    """The number of seeds to go on with: what the forecast asks, in steps that leave room for it to be wrong."""
+    return min(max(have + LEAST, min(forecast, math.ceil(FASTEST * have))), most) if have < most else have
