@@ -15,7 +15,7 @@ import polars as pl
 
 from lfombench.harness.store.manifest import Manifest
 
-from .losses import at_their_depth
+from .losses import outcomes
 from .results import Tables
 from .statistics import mean_interval
 
@@ -26,7 +26,7 @@ COUNTERPARTS = {"identity": "scalar", "covariance": "full"}
 
 @dataclass(frozen=True)
 class Point:
-    """A solver at a value of the axis, in one chart. losses: log mse by seed; lost: the number of seeds that diverged.
+    """A solver at a value of the axis, in one chart. losses: log errors by seed, infinite where a seed was lost.
 
     solver: the name that is shown; label: the solver that this point is of, the one with the lowest mean of those that
     the name stands for.
@@ -40,7 +40,16 @@ class Point:
     params: int
     losses: Mapping[int, float]
     task: str
-    lost: int = 0
+
+    @property
+    def lost(self) -> int:
+        """The number of seeds that diverged or failed."""
+        return sum(loss == math.inf for loss in self.losses.values())
+
+    @property
+    def kept(self) -> list[float]:
+        """The losses of the other seeds."""
+        return [loss for loss in self.losses.values() if loss < math.inf]
 
     @property
     def competes(self) -> bool:
@@ -49,8 +58,8 @@ class Point:
 
     @property
     def mean(self) -> float:
-        """The mean over seeds that did not diverge."""
-        return fmean(self.losses.values()) if self.losses else math.inf
+        """The mean over seeds that were not lost."""
+        return fmean(self.kept) if self.kept else math.inf
 
 
 @dataclass(frozen=True)
@@ -71,9 +80,9 @@ class Along:
         """Columns chart, x, solver, family, competes, params, mean, low, high: the 95 % interval over seeds."""
         rows = []
         for point in self.points:
-            if not point.losses:
+            if not point.kept:
                 continue
-            mean, half_width = mean_interval(list(point.losses.values()))
+            mean, half_width = mean_interval(point.kept)
             row = {name: getattr(point, name) for name in ("chart", "x", "solver", "family", "competes", "params")}
             rows.append(row | {"mean": mean, "low": mean - (half_width or 0.0), "high": mean + (half_width or 0.0)})
         return pl.DataFrame(rows, infer_schema_length=None).sort("solver", "x", "chart")
@@ -109,14 +118,10 @@ def along(tables: Tables, sweep: Manifest) -> Along | None:
     """The losses along a sweep's axis that the store has; None where the sweep has no axis, or there are none yet."""
     if sweep.axis is None:
         return None
-    frame = (
-        tables.results.filter(pl.col("job").is_in(sweep.jobs) & (pl.col("task") == pl.col("test")))
-        .collect()
-        .sort("solver", "protocol", "task", "seed", "step")  # whatever order jobs were committed in
-    )
+    frame = outcomes(tables, sweep).filter((pl.col("task") == pl.col("test")) & pl.col("loss").is_not_null())
     specs = dict(tables.jobs.filter(pl.col("job").is_in(sweep.jobs)).select("job", "spec").collect().iter_rows())
     names = {label: name for name, labels in sweep.named.items() for label in labels}
-    rows = at_their_depth(frame)
+    rows = frame.sort("solver", "protocol", "task", "seed", "step")
     if names:  # experts are jobs of the sweep too, but under other protocols, and are not shown
         rows = rows.filter(pl.col("solver").is_in(list(names)) & pl.col("protocol").is_in(sweep.protocols))
     if rows.is_empty():
@@ -124,25 +129,26 @@ def along(tables: Tables, sweep: Manifest) -> Along | None:
     depth = rows.group_by("solver", "protocol", "task").agg(pl.col("step").max())["step"].min()
     assert isinstance(depth, int)
     best: dict[tuple[Any, tuple[Any, ...], str], Point] = {}
-    at_depth = rows.filter(pl.col("step") == depth).select(
-        "job", "solver", "family", "params", "task", "protocol", "seed", "log_mse"
-    )
+    at_depth = rows.filter(pl.col("step") == depth)
     trained: set[Any] = set()
-    for (label, family, params, task, _), group in at_depth.group_by(
-        "solver", "family", "params", "task", "protocol", maintain_order=True
+    for (label, family, task, _), group in at_depth.group_by(
+        "solver", "family", "task", "protocol", maintain_order=True
     ):
-        spec = json.loads(specs[group["job"][0]])
+        known = group.filter(pl.col("job").is_not_null())
+        if known.is_empty():
+            continue
+        spec, params = json.loads(specs[known["job"][0]]), known["params"][0]
         x, *split_values = (value(spec, field) for field in (sweep.axis, *sweep.split))
         if x == ABSENT:  # such as an expert of a union
             continue
-        losses = dict(group.select("seed", "log_mse").drop_nulls().iter_rows())
+        losses = dict(group.select("seed", "loss").iter_rows())
         name = names.get(label) or _short(label, sweep.split)
-        point = Point("", x, name, label, family, params, losses, task, group["log_mse"].null_count())
+        point = Point("", x, name, label, family, params, losses, task)
         key = (x, tuple(split_values), name)
         if key not in best or (point.lost, point.mean) < (best[key].lost, best[key].mean):
             best[key] = point
         trained.update(_trained(spec, sweep.axis))
-    if not any(point.losses for point in best.values()):
+    if not any(point.kept for point in best.values()):
         return None
     splits = dict.fromkeys(split for _, split, _ in best)
     charts = [split for split in splits if ABSENT not in split] or [(ABSENT,) * len(sweep.split)]

@@ -44,9 +44,12 @@ class Influence:
 
 def influence(tables: Tables, rows: pl.DataFrame) -> dict[tuple[str, int], Influence]:
     """By solver and depth. rows: those of a board; without blocks in the store, and where all were lost, none."""
-    keys = rows.filter(pl.col("loss").is_finite() & pl.col("job").is_not_null()).select("job", "test", "step", "solver")
+    kept = rows.filter(pl.col("loss").is_finite() & pl.col("job").is_not_null())
+    with_blocks = tables.with_blocks(kept.select("job", "test", "step", "solver", "seed")).sort(
+        "solver", "step", "seed"
+    )
     found: dict[tuple[str, int], list[np.ndarray]] = {}
-    for solver, step, blocks in tables.with_blocks(keys).select("solver", "step", "blocks").iter_rows():
+    for solver, step, blocks in with_blocks.select("solver", "step", "blocks").iter_rows():
         means = np.array(blocks)
         if len(means) > 1 and means.mean() > 0:
             found.setdefault((solver, step), []).append(means / means.mean() - 1)

@@ -9,31 +9,44 @@ from itertools import pairwise
 from statistics import fmean
 from typing import Any
 
+import numpy as np
+
 from .axis import Along, Point
 from .losses import EXACT
-from .statistics import mean_interval
+from .pairs import Pairs, joined, paired
+from .verdicts import Difference, difference_at
 
 WIDE = 20  # an axis is logarithmic where its largest value is more than this times its least positive one
 
 
 @dataclass(frozen=True)
 class Duel:
-    """One solver against another at a value of the axis: the difference of their log errors, paired by seed. A seed
-    gives both the same rotation, and the same prompts where they draw them in the same way. Below 0 the first is
-    better; differences between errors that are only rounding are even.
+    """One solver against another at a value of the axis, paired by seed. A seed gives both the same rotation, and the
+    same prompts where they draw them in the same way. Below 0 the first is better; differences between errors that are
+    only rounding are even.
     """
 
     x: Any
-    mean: float
-    half_width: float | None  # of the 95 % interval
+    difference: Difference  # Holm's correction is over the values of the axis
     tasks: tuple[str, str]  # on which the two were trained: the same task
 
     @property
+    def mean(self) -> float:
+        """The mean difference; infinite where one of the two lost a seed that the other did not."""
+        if self.difference.mean is not None:
+            return self.difference.mean
+        lost = self.difference.lost - self.difference.other_lost
+        return math.copysign(math.inf, lost) if lost else 0.0
+
+    @property
+    def half_width(self) -> float | None:
+        """Half of the difference's own 95 % interval; None where there is none."""
+        return self.difference.half_width
+
+    @property
     def verdict(self) -> str:
-        """better, worse, or even: the interval holds 0, or there is no interval."""
-        if self.half_width is None or abs(self.mean) <= self.half_width:
-            return "even"
-        return "better" if self.mean < 0 else "worse"
+        """better or worse, or even where the difference is not real."""
+        return self.difference.verdict if self.difference.real else "even"
 
 
 @dataclass(frozen=True)
@@ -80,24 +93,27 @@ class Crossing:
 def duels(line: Along, chart: str, first: str, second: str) -> list[Duel]:
     """Comparisons of two solvers at every value that both have."""
     firsts, seconds = line.points_of(chart, first), line.points_of(chart, second)
+    common = [x for x in firsts if x in seconds and firsts[x].losses.keys() & seconds[x].losses.keys()]
+    if not common:
+        return []
+    pairs = joined([_paired(firsts[x], seconds[x]) for x in common])
     return [
-        _duel(x, firsts[x], seconds[x])
-        for x in firsts
-        if x in seconds and firsts[x].losses.keys() & seconds[x].losses.keys()
+        Duel(x, difference_at(pairs, at, 1, second), (firsts[x].task, seconds[x].task)) for at, x in enumerate(common)
     ]
 
 
-def _duel(x: Any, first: Point, second: Point) -> Duel:
+def _paired(first: Point, second: Point) -> Pairs:
     seeds = sorted(first.losses.keys() & second.losses.keys())
-    mean, half_width = mean_interval(
-        [max(first.losses[seed], EXACT) - max(second.losses[seed], EXACT) for seed in seeds]
-    )
-    return Duel(x, mean, half_width, (first.task, second.task))
+    return paired(np.array([[max(point.losses[seed], EXACT) for seed in seeds] for point in (first, second)]))
 
 
 def crossings(duels: Sequence[Duel]) -> list[Crossing]:
     """The places where the sign of the difference flips between neighbouring values; differences of 0 are skipped."""
-    return [Crossing(a, b) for a, b in pairwise(duel for duel in duels if duel.mean) if a.mean * b.mean < 0]
+    return [
+        Crossing(a, b)
+        for a, b in pairwise(duel for duel in duels if duel.mean and math.isfinite(duel.mean))
+        if a.mean * b.mean < 0
+    ]
 
 
 def standings(line: Along, chart: str) -> list[Standing]:

@@ -155,7 +155,7 @@ def test_the_worst_case_and_the_area_beneath():
 def test_to_diverge_is_the_worst_case():
     line = made(a={0.0: 1.0, 1.0: 3.0}, b={0.0: 2.0, 1.0: 2.0})
     [point] = [one for one in line.points if (one.solver, one.x) == ("b", 1.0)]
-    lost = [replace(one, losses={0: 2.0}, lost=1) if one is point else one for one in line.points]
+    lost = [replace(one, losses={0: 2.0, 1: math.inf}) if one is point else one for one in line.points]
     first, second = standings(replace(line, points=lost), "")
     assert (first.solver, first.worst, first.diverged) == ("a", 3.0, False)
     assert (second.worst_at, second.area, second.diverged) == (1.0, None, True)
