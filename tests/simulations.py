@@ -156,7 +156,7 @@ def main() -> None:
     sweeps = parser.parse_args().sweeps
     held = True
     for claim in CLAIMS:
-        rate = claim.rate(np.random.default_rng(0), sweeps)
+        rate = claim.rate(np.random.default_rng(0), sweeps if "extend" in claim.what else 10 * sweeps)
         held = held and claim.low <= rate <= claim.high
         print(f"{claim.what}: {rate:.1%}, to be {claim.low:.0%} to {claim.high:.0%}", flush=True)
     rate = naive_errs(np.random.default_rng(0), sweeps)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import numpy as np
 import pyarrow as pa
@@ -10,6 +11,8 @@ import pyarrow as pa
 from lfombench.analysis.published import FIGURE_1
 from lfombench.harness.store import schema
 from lfombench.harness.store.store import Store
+
+ZERO = 50.0  # mean squared error of predicting 0
 
 
 def store(tmp_path, rows, jobs=None, asked=(), failed=()) -> str:
@@ -31,6 +34,7 @@ def store(tmp_path, rows, jobs=None, asked=(), failed=()) -> str:
             "step": step,
             "seed": seed,
             "log_mse": loss,
+            "mse_normalised": None if loss is None else math.exp(loss) / ZERO,
             "params": depth,
             "status": "done" if loss is not None else "diverged",
         }
