@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,10 +11,11 @@ import polars as pl
 
 from lfombench.harness.store.manifest import Manifest
 
-from .board import LOOSE, Board, Boards, Cell, Row
+from .board import Board, Boards, Row
+from .board import Cell as Shown
 from .influence import Influence, influence, shared_variance
-from .losses import EXACT, outcomes
-from .matrix import losses_by_unit, unit_of, zero
+from .losses import EXACT, Losses, outcomes
+from .matrix import Cell, by_unit, cells, redrawn, zero
 from .pairs import paired
 from .published import published, shared, undrawn
 from .results import Tables, mixed
@@ -23,16 +24,12 @@ from .suspect import suspects
 from .titles import title
 from .verdicts import Ranking, ranking
 
-KEY = ("task", "test", "undrawn")
-
 
 def boards(tables: Tables, sweep: Manifest) -> Boards:
     """Every board of a sweep, from what the store holds of it."""
-    frame = outcomes(tables, sweep)
-    present = frame.filter(pl.col("job").is_not_null())
+    found = outcomes(tables, sweep)
+    groups = found.boards()
     order = {undrawn(name): i for i, name in reversed(list(enumerate(sweep.protocols)))}
-    groups = {tuple(map(str, key)): rows for key, rows in frame.group_by(KEY, maintain_order=True)}
-    groups = {key: rows for key, rows in groups.items() if rows["loss"].is_not_null().any()}
     ordered = sorted(groups, key=lambda key: (key[0], key[1] != key[0], key[1], order.get(key[2], len(order)), key[2]))
     titles = {label: title(name, labels, label) for name, labels in sweep.named.items() for label in labels}
     told = {case.solver: case.told for case in sweep.asked}
@@ -40,24 +37,24 @@ def boards(tables: Tables, sweep: Manifest) -> Boards:
         _Group(groups[key], told, titles if key[2] in order else {}, tables, sweep.extended).board(*key)
         for key in ordered
     ]
-    stray = present.filter("stray")["job"].unique().sort().to_list()
-    versions = mixed(tables.out, present["code"].unique().to_list())
-    complete = _complete(tables, sweep)
-    return Boards(sweep.name, sweep.about, len(sweep.jobs), complete, made, sweep.skipped, versions, stray)
-
-
-def _complete(tables: Tables, sweep: Manifest) -> int:
-    """The number of jobs that have results on every task they are to be tested on."""
-    rows = tables.results.filter(pl.col("job").is_in(sweep.jobs)).select("job", "task", "test").unique().collect()
-    by_job = rows.group_by("job", "task").agg("test")
-    return sum({task, *sweep.tests} <= set(tests) for _, task, tests in by_job.iter_rows())
+    stray = [one for one in found.losses if one.stray]
+    return Boards(
+        sweep.name,
+        sweep.about,
+        len(sweep.jobs),
+        found.done,
+        made,
+        sweep.skipped,
+        mixed(tables.out, found.codes),
+        [f"{one.solver} at depth {one.depth} on {one.test}" for one in stray],
+    )
 
 
 @dataclass(frozen=True)
 class _Group:
-    """The outcomes of one board, sorted by solver, step, protocol and seed."""
+    """The losses of one board, sorted by protocol, solver and depth."""
 
-    rows: pl.DataFrame
+    losses: Sequence[Losses]
     told: Mapping[str, str]
     titles: Mapping[str, str]
     tables: Tables
@@ -65,64 +62,64 @@ class _Group:
 
     def board(self, task: str, test: str, protocol: str) -> Board:
         """The board."""
-        has_seeds_alike = shared(protocol)
-        draws, unit = self.rows["protocol"].n_unique(), unit_of(self.rows)
-        moves = influence(self.tables, self.rows) if has_seeds_alike and draws == 1 else {}
-        below = suspects(self.tables, self.rows)
-        known = {solver: published(task, solver, protocol) if test == task else {} for solver in self._solvers}
+        draws, alike = redrawn(self.losses), shared(protocol)
+        count = len({one.protocol for one in self.losses})
+        moves = influence(self.tables, self.losses) if alike and not draws else {}
+        sequential = self.extended and not alike
+        below = suspects(self.tables, self.losses)
         rows: dict[str, Row] = {}
-        for summary in self._summaries():
-            solver, depth = summary["solver"], summary["step"]
+        every = cells(self.losses)
+        typical = self._typical(every, test)
+        for cell in every:
+            solver, depth = cell.solver, cell.depth
             if solver not in rows:
-                lost = self.rows.filter((pl.col("solver") == solver) & (pl.col("status") == "diverged"))
-                count, name = lost["job"].n_unique(), self.titles.get(solver, solver)
-                rows[solver] = Row(solver, summary["family"], {}, {}, count, name, self.told.get(solver, ""))
-            row = rows[solver]
-            if summary["params"] is not None:
-                row.params[depth] = summary["params"]
-            cell = _cell(summary, unit, moves.get((solver, depth)), self.extended)
+                name = self.titles.get(solver, solver)
+                rows[solver] = Row(
+                    solver, cell.family, {}, {}, _diverged(every, solver), name, self.told.get(solver, "")
+                )
+            row, params = rows[solver], [one.params for one in cell.draws if one.params is not None]
+            if params:
+                row.params[depth] = params[0]
+            known = published(task, solver, protocol) if test == task else {}
             row.cells[depth] = replace(
-                cell, published=known[solver].get(depth), suspect=below.get((solver, depth)), redraws=draws
+                _shown(cell, draws, moves.get((solver, depth)), sequential),
+                published=known.get(depth),
+                suspect=below.get((solver, depth)),
+                redraws=count,
+                typical=typical.get((solver, depth)),
             )
-        self._rank(rows, unit, moves)
+        self._rank(rows, {(cell.solver, cell.depth): cell for cell in every}, draws, moves, sequential)
         ordered, at = _ordered(list(rows.values()))
-        return Board(task, test, protocol, ordered, at, has_seeds_alike, self.extended and not has_seeds_alike)
+        return Board(task, test, protocol, ordered, at, alike, sequential)
 
-    @property
-    def _solvers(self) -> list[str]:
-        found: list[str] = self.rows["solver"].unique(maintain_order=True).to_list()
-        return found
+    def _typical(self, every: Sequence[Cell], test: str) -> dict[tuple[str, int], float]:
+        """Of cells with a heavy tail, by solver and depth: the mean over seeds of the log of the median error."""
+        heavy = [cell for cell in every if 2 * sum(one.heavy for one in cell.draws) > np.isfinite(cell.values).sum()]
+        if not heavy:
+            return {}
+        solvers, [task] = sorted({cell.solver for cell in heavy}), {one.task for one in self.losses}
+        rows = self.tables.medians(task, test, sorted({one.protocol for one in self.losses}), solvers)
+        means = rows.group_by("solver", "step", maintain_order=True).agg(pl.col("median").log().mean())
+        found = {(solver, step): value for solver, step, value in means.iter_rows()}
+        return {key: found[key] for cell in heavy if (key := (cell.solver, cell.depth)) in found}
 
-    def _summaries(self) -> Iterator[dict[str, Any]]:
-        """Of every solver and depth: its losses, and what its cell says beside their mean."""
-        heavy = pl.col("mse") > pl.col("q99")
-        loose = (pl.col("family") == "bound") & (pl.col("fit_error") > LOOSE * pl.col("mse"))
-        return (
-            self.rows.group_by("solver", "family", "step", maintain_order=True)
-            .agg(
-                "loss",
-                "protocol",
-                "seed",
-                pl.col("params").drop_nulls().first(),
-                (heavy.mean() > 0.5).fill_null(False).alias("tail"),
-                loose.any().alias("loose"),
-                pl.col("median").log().mean().alias("typical"),
-            )
-            .iter_rows(named=True)
-        )
-
-    def _rank(self, rows: Mapping[str, Row], unit: str, moves: Mapping[tuple[str, int], Influence]) -> None:
+    def _rank(
+        self,
+        rows: Mapping[str, Row],
+        found: Mapping[tuple[str, int], Cell],
+        draws: bool,
+        moves: Mapping[tuple[str, int], Influence],
+        sequential: bool,
+    ) -> None:
         """Add ranks, ties and differences to the cells of methods, at each depth."""
-        level = zero(self.rows)
+        level = zero(self.losses)
         for depth in sorted({depth for row in rows.values() for depth in row.cells}):
             names = [name for name, row in rows.items() if row.competes and depth in row.cells]
             if len(names) < 2:
                 continue
-            rows_here = self.rows.filter((pl.col("step") == depth) & pl.col("solver").is_in(names))
             common = shared_variance([moves.get((name, depth)) for name in names])
-            pairs = paired(
-                losses_by_unit(rows_here, names, unit), level, common, sequential=self.extended and common is None
-            )
+            losses = by_unit([found[name, depth] for name in names], draws)
+            pairs = paired(losses, level, common, sequential=sequential)
             order = sorted(range(len(names)), key=lambda i: (*rows[names[i]].cells[depth].order, names[i]))
             ranks = ranking(names, [rows[name].told for name in names], order, pairs)
             before: str | None = None
@@ -132,37 +129,41 @@ class _Group:
                 before = row.solver
 
 
-def _cell(summary: Mapping[str, Any], unit: str, moves: Influence | None, extended: bool) -> Cell:
-    """The cell of one solver at one depth, without its rank."""
-    losses, by_unit = summary["loss"], dict[Any, list[float]]()
-    ended = [loss for loss in losses if loss is not None]
-    finite = [max(loss, EXACT) for loss in ended if loss < np.inf]
-    counts = len(finite), len(losses), len(ended) - len(finite), len(losses) - len(ended)
-    if not finite:
-        return Cell(None, None, *counts, median=None)
-    for value, loss in zip(summary[unit], losses, strict=True):
-        if loss is not None and loss < np.inf:
-            by_unit.setdefault(value, []).append(max(loss, EXACT))
-    means = [float(np.mean(values)) for values in by_unit.values()]
-    mean, half_width = mean_interval(means, sequential=extended and moves is None)
+def _diverged(every: Sequence[Cell], solver: str) -> int:
+    """The number of a solver's jobs that diverged: of each depth, which jobs of their own have if they are trained."""
+    mine = [sum(one.diverged for one in cell.draws) for cell in every if cell.solver == solver]
+    learned = any(cell.family == "learned" for cell in every if cell.solver == solver)
+    return sum(mine) if learned else max(mine, default=0)
+
+
+def _shown(cell: Cell, draws: bool, moves: Influence | None, sequential: bool) -> Shown:
+    """The cell of one solver at one depth as it is shown, without its rank."""
+    values = cell.values
+    ended = values[~np.isnan(values)]
+    finite = np.maximum(ended[np.isfinite(ended)], EXACT)
+    counts = len(finite), len(values), len(ended) - len(finite), len(values) - len(ended)
+    if not len(finite):
+        return Shown(None, None, *counts)
+    means = np.array(list(cell.by_unit(draws).values()))
+    means = means[np.isfinite(means)] if np.isfinite(means).any() else finite
+    mean, half_width = mean_interval(means.tolist(), sequential=sequential)
     if moves is not None:
-        half_width = moves.half_width(means)
+        half_width = moves.half_width(means.tolist())
     median = float(np.median(ended))
-    return Cell(
+    return Shown(
         mean,
         half_width,
         *counts,
         median=median if median < np.inf else None,
-        typical=summary["typical"],
-        tail=summary["tail"],
-        outlier=bool(outliers(np.array(means))),
-        exact=len(finite) == len(ended) and max(finite) == EXACT,
-        loose=summary["loose"],
-        **({"low": min(means), "high": max(means)} if unit == "protocol" else {"tenth": tenth(means)}),
+        tail=2 * sum(one.heavy for one in cell.draws) > len(finite),
+        outlier=bool(outliers(means)),
+        exact=len(finite) == len(ended) and bool(finite.max() == EXACT),
+        loose=any(one.loose for one in cell.draws),
+        **({"low": means.min().item(), "high": means.max().item()} if draws else {"tenth": tenth(means.tolist())}),
     )
 
 
-def _ranked(cell: Cell, solver: str, ranks: Ranking, before: str | None) -> Cell:
+def _ranked(cell: Shown, solver: str, ranks: Ranking, before: str | None) -> Shown:
     return replace(
         cell,
         ranks=ranks.ranks.get(solver),

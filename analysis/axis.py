@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from lfombench.harness.store.manifest import Manifest
@@ -118,32 +119,31 @@ def along(tables: Tables, sweep: Manifest) -> Along | None:
     """The losses along a sweep's axis that the store has; None where the sweep has no axis, or there are none yet."""
     if sweep.axis is None:
         return None
-    frame = outcomes(tables, sweep).filter((pl.col("task") == pl.col("test")) & pl.col("loss").is_not_null())
-    specs = dict(tables.jobs.filter(pl.col("job").is_in(sweep.jobs)).select("job", "spec").collect().iter_rows())
+    losses = [one for one in outcomes(tables, sweep).losses if one.task == one.test and not np.isnan(one.values).all()]
     names = {label: name for name, labels in sweep.named.items() for label in labels}
-    rows = frame.sort("solver", "protocol", "task", "seed", "step")
     if names:  # experts are jobs of the sweep too, but under other protocols, and are not shown
-        rows = rows.filter(pl.col("solver").is_in(list(names)) & pl.col("protocol").is_in(sweep.protocols))
-    if rows.is_empty():
+        losses = [one for one in losses if one.solver in names and one.protocol in sweep.protocols]
+    if not losses:
         return None
-    depth = rows.group_by("solver", "protocol", "task").agg(pl.col("step").max())["step"].min()
-    assert isinstance(depth, int)
+    deepest: dict[tuple[str, str, str], int] = {}
+    for one in losses:
+        case = one.solver, one.protocol, one.task
+        deepest[case] = max(deepest.get(case, 0), one.depth)
+    depth = min(deepest.values())
+    specs = _specs(tables, sweep)
     best: dict[tuple[Any, tuple[Any, ...], str], Point] = {}
-    at_depth = rows.filter(pl.col("step") == depth)
     trained: set[Any] = set()
-    for (label, family, task, _), group in at_depth.group_by(
-        "solver", "family", "task", "protocol", maintain_order=True
-    ):
-        known = group.filter(pl.col("job").is_not_null())
-        if known.is_empty():
+    for one in sorted(losses, key=lambda one: (one.solver, one.protocol, one.task)):
+        spec = specs.get((one.task, one.solver, one.protocol))
+        if one.depth != depth or spec is None:
             continue
-        spec, params = json.loads(specs[known["job"][0]]), known["params"][0]
         x, *split_values = (value(spec, field) for field in (sweep.axis, *sweep.split))
         if x == ABSENT:  # such as an expert of a union
             continue
-        losses = dict(group.select("seed", "loss").iter_rows())
-        name = names.get(label) or _short(label, sweep.split)
-        point = Point("", x, name, label, family, params, losses, task)
+        there = ~np.isnan(one.values)
+        by_seed = dict(zip(one.seeds[there].tolist(), one.values[there].tolist(), strict=True))
+        name = names.get(one.solver) or _short(one.solver, sweep.split)
+        point = Point("", x, name, one.solver, one.family, one.params or 0, by_seed, one.task)
         key = (x, tuple(split_values), name)
         if key not in best or (point.lost, point.mean) < (best[key].lost, best[key].mean):
             best[key] = point
@@ -159,6 +159,13 @@ def along(tables: Tables, sweep: Manifest) -> Along | None:
         if all(part in (ABSENT, shown) for part, shown in zip(split, chart, strict=True))
     ]
     return Along(named(sweep.axis), depth, points, sorted(trained))
+
+
+def _specs(tables: Tables, sweep: Manifest) -> dict[tuple[str, str, str], Any]:
+    """The specification of a job of each case, by the labels of task, solver and protocol."""
+    jobs = tables.jobs.filter(pl.col("job").is_in(sweep.jobs) & pl.col("spec").is_not_null())
+    cases = jobs.select("task", "solver", "protocol", "spec").unique(["task", "solver", "protocol"]).collect()
+    return {(task, solver, protocol): json.loads(spec) for task, solver, protocol, spec in cases.iter_rows()}
 
 
 def _trained(spec: Mapping[str, Any], axis: str) -> list[Any]:

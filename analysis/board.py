@@ -9,7 +9,6 @@ from .verdicts import Difference
 
 T = TypeVar("T")
 COLUMNS = 8  # the most depths or values that are shown
-LOOSE = 0.05  # a bound is marked where its fit error is above this part of its error
 TOLD = {"": "", "covariance": "Sigma", "edges": "edges", "prior": "prior", "bayes": "prior"}  # on boards
 
 
@@ -39,7 +38,7 @@ class Cell:
     redraws: int = 1
     tenth: float | None = None  # of the standard deviation over seeds: the paper draws it as a band
     suspect: str | None = None  # the bound that it is below, which should not be possible
-    loose: bool = False  # whether it is a bound whose fit error is above LOOSE times its error
+    loose: bool = False  # whether it is a bound whose fit leaves more than 5 % of its error open
     ranks: tuple[int, int] | None = None  # the best and the worst rank that it may have among its class at this depth
     of: int = 0  # the number of solvers in that class that have a rank here
     group: str = ""  # letters of the ties that it is in; solvers with a common letter do not differ
@@ -169,7 +168,7 @@ class Boards:
     boards: list[Board]
     skipped: list[dict[str, Any]]
     mixed: list[str]  # source files of which different versions computed its results
-    stray: list[str]  # jobs with a loss that is not finite, which something else than lfombench wrote
+    stray: list[str]  # solvers with losses that are not finite, which something else than lfombench wrote
 
     @property
     def partial(self) -> bool:
@@ -183,7 +182,7 @@ class Boards:
 
     @property
     def loose(self) -> bool:
-        """Whether any board has a bound whose fit error is above LOOSE times its error."""
+        """Whether any board has a bound whose fit leaves more than 5 % of its error open."""
         return any(cell.loose for board in self.boards for row in board.rows for cell in row.cells.values())
 
     @property

@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import polars as pl
+import pyarrow.compute as pc
 from jaxtyping import Float
 from scipy.special import stdtrit
 
+from .losses import Losses
 from .results import Tables
 from .statistics import ALPHA, satterthwaite
 
@@ -42,19 +43,23 @@ class Influence:
         return float(stdtrit(df, 1 - ALPHA / 2)[0]) * math.sqrt(float(seeds[0] + prompts[0]))
 
 
-def influence(tables: Tables, rows: pl.DataFrame) -> dict[tuple[str, int], Influence]:
-    """By solver and depth. rows: those of a board; without blocks in the store, and where all were lost, none."""
-    kept = rows.filter(pl.col("loss").is_finite() & pl.col("job").is_not_null())
-    with_blocks = tables.with_blocks(kept.select("job", "test", "step", "solver", "seed")).sort(
-        "solver", "step", "seed"
+def influence(tables: Tables, board: Sequence[Losses]) -> dict[tuple[str, int], Influence]:
+    """By solver and depth, of losses on one test under one protocol; without blocks in the store, none."""
+    first = board[0]
+    here = (
+        (pc.field("test") == first.test) & (pc.field("task") == first.task) & (pc.field("protocol") == first.protocol)
     )
-    found: dict[tuple[str, int], list[np.ndarray]] = {}
-    for solver, step, blocks in with_blocks.select("solver", "step", "blocks").iter_rows():
+    wanted = {(one.solver, one.depth): set(one.seeds[np.isfinite(one.values)].tolist()) for one in board}
+    rows = tables.blocks(here & pc.field("solver").isin(sorted({one.solver for one in board})))
+    found: dict[tuple[str, int], dict[int, np.ndarray]] = {}
+    for solver, step, seed, blocks in rows.select("solver", "step", "seed", "blocks").iter_rows():
         means = np.array(blocks)
-        if len(means) > 1 and means.mean() > 0:
-            found.setdefault((solver, step), []).append(means / means.mean() - 1)
+        if seed in wanted.get((solver, step), ()) and len(means) > 1 and means.mean() > 0:
+            found.setdefault((solver, step), {})[seed] = means / means.mean() - 1
     return {
-        key: Influence(np.mean(each, axis=0)) for key, each in found.items() if len({len(one) for one in each}) == 1
+        key: Influence(np.mean([each[seed] for seed in sorted(each)], axis=0))
+        for key, each in found.items()
+        if len({len(one) for one in each.values()}) == 1
     }
 
 

@@ -3,35 +3,80 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
-import polars as pl
 from jaxtyping import Float
 
-from .losses import EXACT
+from .losses import EXACT, Losses
 
 
-def unit_of(rows: pl.DataFrame) -> str:
-    """What outcomes are repeated over: seeds, or draws of the prompts where there are several."""
-    return "protocol" if rows["protocol"].n_unique() > 1 else "seed"
+@dataclass(frozen=True)
+class Cell:
+    """A solver at one depth, whatever number of times its prompts were drawn: a `Losses` for each draw."""
+
+    draws: Sequence[Losses]
+
+    @property
+    def solver(self) -> str:
+        """The label of the solver."""
+        return self.draws[0].solver
+
+    @property
+    def depth(self) -> int:
+        """The depth."""
+        return self.draws[0].depth
+
+    @property
+    def family(self) -> str:
+        """The family of the solver."""
+        return self.draws[0].family
+
+    @property
+    def values(self) -> Float[np.ndarray, " outcomes"]:
+        """All log errors: inf where one was lost, nan where there is none yet."""
+        return np.concatenate([draw.values for draw in self.draws])
+
+    def by_unit(self, redrawn: bool) -> dict[int | str, float]:
+        """Log errors by seed, or of redrawn prompts by draw, the mean over seeds; none that are still to come. Errors
+        that are only rounding count as EXACT.
+        """
+        if not redrawn:
+            [one] = self.draws
+            there = ~np.isnan(one.values)
+            return dict(zip(one.seeds[there].tolist(), np.maximum(one.values[there], EXACT).tolist(), strict=True))
+        means = {draw.protocol: draw.values[~np.isnan(draw.values)] for draw in self.draws}
+        return {draw: float(np.maximum(each, EXACT).mean()) for draw, each in means.items() if len(each)}
 
 
-def losses_by_unit(rows: pl.DataFrame, solvers: Sequence[str], unit: str | None = None) -> Float[np.ndarray, "k units"]:
-    """Log errors: inf where one was lost, nan where there is none yet. Over draws each is the mean over seeds. Errors
-    that are only rounding count as EXACT.
-    """
-    unit = unit or unit_of(rows)
-    means = rows.group_by("solver", unit).agg(pl.col("loss").clip(EXACT).mean()).drop_nulls("loss")
-    units = {value: i for i, value in enumerate(rows[unit].unique().sort())}
-    places = {name: i for i, name in enumerate(solvers)}
-    losses = np.full((len(solvers), len(units)), np.nan)
-    for solver, value, loss in means.iter_rows():
-        losses[places[solver], units[value]] = loss
-    return losses
+def cells(losses: Sequence[Losses]) -> list[Cell]:
+    """The cells of a board, sorted by solver and depth."""
+    found: dict[tuple[str, int], list[Losses]] = {}
+    for one in losses:
+        found.setdefault((one.solver, one.depth), []).append(one)
+    return [Cell(found[key]) for key in sorted(found)]
 
 
-def zero(rows: pl.DataFrame) -> float | None:
+def redrawn(losses: Sequence[Losses]) -> bool:
+    """Whether the prompts of these losses were drawn more than once, so that draws and not seeds are what repeats."""
+    return len({one.protocol for one in losses}) > 1
+
+
+def by_unit(rows: Sequence[Cell], draws: bool) -> Float[np.ndarray, "k units"]:
+    """Log errors of solvers, one row each: inf where one was lost, nan where there is none yet."""
+    if not draws and len({one.draws[0].seeds.tobytes() for one in rows}) == 1:
+        values = np.stack([one.draws[0].values for one in rows])
+        return np.where(np.isnan(values), np.nan, np.maximum(values, EXACT))
+    each = [one.by_unit(draws) for one in rows]
+    units = {
+        unit: i for i, unit in enumerate(sorted({unit for one in each for unit in one}, key=str if draws else None))
+    }
+    found = np.full((len(rows), len(units)), np.nan)
+    for row, one in zip(found, each, strict=True):
+        row[[units[unit] for unit in one]] = list(one.values())
+    return found
+
+
+def zero(losses: Sequence[Losses]) -> float | None:
     """The log error of predicting 0; None where the store does not say."""
-    gap = rows.select(pl.col("log_mse") - pl.col("mse_normalised").log()).to_series()
-    values = gap.filter(gap.is_finite())
-    return float(values.max()) if len(values) else None  # type: ignore[arg-type]
+    return max((one.zero for one in losses if one.zero is not None), default=None)

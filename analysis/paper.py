@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from statistics import fmean
 
+import numpy as np
 import polars as pl
 
 from lfombench.harness.store.manifest import Manifest
 
-from .losses import at_their_depth, without_draws
+from .losses import outcomes
 from .published import PUBLISHED, REDRAWS, TOLERANCE, Ours, Published, Quirk, drawn
 from .results import Tables
 
@@ -75,19 +76,13 @@ class _Stored:
     @staticmethod
     def of(tables: Tables, sweeps: list[Manifest]) -> _Stored:
         """What there is of these sweeps."""
-        ids = list({job for sweep in sweeps for job in sweep.jobs})
-        frame = (
-            tables.results.filter(
-                pl.col("job").is_in(ids) & (pl.col("task") == pl.col("test")) & pl.col("log_mse").is_not_null()
-            )
-            .select("task", "test", "protocol", "solver", "family", "params", "depth", "step", "seed", "log_mse")
-            .collect()
-        )
-        rows = without_draws(at_their_depth(frame))
-        means = rows.group_by("task", "solver", "step", "undrawn", "protocol").agg(pl.col("log_mse").mean())
         losses: dict[tuple[str, str, int, str], dict[int | None, float]] = {}
-        for task, solver, step, name, protocol, loss in means.sort("protocol").iter_rows():
-            losses.setdefault((task, solver, step, name), {})[drawn(protocol)] = loss
+        for one in (one for sweep in sweeps for one in outcomes(tables, sweep).losses if one.task == one.test):
+            values = one.values[np.isfinite(one.values)]
+            if len(values):
+                key = one.task, one.solver, one.depth, one.undrawn
+                losses.setdefault(key, {})[drawn(one.protocol)] = float(values.mean())
+        ids = list({job for sweep in sweeps for job in sweep.jobs})
         jobs = tables.jobs.filter(pl.col("job").is_in(ids) & (pl.col("protocol") == "rigorous"))
         known = jobs.select("task", "solver", "floors").unique(["task", "solver"]).collect()
         names = {name: labels for sweep in sweeps for name, labels in sweep.named.items()}

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import polars as pl
-import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from polars.io.plugins import register_io_source
@@ -19,6 +18,8 @@ from lfombench.harness.store.filesystem import place
 from lfombench.harness.store.manifest import Damaged, Manifest, manifests
 from lfombench.harness.store.schema import arrow
 from lfombench.harness.store.side_files import code_parts
+
+T = TypeVar("T")
 
 
 class NoStore(Exception):
@@ -57,27 +58,38 @@ class Tables:
 
     def __init__(self, out: str) -> None:
         self.out = out
+        self.memo: dict[str, Any] = {}  # what was made of them, by name
 
     @functools.cached_property
     def results(self) -> pl.LazyFrame:
         """A row per job, test task and iterate, without the means of blocks of prompts, which are most of the bytes."""
         return self._read("results", [name for name in arrow("results").names if name != "blocks"])
 
-    def with_blocks(self, rows: pl.DataFrame, job: str = "job", name: str = "blocks") -> pl.DataFrame:
-        """Rows, with the means of blocks of prompts of each, of those that have them. rows: with a job, test and step.
-
-        job: the column that names the job. name: of the column that is added.
+    def blocks(self, where: pc.Expression) -> pl.DataFrame:
+        """Means of blocks of test prompts, of the rows of results for which a condition holds and that have them, with
+        what tells the rows apart.
         """
-        jobs = rows[job].unique().to_list()
-        columns, where = ["job", "test", "step", "prompts", "blocks"], pc.field("job").isin(pa.array(jobs, pa.string()))
-        found = pl.DataFrame(
-            tables.read(place(self.out), "results", lambda data: data.to_table(columns=columns, filter=where))
-        ).unique(["job", "test", "step"], keep="last")
-        keep = found.select(
-            "job", "test", "step", pl.col("blocks").alias(name), *([] if "prompts" in rows.columns else ["prompts"])
+        columns = ["job", "test", "protocol", "solver", "step", "seed", "prompts", "mse", "fit_error", "blocks"]
+        found = pl.DataFrame(self.read("results", lambda data: data.to_table(columns=columns, filter=where)))
+        return found.filter(pl.col("blocks").is_not_null()).unique(["job", "test", "step"], keep="last")
+
+    def medians(self, task: str, test: str, protocols: list[str], solvers: list[str]) -> pl.DataFrame:
+        """The median errors of these solvers, sorted: solver, step, protocol, seed, median."""
+        where = (pc.field("task") == task) & (pc.field("test") == test) & pc.field("protocol").isin(protocols)
+        columns = ["solver", "step", "protocol", "seed", "depth", "family", "params", "median"]
+        rows = pl.DataFrame(
+            self.read(
+                "results",
+                lambda data: data.to_table(columns=columns, filter=where & pc.field("solver").isin(solvers)),
+            )
         )
-        joined = rows.join(keep, left_on=[job, "test", "step"], right_on=["job", "test", "step"])
-        return joined.filter(pl.col(name).is_not_null())
+        trained = (pl.col("family") == "learned") | ((pl.col("family") == "control") & (pl.col("params") > 0))
+        key = ["solver", "step", "protocol", "seed"]
+        return (
+            rows.filter(~trained | (pl.col("step") == pl.col("depth")))
+            .sort(*key, "depth")
+            .unique(key, keep="last", maintain_order=True)
+        )
 
     @functools.cached_property
     def jobs(self) -> pl.LazyFrame:
@@ -94,11 +106,12 @@ class Tables:
         """A row per job and parameter."""
         return self._read("weights")
 
-    def _read(self, name: str, columns: list[str] | None = None) -> pl.LazyFrame:
-        def whole(data: ds.Dataset) -> pa.Table:
-            return data.to_table(columns=columns)
+    def read(self, name: str, use: Callable[[ds.Dataset], T], coded: Sequence[str] = ()) -> T:
+        """What `use` returns for a table's files. coded: text columns that are read as dictionaries."""
+        return tables.read(place(self.out), name, use, check=True, coded=coded)
 
-        return pl.LazyFrame(pl.DataFrame(tables.read(place(self.out), name, whole, check=True)))
+    def _read(self, name: str, columns: list[str] | None = None) -> pl.LazyFrame:
+        return pl.LazyFrame(pl.DataFrame(self.read(name, lambda data: data.to_table(columns=columns))))
 
 
 def sweeps(out: str, name: str = "*", missing_ok: bool = False) -> list[Manifest]:

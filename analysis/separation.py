@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import polars as pl
 from jaxtyping import Bool, Float
 
-from .matrix import losses_by_unit, zero
+from .losses import Losses, Outcomes
+from .matrix import by_unit, cells, zero
 from .pairs import Pairs, joined, paired
 from .published import shared
 from .sequential import seeds_needed
@@ -37,17 +37,19 @@ class Contest:
         return count
 
 
-def contests(frame: pl.DataFrame, depths: Sequence[int], test: str | None) -> Iterator[Contest]:
+def contests(found: Outcomes, depths: Sequence[int], test: str | None) -> Iterator[Contest]:
     """The contests of a sweep's outcomes, on training tasks unless `test` names another; not where all seeds share
     their prompts, of which more seeds say nothing. depths: all where empty.
     """
-    rows = frame.filter(pl.col("family").is_in(["classical", "learned"]))
-    rows = rows.filter(pl.col("test") == (pl.col("task") if test is None else pl.lit(test)))
-    for (task, on, protocol, step), group in rows.group_by("task", "test", "protocol", "step", maintain_order=True):
-        solvers = group["solver"].unique(maintain_order=True).to_list()
-        if len(solvers) > 1 and not shared(str(protocol)) and (not depths or step in depths):
-            place = str(task), str(on), str(protocol), int(str(step))
-            yield Contest(place, solvers, losses_by_unit(group, solvers, "seed"), zero(group))
+    groups: dict[Place, list[Losses]] = {}
+    for one in found.losses:
+        rival = one.family in ("classical", "learned") and not np.isnan(one.values).all()
+        chosen = one.test == (test or one.task) and (not depths or one.depth in depths)
+        if rival and chosen and not shared(one.protocol):
+            groups.setdefault((one.task, one.test, one.protocol, one.depth), []).append(one)
+    for place, losses in groups.items():
+        if len(losses) > 1:
+            yield Contest(place, [one.solver for one in losses], by_unit(cells(losses), draws=False), zero(losses))
 
 
 @dataclass(frozen=True)

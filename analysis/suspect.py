@@ -9,51 +9,74 @@ Both tests have an error rate of ALPHA for a whole board.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import polars as pl
+import pyarrow.compute as pc
 from scipy.special import chdtri, stdtrit
 
+from .losses import EXACT, Losses
 from .results import Tables
 
 ALPHA = 1e-3  # probability that a board without fault has a suspect row
 ROUNDING = 1e-6  # relative to a bound's error: equal methods may differ by this much
-NEARLY = 1.001  # times a bound's error: the mean of blocks may differ from that of their prompts by this much
-EXACT = 1e-10  # relative to the error of predicting 0: smaller errors are only rounding
+NEARLY = 1e-3  # nat: the mean of blocks may differ from that of their prompts by this much
 
 
-def suspects(tables: Tables, rows: pl.DataFrame) -> dict[tuple[str, int], str]:
-    """The bound that a solver at a depth is below, by (solver, depth). rows: a board's, at their depth.
+Cell = tuple[str, str, int]  # protocol, solver, depth
+
+
+def suspects(tables: Tables, board: Sequence[Losses]) -> dict[tuple[str, int], str]:
+    """The bound that a solver at a depth is below, by (solver, depth). board: the losses of one task and test.
 
     On another task than its own a fitted bound does not hold.
     """
-    key = ["seed", "protocol", "step"]
-    rows = rows.filter(pl.col("job").is_not_null() & pl.col("mse").is_not_null())
-    bounds = rows.filter(pl.col("family") == "bound").select(
-        *key, pl.col("solver").alias("floor"), pl.col("job").alias("bound"), pl.col("mse").alias("least"), "fit_error"
-    )
-    judged = rows.filter((pl.col("family") != "bound") & (pl.col("mse_normalised") > EXACT))
-    if bounds.is_empty() or judged.is_empty():
-        return {}
-    jobs = tables.jobs.select("job", "floors", "budget").collect()
-    floors = jobs.select("job", pl.col("floors").alias("floor")).explode("floor")
-    fitted_elsewhere = pl.col("floor").str.starts_with("best_lfom") & (pl.col("test") != pl.col("task"))
-    pairs = (
-        judged.select("job", "test", "task", "solver", "mse", *key)
-        .join(floors, on="job")
-        .filter(~fitted_elsewhere)
-        .join(bounds, on=[*key, "floor"])
-    )
-    below = pairs.filter(pl.col("mse") <= pl.col("least") * NEARLY)
-    below = tables.with_blocks(below).join(jobs.select(pl.col("job").alias("bound"), "budget"), on="bound", how="left")
-    below = tables.with_blocks(below, job="bound", name="limit").sort("solver", "step", "seed")
-    return {
-        (row["solver"], row["step"]): row["floor"]
-        for row in below.iter_rows(named=True)
-        if _below(row, ALPHA / len(pairs))
-    }
+    cells: dict[Cell, Losses] = {(one.protocol, one.solver, one.depth): one for one in board}
+    pairs, near = 0, list[tuple[Losses, Losses, np.ndarray]]()
+    floors = _floors(tables, board)
+    for one in board:
+        for floor in floors.get((one.protocol, one.solver), ()) if one.family != "bound" else ():
+            bound = cells.get((one.protocol, floor, one.depth))
+            if bound is None or (floor.startswith("best_lfom") and one.test != one.task):
+                continue
+            _, mine, its = np.intersect1d(one.seeds, bound.seeds, assume_unique=True, return_indices=True)
+            value, least = one.values[mine], bound.values[its]
+            judged = np.isfinite(value) & np.isfinite(least) & (value > EXACT + (one.zero or 0.0))
+            pairs += int(judged.sum())
+            below = judged & (value <= least + NEARLY)
+            if below.any():
+                near.append((one, bound, one.seeds[mine][below]))
+    found: dict[tuple[str, int], str] = {}
+    for one, bound, seeds in near:
+        if any(_below(row, ALPHA / pairs) for row in _rows(tables, one, bound, seeds)):
+            found[one.solver, one.depth] = bound.solver
+    return found
+
+
+def _floors(tables: Tables, board: Sequence[Losses]) -> dict[tuple[str, str], list[str]]:
+    """The labels of the bounds of each solver, by protocol and solver."""
+    [task] = {one.task for one in board}
+    cases = tables.jobs.filter((pl.col("task") == task) & pl.col("floors").is_not_null())
+    found: dict[tuple[str, str], list[str]] = {}
+    for protocol, solver, floors in (
+        cases.select("protocol", "solver", "floors").unique().sort(pl.all()).collect().iter_rows()
+    ):
+        known = found.setdefault((protocol, solver), [])
+        known += [floor for floor in floors if floor not in known]
+    return found
+
+
+def _rows(tables: Tables, one: Losses, bound: Losses, seeds: np.ndarray) -> Iterator[dict[str, Any]]:
+    """A row for each of these seeds: the means of blocks of both, and what is known of the bound's fit."""
+    here = (pc.field("test") == one.test) & (pc.field("task") == one.task) & (pc.field("protocol") == one.protocol)
+    here = here & (pc.field("step") == one.depth) & pc.field("seed").isin(seeds.tolist())
+    mine, its = (tables.blocks(here & (pc.field("solver") == each.solver)) for each in (one, bound))
+    budgets = tables.jobs.select("job", "budget")
+    its = its.lazy().join(budgets, on="job", how="left").collect()
+    limit = its.select("seed", "budget", "fit_error", "mse", pl.col("blocks").alias("limit"), pl.col("prompts"))
+    yield from mine.select("seed", "blocks").join(limit, on="seed").sort("seed").iter_rows(named=True)
 
 
 def _below(row: Mapping[str, Any], level: float) -> bool:
@@ -63,6 +86,6 @@ def _below(row: Mapping[str, Any], level: float) -> bool:
     # The excess of a fit to N prompts, like the gain of a fit to N test prompts, is 1 / N times a weighted sum of
     # squares of normal numbers, whose tail is at most as heavy as that of the square of one normal number.
     excess = (row["fit_error"] or 0.0) * (1 + (row["budget"] or 0) / row["prompts"])
-    allowed = ROUNDING * row["least"] + excess * chdtri(1, level)
+    allowed = ROUNDING * row["mse"] + excess * chdtri(1, level)
     spread = gap.std(ddof=1) / np.sqrt(len(gap))
     return bool(gap.mean() + allowed < stdtrit(len(gap) - 1, level) * spread)

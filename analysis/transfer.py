@@ -6,12 +6,13 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from lfombench.harness.store.manifest import Manifest
 
 from .axis import ABSENT, named, titled, value
-from .losses import at_their_depth
+from .losses import with_transfers
 from .results import Tables
 
 
@@ -56,15 +57,16 @@ def matrices(tables: Tables, sweep: Manifest) -> list[Matrix]:
         x, *split_values = (value(fields_of_task, field) for field in (sweep.axis, *split))
         if x != ABSENT:
             by_task[task] = x, titled(split, tuple(split_values))
-    rows = tables.results.filter(of_sweep & (pl.col("family") == "learned") & pl.col("log_mse").is_not_null()).collect()
-    shifted = rows.filter(pl.col("task") != pl.col("test")).select("solver", "protocol", "depth").unique()
-    rows = at_their_depth(rows).join(shifted, on=["solver", "protocol", "depth"], how="semi")
+    losses = [one for one in with_transfers(tables, sweep) if one.family == "learned"]
+    shifted = {(one.solver, one.protocol, one.depth) for one in losses if one.task != one.test}
     by_solver: dict[tuple[str, str, str], dict[int, dict[tuple[Any, Any], float]]] = {}
-    means = rows.group_by("solver", "protocol", "depth", "task", "test").agg(pl.col("log_mse").mean())
-    for solver, protocol, depth, task, test, mean in means.iter_rows():
-        if task in by_task and test in by_task and by_task[task][1] == by_task[test][1]:
-            by_depth = by_solver.setdefault((solver, by_task[task][1], protocol), {})
-            by_depth.setdefault(depth, {})[by_task[task][0], by_task[test][0]] = mean
+    for one in losses:
+        values = one.values[np.isfinite(one.values)]
+        known = one.task in by_task and one.test in by_task and by_task[one.task][1] == by_task[one.test][1]
+        if known and len(values) and (one.solver, one.protocol, one.depth) in shifted:
+            by_depth = by_solver.setdefault((one.solver, by_task[one.task][1], one.protocol), {})
+            place = by_task[one.task][0], by_task[one.test][0]
+            by_depth.setdefault(one.depth, {})[place] = float(values.mean())
     several = {
         key[:2] for key in by_solver if len({protocol for *same, protocol in by_solver if tuple(same) == key[:2]}) > 1
     }

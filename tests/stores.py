@@ -93,8 +93,8 @@ def by_hand(tmp_path, rows, floors=None, fitted=0) -> str:
     """A store of these rows, and of their jobs."""
     out = store(tmp_path, [])
     jobs = [
-        {"job": row["job"], "status": "done", "floors": (floors or {}).get(row["solver"], []), "solver": row["solver"]}
-        | {"budget": fitted}
+        {"status": "done", "floors": (floors or {}).get(row["solver"], []), "budget": fitted}
+        | {name: row[name] for name in ("job", "task", "solver", "protocol", "depth", "seed")}
         for row in {row["job"]: row for row in rows}.values()
     ]
     add(Store(out), results=rows, jobs=jobs)

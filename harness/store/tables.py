@@ -18,28 +18,40 @@ from .snapshots import File, latest
 T = TypeVar("T")
 Look = Callable[[Place, str, Sequence[File]], list[File]]  # finds those of a table's files that are not as they were
 READ = 256 << 20  # bytes of a table whose checksums are looked at: a fraction of a second
-CHECKED = ds.ParquetFileFormat(
-    default_fragment_scan_options=ds.ParquetFragmentScanOptions(page_checksum_verification=True)
-)
+CODED = pa.dictionary(pa.int32(), pa.string())
 
 
-def dataset(place: Place, table: str, paths: Sequence[str], contents: Mapping[str, bytes] | None = None) -> ds.Dataset:
+def dataset(
+    place: Place,
+    table: str,
+    paths: Sequence[str],
+    contents: Mapping[str, bytes] | None = None,
+    coded: Sequence[str] = (),
+) -> ds.Dataset:
     """Files of a table as an Arrow dataset: columns that older files lack are null. contents: of those files that have
-    been fetched, what is in them.
+    been fetched, what is in them. coded: text columns that are read as dictionaries, a number for each different text.
     """
     have = contents or {}
+    checked = ds.ParquetFileFormat(
+        read_options=ds.ParquetReadOptions(dictionary_columns=coded),
+        default_fragment_scan_options=ds.ParquetFragmentScanOptions(page_checksum_verification=True),
+    )
     parts = [
-        CHECKED.make_fragment(pa.BufferReader(have[path]))
+        checked.make_fragment(pa.BufferReader(have[path]))
         if path in have
-        else CHECKED.make_fragment(place.path(path), place.files)
+        else checked.make_fragment(place.path(path), place.files)
         for path in paths
     ]
-    return ds.FileSystemDataset(parts, schema.arrow(table), CHECKED, place.files)
+    columns = [field.with_type(CODED) if field.name in coded else field for field in schema.arrow(table)]
+    return ds.FileSystemDataset(parts, pa.schema(columns), checked, place.files)
 
 
-def read(place: Place, table: str, use: Callable[[ds.Dataset], T], *, check: bool = False) -> T:
+def read(
+    place: Place, table: str, use: Callable[[ds.Dataset], T], *, check: bool = False, coded: Sequence[str] = ()
+) -> T:
     """What `use` returns for the files of a table; asked again where they were merged into others meanwhile. UserError
     where one cannot be read. check: or where one is not what was written: all are looked at, the newest are read whole.
+    coded: text columns that are read as dictionaries.
     """
     while True:
         snapshot = latest(place)
@@ -53,7 +65,7 @@ def read(place: Place, table: str, use: Callable[[ds.Dataset], T], *, check: boo
             continue  # they were merged into others meanwhile
         whole = {f"{table}/{file.name}": found for file, found in fetched.items() if found is not None}
         try:
-            return use(dataset(place, table, snapshot.paths(table), whole))
+            return use(dataset(place, table, snapshot.paths(table), whole, coded))
         except (OSError, pa.ArrowException) as error:
             if latest(place).number != snapshot.number:
                 continue  # they were merged into others meanwhile

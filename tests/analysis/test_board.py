@@ -138,7 +138,7 @@ def test_identical_rows_say_so(tmp_path):
 def test_losses_that_are_not_finite_are_lost_and_named(tmp_path):
     out = store(tmp_path, rows_of({"a": [0.0, float("nan"), float("-inf")], "b": [1.0, 1.1, 1.0]}))
     found = boards(Tables(out), sweeps(out)[0])
-    assert found.stray == ["a-1-1", "a-1-2"]
+    assert found.stray == ["a at depth 1 on t"]
     assert {row.solver: row.cells[1].lost for row in found.boards[0].rows} == {"a": 2, "b": 0}
 
 

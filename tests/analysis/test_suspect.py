@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import polars as pl
 import pytest
 
 from lfombench.analysis.assemble import boards
-from lfombench.analysis.losses import at_their_depth
 from lfombench.analysis.report import render
 from lfombench.analysis.results import Tables, sweeps, table
 from lfombench.harness import PROTOCOLS, Sweep, run
@@ -33,7 +33,7 @@ def test_few_prompts_make_no_model_suspect(tmp_path):
     )
     out = str(tmp_path / "out")
     assert run(sweep, out, workers=0, mlflow="off").exit_code == 0
-    rows = at_their_depth(table(out, "results").collect()).filter(step=deep).sort("seed")
+    rows = table(out, "results").filter(pl.col("step") == deep).collect().sort("seed")
     model, bound = (np.array(rows.filter(family=family)["blocks"].to_list()) for family in ("learned", "bound"))
     gap = model - bound
     t = gap.mean(1) / (gap.std(1, ddof=1) / np.sqrt(gap.shape[1]))

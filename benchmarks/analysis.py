@@ -1,0 +1,155 @@
+"""What reading a store takes: boards with verdicts, queries and reports of large stores, against pandas and DuckDB.
+
+The rows are made up, and written by the store's own writer; opponents read the same files in the same run.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from lfombench.harness.store import schema
+from lfombench.harness.store.manifest import Asked, Manifest, path_of
+from lfombench.harness.store.store import Store
+
+SOLVERS, TESTS, DEPTH = 50, 10, 4
+CHUNK = 400  # jobs in a commit
+CODE = "c0de"
+MEASURE = """
+import json, resource, subprocess, sys, time
+begin = time.perf_counter()
+code = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL).returncode
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(json.dumps({"code": code, "wall": time.perf_counter() - begin, "cpu": used.ru_utime + used.ru_stime, "peak": used.ru_maxrss * 1024}))
+"""  # in between: a child counts what its parent held when it was forked
+PANDAS = """
+import sys, glob, itertools
+import numpy as np, pandas as pd
+from lfombench.analysis.pairs import paired
+columns = ["test", "solver", "family", "depth", "step", "seed", "log_mse"]
+rows = pd.concat(pd.read_parquet(path, columns=columns) for path in glob.glob(sys.argv[1] + "/results/*.parquet"))
+rows = rows[(rows.step > 0) & ((rows.family != "learned") | (rows.step == rows.depth))]
+for (test, step), board in rows.groupby(["test", "step"]):
+    losses = board.pivot_table(index="solver", columns="seed", values="log_mse").to_numpy()
+    paired(losses).better
+"""
+DUCKDB = """
+import sys
+import duckdb, numpy as np
+from lfombench.analysis.pairs import paired
+duckdb.sql("SET threads = 2")
+rows = duckdb.sql(f"FROM '{sys.argv[1]}/results/*.parquet' SELECT test, solver, step, seed, log_mse "
+    "WHERE step > 0 AND (family != 'learned' OR step = depth) ORDER BY test, step, solver, seed").fetchnumpy()
+keys = np.char.add(rows["test"].astype(str), rows["step"].astype(str))
+for key in np.unique(keys):
+    here = keys == key
+    solvers = np.unique(rows["solver"][here].astype(str))
+    paired(rows["log_mse"][here].reshape(len(solvers), -1)).better
+"""
+
+
+def store_of(folder: Path, seeds: int) -> str:
+    """A store of so many seeds of SOLVERS solvers of depth DEPTH, half of them learned, tested on TESTS tasks."""
+    store = Store(str(folder))
+    store.create()
+    random = np.random.default_rng(0)
+    solvers = [(f"linear_transformer(preconditioner=full, heads={i})", "learned") for i in range(SOLVERS // 2)]
+    solvers += [(f"gradient_descent(step={0.01 * i:.2f})", "classical") for i in range(SOLVERS - len(solvers))]
+    tests = [f"linear_regression(d=5, n=20, noise={0.1 * i:.1f})" for i in range(TESTS)]
+    common = random.normal(size=(TESTS, DEPTH + 1, seeds))
+    jobs: list[str] = []
+    for number, (solver, family) in enumerate(solvers):
+        for first in range(0, seeds, CHUNK):
+            chosen = np.arange(first, min(first + CHUNK, seeds))
+            ids = [f"{number:04x}{seed:016x}" for seed in chosen]
+            jobs += ids
+            store.add(tables(random, ids, chosen, solver, family, tests, common, 0.02 * number))
+    asked = [
+        Asked(
+            task=tests[0],
+            solver=solver,
+            family=family,
+            depth=DEPTH,
+            protocol="rigorous",
+            told="",
+            tests=tests[1:],
+            seeds=[*range(seeds)],
+        )
+        for solver, family in solvers
+    ]
+    store.write(
+        path_of("large"),
+        Manifest(name="large", jobs=jobs, protocols=["rigorous"], tests=tests[1:], asked=asked).content,
+    )
+    return store.out
+
+
+def tables(random, ids, seeds, solver, family, tests, common, mean) -> dict[str, pa.Table]:
+    """The tables of some jobs of one solver."""
+    shape = len(ids), len(tests), DEPTH + 1
+    rows = int(np.prod(shape))
+    job, test, step = (x.ravel() for x in np.meshgrid(*map(np.arange, shape), indexing="ij"))
+    loss = mean - step + 0.3 * common[test, step, np.asarray(seeds)[job]] + 0.1 * random.normal(size=rows)
+    mse = np.exp(loss)
+    results = {
+        "job": pa.array(ids).take(job),
+        "task": pa.array([tests[0]] * rows),
+        "test": pa.array(tests).take(test),
+        "solver": pa.array([solver] * rows),
+        "family": pa.array([family] * rows),
+        "depth": np.full(rows, DEPTH),
+        "step": step,
+        "seed": np.asarray(seeds)[job],
+        "protocol": pa.array(["rigorous"] * rows),
+        "mse": mse,
+        "log_mse": loss,
+        "mse_normalised": mse / 5,
+        "median": mse / 2,
+        "q90": 2 * mse,
+        "q99": 6 * mse,
+        "failure_rate": np.zeros(rows),
+        "prompts": np.full(rows, 102_400),
+        "params": np.full(rows, 100),
+        "status": pa.array(["done"] * rows),
+        "code": pa.array([CODE] * rows),
+        "blocks": pa.FixedSizeListArray.from_arrays(
+            (mse[:, None] * random.chisquare(8, (rows, schema.BLOCKS)) / 8).ravel(), schema.BLOCKS
+        ),
+    }
+    own = {
+        "job": ids,
+        "status": ["done"] * len(ids),
+        "task": [tests[0]] * len(ids),
+        "solver": [solver] * len(ids),
+        "depth": [DEPTH] * len(ids),
+        "protocol": ["rigorous"] * len(ids),
+        "seed": seeds,
+        "spec": ["{}"] * len(ids),
+        "floors": [[]] * len(ids),
+        "code": [CODE] * len(ids),
+    }
+    made = {}
+    for name, columns in (("results", results), ("jobs", own)):
+        wanted = schema.arrow(name)
+        count = rows if name == "results" else len(ids)
+        made[name] = pa.table(
+            {
+                f.name: pa.array(columns[f.name]).cast(f.type) if f.name in columns else pa.nulls(count, f.type)
+                for f in wanted
+            },
+            schema=wanted,
+        )
+    return made
+
+
+def measured(*command: str) -> dict[str, float]:
+    """Seconds and bytes of a command."""
+    done = subprocess.run([sys.executable, "-c", MEASURE, *command], capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout)
+    assert found["code"] == 0, done.stderr
+    return found
