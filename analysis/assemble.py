@@ -19,7 +19,7 @@ from .matrix import Cell, by_unit, cells, redrawn, zero
 from .pairs import paired
 from .published import published, shared, undrawn
 from .results import Tables, mixed
-from .statistics import mean_interval, outliers, tenth
+from .statistics import mean_interval, outlier, tenth
 from .suspect import suspects
 from .titles import title
 from .verdicts import Ranking, ranking
@@ -112,7 +112,7 @@ class _Group:
         sequential: bool,
     ) -> None:
         """Add ranks, ties and differences to the cells of methods, at each depth."""
-        level = zero(self.losses)
+        level = zero(self.tables, self.losses)
         for depth in sorted({depth for row in rows.values() for depth in row.cells}):
             names = [name for name, row in rows.items() if row.competes and depth in row.cells]
             if len(names) < 2:
@@ -144,9 +144,11 @@ def _shown(cell: Cell, draws: bool, moves: Influence | None, sequential: bool) -
     counts = len(finite), len(values), len(ended) - len(finite), len(values) - len(ended)
     if not len(finite):
         return Shown(None, None, *counts)
-    means = np.array(list(cell.by_unit(draws).values()))
-    means = means[np.isfinite(means)] if np.isfinite(means).any() else finite
-    mean, half_width = mean_interval(means.tolist(), sequential=sequential)
+    means = finite
+    if draws:
+        by_draw = np.array(list(cell.by_unit(draws).values()))
+        means = by_draw[np.isfinite(by_draw)] if np.isfinite(by_draw).any() else finite
+    mean, half_width = mean_interval(means, sequential=sequential)
     if moves is not None:
         half_width = moves.half_width(means.tolist())
     median = float(np.median(ended))
@@ -156,10 +158,10 @@ def _shown(cell: Cell, draws: bool, moves: Influence | None, sequential: bool) -
         *counts,
         median=median if median < np.inf else None,
         tail=2 * sum(one.heavy for one in cell.draws) > len(finite),
-        outlier=bool(outliers(means)),
+        outlier=outlier(means),
         exact=len(finite) == len(ended) and bool(finite.max() == EXACT),
         loose=any(one.loose for one in cell.draws),
-        **({"low": means.min().item(), "high": means.max().item()} if draws else {"tenth": tenth(means.tolist())}),
+        **({"low": means.min().item(), "high": means.max().item()} if draws else {"tenth": tenth(means)}),
     )
 
 

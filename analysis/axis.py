@@ -83,7 +83,7 @@ class Along:
         for point in self.points:
             if not point.kept:
                 continue
-            mean, half_width = mean_interval(point.kept)
+            mean, half_width = mean_interval(np.array(point.kept))
             row = {name: getattr(point, name) for name in ("chart", "x", "solver", "family", "competes", "params")}
             rows.append(row | {"mean": mean, "low": mean - (half_width or 0.0), "high": mean + (half_width or 0.0)})
         return pl.DataFrame(rows, infer_schema_length=None).sort("solver", "x", "chart")

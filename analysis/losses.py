@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from jaxtyping import Float, Int
 
@@ -24,10 +24,9 @@ from .results import Tables
 
 EXACT = -25.0  # log errors below this are only rounding
 LOOSE = 0.05  # a bound's fit is loose where its error is above this part of its mean error
-KEY = ("task", "test", "protocol", "solver", "family", "step", "depth")
-NUMBERS = ("seed", "params", "mse", "log_mse", "mse_normalised", "q99", "fit_error")
+WORDS = ("task", "test", "protocol", "solver", "family")
+NUMBERS = ("seed", "params", "log_mse", "q99", "fit_error")
 CODED = ("job", "task", "test", "protocol", "solver", "family", "status", "code")
-ROWS = 1 << 20  # rows that are gathered at once
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,6 @@ class Losses:
     loose: bool = False  # whether it is a bound with a loose fit
     diverged: int = 0  # seeds whose training or test diverged
     stray: int = 0  # seeds with a loss that is not finite, as lfombench writes none
-    zero: float | None = None  # the log error of predicting 0; None where the store does not say
 
     @property
     def undrawn(self) -> str:
@@ -106,10 +104,13 @@ def _outcomes(tables: Tables, sweep: Manifest) -> Outcomes:
     failed = _failed(tables, sweep)
     whole = {group.solver for group in groups if group.family == "control" and group.step < group.depth}
     for case in sweep.asked:
+        asked = np.array(case.seeds, dtype=np.int64)
         lost = failed.get((case.task, case.solver, case.protocol, case.depth), set())
         for key in _cells(case, tests if sweep.axis else None, case.solver in whole):
             known = made.get(key) or Losses(*key[:4], case.family, key[4], _NONE, _NONE.astype(float))
-            seeds = np.setdiff1d(np.array(case.seeds, dtype=np.int64), known.seeds)
+            if np.array_equal(asked, known.seeds):
+                continue
+            seeds = np.setdiff1d(asked, known.seeds)
             values = np.array([np.inf if seed in lost else np.nan for seed in seeds.tolist()])
             made[key] = _with(known, seeds, values)
     return Outcomes([made[key] for key in sorted(made)], codes, done)
@@ -137,7 +138,6 @@ class _Group:
     loose: bool
     diverged: int
     stray: int
-    zero: float | None
 
     @property
     def cell(self) -> Key:
@@ -147,53 +147,77 @@ class _Group:
 
 def _gathered(tables: Tables, jobs: list[str]) -> tuple[list[_Group], list[str]]:
     """The rows of these jobs that stand for a solver of depth `step`, by group; and the codes behind them."""
-    ids = pa.array(jobs, pa.string())
+    ids = frozenset(jobs)
 
     def gather(data: ds.Dataset) -> tuple[list[_Group], list[str]]:
-        groups, codes, held, count = list[_Group](), set[str](), list[pa.RecordBatch](), 0
-        for batch in data.to_batches(columns=[*CODED, "step", "depth", *NUMBERS]):
-            held.append(batch)
-            count += len(batch)
-            if count >= ROWS:
-                groups += _groups(held, ids, codes)
-                held, count = [], 0
-        groups += _groups(held, ids, codes)
+        groups, codes = list[_Group](), set[str]()
+        for batch in data.to_batches(columns=[*CODED, "step", "depth", *NUMBERS], use_threads=False):
+            ours = [job in ids for job in batch.column("job").dictionary.to_pylist()]
+            if not all(ours):
+                batch = batch.filter(pa.array(ours, pa.bool_()).take(batch.column("job").indices))
+            if len(batch):
+                groups += _groups(batch, codes)
         return groups, sorted(codes)
 
     return tables.read("results", gather, CODED)
 
 
-def _groups(batches: list[pa.RecordBatch], ids: pa.Array, codes: set[str]) -> Iterator[_Group]:
-    if not any(map(len, batches)):
+def _groups(batch: pa.RecordBatch, codes: set[str]) -> Iterator[_Group]:
+    """The groups of some rows."""
+
+    def words(name: str) -> tuple[np.ndarray, list[Any]]:
+        column = batch.column(name)
+        return column.indices.fill_null(-1).to_numpy(), [*column.dictionary.to_pylist(), None]
+
+    def numbers(name: str) -> np.ndarray:
+        values: np.ndarray = batch.column(name).to_numpy(zero_copy_only=False)
+        return values
+
+    which, names = words("code")
+    codes.update(names[i] for i in np.unique(which) if names[i] is not None)
+    step, depth, params = numbers("step"), numbers("depth"), numbers("params")
+    family, families = words("family")
+    trained = np.array([name == "learned" for name in families])[family]
+    trained |= np.array([name == "control" for name in families])[family] & (params > 0)
+    rows = np.flatnonzero((step > 0) & (~trained | (step == depth)))
+    if not len(rows):
         return
-    names = [batch.column("job").dictionary for batch in batches]  # looked up together: the sweep's may be many
-    ours, kept, begin = pc.is_in(pa.concat_arrays(names), value_set=ids), [], 0
-    for batch, dictionary in zip(batches, names, strict=True):
-        here = ours.slice(begin, len(dictionary))
-        begin += len(dictionary)
-        kept.append(batch if pc.all(here).as_py() else batch.filter(here.take(batch.column("job").indices)))
-    frame = pl.DataFrame(pa.Table.from_batches(kept).drop_columns(["job"]))
-    codes.update(frame["code"].drop_nulls().unique().cast(pl.String))
-    trained = (pl.col("family") == "learned") | ((pl.col("family") == "control") & (pl.col("params") > 0))
-    finite, gap = pl.col("log_mse").is_finite().fill_null(False), pl.col("log_mse") - pl.col("mse_normalised").log()
-    rows = frame.lazy().filter((pl.col("step") > 0) & (~trained | (pl.col("step") == pl.col("depth"))))
-    found = rows.group_by(KEY).agg(
-        "seed",
-        pl.when(finite).then("log_mse").otherwise(float("inf")).alias("values"),
-        pl.col("params").max(),
-        (pl.col("mse") > pl.col("q99")).sum().alias("heavy"),
-        ((pl.col("family") == "bound") & (pl.col("fit_error") > LOOSE * pl.col("mse"))).any().alias("loose"),
-        (pl.col("status") == "diverged").sum().alias("diverged"),
-        (pl.col("log_mse").is_not_null() & ~finite).sum().alias("stray"),
-        gap.filter(gap.is_finite()).max().alias("zero"),
-    )
-    groups = found.collect().with_columns(pl.col(KEY[:5]).cast(pl.String))
-    lengths = groups["seed"].list.len().to_numpy().astype(np.int64)
-    ends = lengths.cumsum()
-    seeds, values = (groups[name].list.explode().to_numpy() for name in ("seed", "values"))
-    rest = groups.drop("seed", "values").iter_rows(named=True)
-    for row, begin, end in zip(rest, ends - lengths, ends, strict=True):
-        yield _Group(**row, seeds=seeds[begin:end], values=values[begin:end])
+    labels = [words(name) for name in WORDS]
+    key = np.zeros(len(rows), dtype=np.int64)
+    for part, size in [(i, len(each)) for i, each in labels] + [(x, int(x.max()) + 2) for x in (step, depth)]:
+        key = key * size + part[rows] + (part.min() < 0)
+    order = np.argsort(key, kind="stable")
+    rows, key = rows[order], key[order]
+    begins = np.flatnonzero(np.append(True, key[1:] != key[:-1]))
+    with np.errstate(all="ignore"):
+        loss = numbers("log_mse")[rows]
+        mse, (status, states) = np.exp(loss), words("status")
+        finite = np.isfinite(loss)
+        null = batch.column("log_mse").is_null().to_numpy(zero_copy_only=False)[rows]
+        heavy = np.add.reduceat((mse > numbers("q99")[rows]).astype(int), begins)
+        loose = np.logical_or.reduceat(numbers("fit_error")[rows] > LOOSE * mse, begins)
+    diverged = np.add.reduceat(np.array([name == "diverged" for name in states])[status[rows]].astype(int), begins)
+    stray = np.add.reduceat((~finite & ~null).astype(int), begins)
+    seeds, values = numbers("seed")[rows], np.where(finite, loss, np.inf)
+    for i, (begin, end) in enumerate(zip(begins, [*begins[1:], len(rows)], strict=True)):
+        at = rows[begin]
+        task, test, protocol, solver, kind = (names[which[at]] for which, names in labels)
+        yield _Group(
+            task,
+            test,
+            protocol,
+            solver,
+            kind,
+            step=int(step[at]),
+            depth=int(depth[at]),
+            seeds=seeds[begin:end],
+            values=values[begin:end],
+            params=None if np.isnan(params[at]) else int(params[at]),
+            heavy=int(heavy[i]),
+            loose=bool(loose[i]),
+            diverged=int(diverged[i]),
+            stray=int(stray[i]),
+        )
 
 
 def _merged(parts: list[_Group]) -> Losses:
@@ -205,7 +229,6 @@ def _merged(parts: list[_Group]) -> Losses:
     first = parts[-1]
     total = sum if last.all() else max
     counts = {name: total(getattr(part, name) for part in parts) for name in ("heavy", "diverged", "stray")}
-    zeros = [part.zero for part in parts if part.zero is not None]
     return Losses(
         first.task,
         first.test,
@@ -217,7 +240,6 @@ def _merged(parts: list[_Group]) -> Losses:
         values[order][last],
         first.params,
         loose=any(part.loose for part in parts),
-        zero=max(zeros, default=None),
         **counts,
     )
 
@@ -244,9 +266,9 @@ def _cells(case: Asked, tests: set[str] | None, whole: bool) -> Iterator[Key]:
 
 def _failed(tables: Tables, sweep: Manifest) -> Mapping[tuple[str, str, str, int], set[int]]:
     """The seeds of each case whose jobs failed when they were last tried."""
-    failed = tables.jobs.filter(pl.col("job").is_in(sweep.jobs) & (pl.col("status") == "failed"))
+    failed = tables.failed().filter(pl.col("job").is_in(sweep.jobs))
     seeds: dict[tuple[str, str, str, int], set[int]] = {}
-    for *case, seed in failed.select("task", "solver", "protocol", "depth", "seed").collect().iter_rows():
+    for *case, seed in failed.select("task", "solver", "protocol", "depth", "seed").iter_rows():
         seeds.setdefault((case[0], case[1], case[2], case[3]), set()).add(seed)
     return seeds
 

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from .losses import EXACT, Losses
+from .results import Tables
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,10 @@ def by_unit(rows: Sequence[Cell], draws: bool) -> Float[np.ndarray, "k units"]:
     return found
 
 
-def zero(losses: Sequence[Losses]) -> float | None:
-    """The log error of predicting 0; None where the store does not say."""
-    return max((one.zero for one in losses if one.zero is not None), default=None)
+def zero(tables: Tables, losses: Sequence[Losses]) -> float | None:
+    """The log error of predicting 0 on the test of these losses, which lost seeds count as at least; None where none is
+    lost, or the store does not say.
+    """
+    if not any(np.isinf(one.values).any() for one in losses):
+        return None
+    return tables.zero(losses[0].task, losses[0].test)

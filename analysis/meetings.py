@@ -108,7 +108,7 @@ def _met(tables: Tables, losses: Sequence[Losses], solvers: Solvers, first: str,
         draws = [one for side in both for one in side.draws]
         moves = influence(tables, draws) if shared(place[2]) and not redrawn(draws) else {}
         common = shared_variance([moves.get((side.solver, side.depth)) for side in both])
-        yield _Met(place, both, paired(by_unit(both, redrawn(draws)), zero(here), common))
+        yield _Met(place, both, paired(by_unit(both, redrawn(draws)), zero(tables, here), common))
 
 
 def _best(sides: Sequence[Cell]) -> Cell | None:

@@ -11,14 +11,14 @@ as the error of predicting 0 where that is larger; and who lost a seed that the 
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from .sequential import sequence_equivalence_p, sequence_factor, sequence_p
-from .statistics import ALPHA, MARGIN, ROUNDING, equivalence, holm, outliers, satterthwaite, t_factor, two_sided
+from .statistics import ALPHA, MARGIN, ROUNDING, equivalence, grubbs, holm, satterthwaite, t_factor, two_sided
 
 Array = np.ndarray
 
@@ -60,17 +60,17 @@ class Pairs:
         """P values of a difference outside the margin, by Holm, over all pairs."""
         return holm(self.equivalence_p)
 
-    @property
+    @functools.cached_property
     def half_width(self) -> Float[Array, " pairs"]:
         """Half of the 95 % interval of each difference by itself; nan where there is none."""
         return self._half_width(ALPHA)
 
-    @property
+    @functools.cached_property
     def together(self) -> Float[Array, " pairs"]:
         """Half of intervals that hold all differences at once, at 95 % (Bonferroni)."""
         return self._half_width(ALPHA / max(1, int((~np.isnan(self.p)).sum())))
 
-    @property
+    @functools.cached_property
     def at_least(self) -> Float[Array, " pairs"]:
         """The size that each difference has at least, all at once, at 95 %; 0 where nothing can be said."""
         bound: Array = np.maximum(np.nan_to_num(np.abs(self.mean) - self.together), 0)
@@ -106,35 +106,27 @@ def paired(
     of predicting 0. shared: the variances that test prompts which all seeds share add to mean differences, and their
     degrees of freedom. sequential: whether seeds were added until something was decided.
     """
-    k = len(losses)
-    i, j = np.triu_indices(k, 1)
-    first, second = losses[i], losses[j]
-    known = ~(np.isnan(first) | np.isnan(second))
-    finite = np.stack([np.where(known & np.isfinite(side), side, -np.inf) for side in (first, second)])
-    worst = np.maximum(finite.max((0, 2), initial=-np.inf), -np.inf if zero is None else zero)[:, None]
-    worst = np.where(np.isfinite(worst), worst, 0.0)  # where both lost every seed they tie
-    with np.errstate(invalid="ignore"):
-        D = np.where(np.isinf(first), worst, first) - np.where(np.isinf(second), worst, second)
-    D = np.where(known, D, 0.0)
-    D[np.abs(D) <= ROUNDING] = 0.0
-    seeds = known.sum(1)
+    tops = np.where(np.isfinite(losses), losses, -np.inf).max(1, initial=-np.inf if zero is None else zero)
+    tops = np.where(np.isfinite(tops), tops, 0.0)  # who lost every seed, where nothing else is known
+    parts = [_against(losses[i], losses[i + 1 :], np.maximum(tops[i], tops[i + 1 :])) for i in range(len(losses) - 1)]
+    sums = _Sums(*(np.concatenate([getattr(part, f.name) for part in parts], -1) for f in fields(_Sums)))
+    seeds, mean, df = sums.seeds, sums.mean, (sums.seeds - 1).astype(float)
     with np.errstate(divide="ignore", invalid="ignore"):
-        mean = D.sum(1) / seeds
-        variance = (np.where(known, D - mean[:, None], 0.0) ** 2).sum(1) / (seeds - 1) / seeds
-    df = (seeds - 1).astype(float)
+        variance = sums.squares / (seeds - 1) / seeds
     if shared is not None:
         df, variance = satterthwaite(variance, df, *shared), variance + shared[0]
     variance, df = np.where(seeds > 1, variance, np.nan), np.where(seeds > 1, df, 0.0)
-    error = np.sqrt(variance)
-    lost = np.stack([(known & np.isinf(a) & np.isfinite(b)).sum(1) for a, b in ((first, second), (second, first))])
+    error, lost = np.sqrt(variance), sums.lost
     if sequential:
-        p, equivalence_p = sequence_p(D, known), sequence_equivalence_p(D, known, margin)
-        p, equivalence_p = (np.where(df > 0, value, np.nan) for value in (p, equivalence_p))
+        each = [
+            (sequence_p(D, known), sequence_equivalence_p(D, known, margin)) for D, known in _differences(losses, tops)
+        ]
+        p, equivalence_p = (np.where(df > 0, np.concatenate(values), np.nan) for values in zip(*each, strict=True))
     else:
         p, equivalence_p = two_sided(mean, error, df), equivalence(mean, error, df, margin)
     barred = ((lost[0] > 0) & (mean <= 0)) | ((lost[1] > 0) & (mean >= 0))  # not better, whatever the other seeds say
     return Pairs(
-        k,
+        len(losses),
         seeds,
         mean,
         error,
@@ -142,23 +134,62 @@ def paired(
         np.where(barred & ~np.isnan(p), 1.0, p),
         np.where(lost.any(0) & ~np.isnan(p), 1.0, equivalence_p),
         lost,
-        (seeds > 0) & (D == 0).all(1),
-        _outliers(D, known),
+        (seeds > 0) & (sums.largest == 0) & (mean == 0),
+        grubbs(sums.largest, np.sqrt(sums.squares / np.maximum(seeds - 1, 1)), seeds),
         margin,
         sequential,
     )
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """What is needed of the differences of pairs."""
+
+    seeds: Int[Array, " pairs"]
+    mean: Float[Array, " pairs"]
+    squares: Float[Array, " pairs"]  # the sum of squared deviations from the mean
+    largest: Float[Array, " pairs"]  # of those deviations
+    lost: Int[Array, "2 pairs"]
+
+
+def _against(one: Float[Array, " seeds"], others: Float[Array, "pairs seeds"], worst: Float[Array, " pairs"]) -> _Sums:
+    """The differences of one solver to others: so many numbers stay in the cache."""
+    D, known = _difference(one, others, worst)
+    seeds = known.sum(1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean = D.sum(1) / seeds
+    same = np.maximum(D.max(1, initial=0.0), -D.min(1, initial=0.0)) <= ROUNDING
+    D -= mean[:, None]
+    if not known.all():
+        D[~known] = 0.0
+    squares, largest = np.einsum("ps,ps->p", D, D), np.maximum(D.max(1, initial=0.0), -D.min(1, initial=0.0))
+    mine, theirs = np.isinf(one), np.isinf(others)
+    lost = np.stack([(known & mine & ~theirs).sum(1), (known & theirs & ~mine).sum(1)])
+    return _Sums(seeds, np.where(same, 0.0, mean), np.where(same, 0.0, squares), np.where(same, 0.0, largest), lost)
+
+
+def _difference(one: Array, others: Array, worst: Array) -> tuple[Array, Array]:
+    """Differences, 0 where one of the two has no outcome yet; worst: what a lost seed counts as."""
+    known = ~(np.isnan(one) | np.isnan(others))
+    if np.isinf(one).any() or np.isinf(others).any():
+        level = np.broadcast_to(worst[:, None], others.shape)
+        D: Array = np.where(np.isinf(one), level, one) - np.where(np.isinf(others), level, others)
+    else:
+        D = one - others
+    if not known.all():
+        D[~known] = 0.0
+    return D, known
+
+
+def _differences(losses: Array, tops: Array) -> Iterator[tuple[Array, Array]]:
+    """All differences, of one solver after the other to those that follow; those that are only rounding are 0."""
+    for i in range(len(losses) - 1):
+        D, known = _difference(losses[i], losses[i + 1 :], np.maximum(tops[i], tops[i + 1 :]))
+        D[np.abs(D) <= ROUNDING] = 0.0
+        yield D, known
 
 
 def joined(parts: Sequence[Pairs]) -> Pairs:
     """Pairs of several places as one family."""
     one = {f.name: np.concatenate([getattr(part, f.name) for part in parts], -1) for f in fields(Pairs)[1:-2]}
     return Pairs(solvers=0, **one, margin=parts[0].margin, sequential=parts[0].sequential)
-
-
-def _outliers(D: Float[Array, "pairs seeds"], known: Bool[Array, "pairs seeds"]) -> Bool[Array, " pairs"]:
-    found = np.zeros(len(D), dtype=bool)
-    patterns, which = np.unique(known, axis=0, return_inverse=True)
-    for number, pattern in enumerate(patterns):
-        rows = which.ravel() == number
-        found[rows] = outliers(D[np.ix_(rows, pattern)])
-    return found

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import polars as pl
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from polars.io.plugins import register_io_source
@@ -90,6 +91,32 @@ class Tables:
             .sort(*key, "depth")
             .unique(key, keep="last", maintain_order=True)
         )
+
+    def zero(self, task: str, test: str) -> float | None:
+        """The log error of predicting 0 on a test, the largest of any seed; None where the store does not say."""
+        where = (pc.field("task") == task) & (pc.field("test") == test) & pc.field("mse_normalised").is_valid()
+        columns = ["log_mse", "mse_normalised"]
+        rows = pl.DataFrame(self.read("results", lambda data: data.to_table(columns=columns, filter=where)))
+        levels = rows.select(pl.col("log_mse") - pl.col("mse_normalised").log()).to_series()
+        levels = levels.filter(levels.is_finite())
+        return float(levels.max()) if len(levels) else None  # type: ignore[arg-type]
+
+    def failed(self) -> pl.DataFrame:
+        """The jobs that failed when they were last tried."""
+        columns = ["job", "status", "task", "solver", "protocol", "depth", "seed"]
+
+        def rows(where: pc.Expression) -> pl.DataFrame:
+            return pl.DataFrame(self.read("jobs", lambda data: data.to_table(columns=columns, filter=where)))
+
+        ever = rows(pc.field("status") == "failed")["job"].unique().to_list()
+        last = rows(pc.field("job").isin(pa.array(ever, pa.string()))) if len(ever) else rows(pc.scalar(False))
+        return last.unique("job", keep="last", maintain_order=True).filter(status="failed")
+
+    def floors(self, task: str) -> pl.DataFrame:
+        """The bounds of solvers on a task: protocol, solver, floors, each once, sorted."""
+        columns, where = ["protocol", "solver", "floors"], pc.field("task") == task
+        rows = pl.DataFrame(self.read("jobs", lambda data: data.to_table(columns=columns, filter=where)))
+        return rows.filter(pl.col("floors").is_not_null()).unique().sort(pl.all())
 
     @functools.cached_property
     def jobs(self) -> pl.LazyFrame:

@@ -13,6 +13,7 @@ from .losses import Losses, Outcomes
 from .matrix import by_unit, cells, zero
 from .pairs import Pairs, joined, paired
 from .published import shared
+from .results import Tables
 from .sequential import seeds_needed
 from .statistics import ALPHA, MARGIN
 
@@ -37,7 +38,7 @@ class Contest:
         return count
 
 
-def contests(found: Outcomes, depths: Sequence[int], test: str | None) -> Iterator[Contest]:
+def contests(tables: Tables, found: Outcomes, depths: Sequence[int], test: str | None) -> Iterator[Contest]:
     """The contests of a sweep's outcomes, on training tasks unless `test` names another; not where all seeds share
     their prompts, of which more seeds say nothing. depths: all where empty.
     """
@@ -49,7 +50,9 @@ def contests(found: Outcomes, depths: Sequence[int], test: str | None) -> Iterat
             groups.setdefault((one.task, one.test, one.protocol, one.depth), []).append(one)
     for place, losses in groups.items():
         if len(losses) > 1:
-            yield Contest(place, [one.solver for one in losses], by_unit(cells(losses), draws=False), zero(losses))
+            yield Contest(
+                place, [one.solver for one in losses], by_unit(cells(losses), draws=False), zero(tables, losses)
+            )
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.special import stdtr, stdtrit
@@ -17,29 +15,26 @@ ROUNDING = 1e-9  # nat; two losses that differ by less are the same number
 
 
 def mean_interval(
-    values: Sequence[float], confidence: float = 1 - ALPHA, sequential: bool = False
+    values: Float[np.ndarray, " n"], confidence: float = 1 - ALPHA, sequential: bool = False
 ) -> tuple[float, float | None]:
     """The mean, and the half-width of Student's t interval; None for the half-width of fewer than two values.
 
     sequential: the half-width of a confidence sequence instead, which holds whatever one stopped at.
     """
     n = len(values)
-    mean = math.fsum(values) / n
+    mean = float(values.mean())
     if n < 2:
         return mean, None
-    error = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (n - 1) / n)
+    error = float(values.std(ddof=1)) / math.sqrt(n)
     if sequential:
         factor = float(sequence_factor(np.array([n]), 1 - confidence)[0])
         return mean, (factor * error if math.isfinite(factor) else None)
     return mean, float(stdtrit(n - 1, (1 + confidence) / 2)) * error
 
 
-def tenth(values: Sequence[float]) -> float | None:
+def tenth(values: Float[np.ndarray, " n"]) -> float | None:
     """A tenth of the standard deviation, which the paper draws as a band; None for fewer than two values."""
-    if len(values) < 2:
-        return None
-    mean = math.fsum(values) / len(values)
-    return math.sqrt(math.fsum((v - mean) ** 2 for v in values) / len(values)) / 10
+    return float(values.std()) / 10 if len(values) > 1 else None
 
 
 def t_factor(df: Float[np.ndarray, "*pairs"], alpha: float) -> Float[np.ndarray, "*pairs"]:
@@ -108,18 +103,25 @@ def ties(differs: Bool[np.ndarray, "k k"]) -> list[tuple[int, int]]:
     return runs
 
 
-def outliers(values: Float[np.ndarray, "*rows n"], level: float = 0.01) -> Bool[np.ndarray, "*rows"]:
-    """Whether one of n values lies further from the others than normal ones do (Grubbs, 1969): it may decide their
-    mean. Never for fewer than four values.
+def outlier(values: Float[np.ndarray, " n"]) -> bool:
+    """Whether one of these values lies further from the others than normal ones do: it may decide their mean."""
+    gaps, n = np.abs(values - values.mean()), len(values)
+    return bool(grubbs(gaps.max(), np.sqrt((gaps**2).sum() / max(n - 1, 1)), np.array(n)))
+
+
+def grubbs(
+    largest: Float[np.ndarray, "*rows"],
+    spread: Float[np.ndarray, "*rows"],
+    n: Int[np.ndarray, "*rows"],
+    level: float = 0.01,
+) -> Bool[np.ndarray, "*rows"]:
+    """Whether the largest deviation from the mean of n values is more than chance allows of normal ones with this
+    standard deviation (Grubbs, 1969). Never for fewer than four values.
     """
-    n = values.shape[-1]
-    if n < 4:
-        return np.zeros(values.shape[:-1], dtype=bool)
-    spread = values.std(-1, ddof=1)
-    largest = np.abs(values - values.mean(-1, keepdims=True)).max(-1)
-    t2 = stdtrit(n - 2, 1 - level / (2 * n)) ** 2
-    limit = (n - 1) / math.sqrt(n) * math.sqrt(t2 / (n - 2 + t2))
-    found: np.ndarray = (largest > limit * spread) & (largest > ROUNDING)
+    many = np.maximum(n, 4)
+    t2 = stdtrit(many - 2, 1 - level / (2 * many)) ** 2
+    limit = (many - 1) / np.sqrt(many) * np.sqrt(t2 / (many - 2 + t2))
+    found: np.ndarray = (n > 3) & (largest > limit * spread) & (largest > ROUNDING)
     return found
 
 

@@ -43,7 +43,7 @@ def suspects(tables: Tables, board: Sequence[Losses]) -> dict[tuple[str, int], s
                 continue
             _, mine, its = np.intersect1d(one.seeds, bound.seeds, assume_unique=True, return_indices=True)
             value, least = one.values[mine], bound.values[its]
-            judged = np.isfinite(value) & np.isfinite(least) & (value > EXACT + (one.zero or 0.0))
+            judged = np.isfinite(value) & np.isfinite(least) & (value > EXACT)
             pairs += int(judged.sum())
             below = judged & (value <= least + NEARLY)
             if below.any():
@@ -57,12 +57,10 @@ def suspects(tables: Tables, board: Sequence[Losses]) -> dict[tuple[str, int], s
 
 def _floors(tables: Tables, board: Sequence[Losses]) -> dict[tuple[str, str], list[str]]:
     """The labels of the bounds of each solver, by protocol and solver."""
-    [task] = {one.task for one in board}
-    cases = tables.jobs.filter((pl.col("task") == task) & pl.col("floors").is_not_null())
+    if not any(one.family == "bound" for one in board):
+        return {}
     found: dict[tuple[str, str], list[str]] = {}
-    for protocol, solver, floors in (
-        cases.select("protocol", "solver", "floors").unique().sort(pl.all()).collect().iter_rows()
-    ):
+    for protocol, solver, floors in tables.floors(board[0].task).iter_rows():
         known = found.setdefault((protocol, solver), [])
         known += [floor for floor in floors if floor not in known]
     return found

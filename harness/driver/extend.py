@@ -106,7 +106,8 @@ def _known(sweep: Sweep, out: str) -> dict[Key, set[int]]:
 
 def _contests(out: str, name: str, goal: Goal) -> list[Any]:
     [manifest] = sweeps(out, name)
-    found = list(contests(outcomes(Tables(out), manifest), goal.depths, goal.test))
+    tables = Tables(out)
+    found = list(contests(tables, outcomes(tables, manifest), goal.depths, goal.test))
     if not found:
         raise UserError(
             f"no two methods of {name} meet{' at these depths' if goal.depths else ''}: nothing to separate"
