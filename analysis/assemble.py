@@ -16,13 +16,13 @@ from .board import Cell as Shown
 from .influence import Influence, influence, shared_variance
 from .losses import EXACT, Losses, outcomes
 from .matrix import Cell, by_unit, cells, redrawn, zero
-from .pairs import paired
+from .pairs import Pairs, joined, paired
 from .published import published, shared, undrawn
 from .results import Tables, mixed
 from .statistics import mean_interval, outlier, tenth
-from .suspect import suspects
+from .suspect import bounds_of, suspects
 from .titles import title
-from .verdicts import Ranking, ranking
+from .verdicts import Ranking, difference_at, ranking
 
 
 def boards(tables: Tables, sweep: Manifest) -> Boards:
@@ -88,9 +88,11 @@ class _Group:
                 redraws=count,
                 typical=typical.get((solver, depth)),
             )
-        self._rank(rows, {(cell.solver, cell.depth): cell for cell in every}, draws, moves, sequential)
+        found = {(cell.solver, cell.depth): cell for cell in every}
+        rankings = self._rank(rows, found, draws, moves, sequential)
+        self._over(rows, found, draws, moves, sequential)
         ordered, at = _ordered(list(rows.values()))
-        return Board(task, test, protocol, ordered, at, alike, sequential)
+        return Board(task, test, protocol, ordered, at, alike, sequential, rankings)
 
     def _typical(self, every: Sequence[Cell], test: str) -> dict[tuple[str, int], float]:
         """Of cells with a heavy tail, by solver and depth: the mean over seeds of the log of the median error."""
@@ -110,9 +112,9 @@ class _Group:
         draws: bool,
         moves: Mapping[tuple[str, int], Influence],
         sequential: bool,
-    ) -> None:
-        """Add ranks, ties and differences to the cells of methods, at each depth."""
-        level = zero(self.tables, self.losses)
+    ) -> dict[int, Ranking]:
+        """Add ranks, ties and differences to the cells of methods, at each depth; the rankings."""
+        level, rankings = zero(self.tables, self.losses), dict[int, Ranking]()
         for depth in sorted({depth for row in rows.values() for depth in row.cells}):
             names = [name for name, row in rows.items() if row.competes and depth in row.cells]
             if len(names) < 2:
@@ -121,12 +123,40 @@ class _Group:
             losses = by_unit([found[name, depth] for name in names], draws)
             pairs = paired(losses, level, common, sequential=sequential)
             order = sorted(range(len(names)), key=lambda i: (*rows[names[i]].cells[depth].order, names[i]))
-            ranks = ranking(names, [rows[name].told for name in names], order, pairs)
+            ranks = rankings[depth] = ranking(names, [rows[name].told for name in names], order, pairs)
             before: str | None = None
             for i in order:
                 row = rows[names[i]]
                 row.cells[depth] = _ranked(row.cells[depth], row.solver, ranks, before)
                 before = row.solver
+        return rankings
+
+    def _over(
+        self,
+        rows: Mapping[str, Row],
+        found: Mapping[tuple[str, int], Cell],
+        draws: bool,
+        moves: Mapping[tuple[str, int], Influence],
+        sequential: bool,
+    ) -> None:
+        """Add the difference to the bound of its kind to the cells of methods."""
+        bounds = bounds_of(self.tables, self.losses)
+        met = [
+            (solver, depth, bound)
+            for (solver, depth) in found
+            if rows[solver].competes and (bound := bounds.get(solver)) and (bound, depth) in found
+        ]
+        if not met:
+            return
+        level, each = zero(self.tables, self.losses), list[Pairs]()
+        for solver, depth, bound in met:
+            common = shared_variance([moves.get((name, depth)) for name in (solver, bound)])
+            losses = by_unit([found[solver, depth], found[bound, depth]], draws)
+            each.append(paired(losses, level, common, sequential=sequential))
+        pairs = joined(each)
+        for at, (solver, depth, bound) in enumerate(met):
+            cells = rows[solver].cells
+            cells[depth] = replace(cells[depth], over=difference_at(pairs, at, 1, bound))
 
 
 def _diverged(every: Sequence[Cell], solver: str) -> int:

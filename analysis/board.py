@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TypeVar
 
-from .verdicts import Difference
+from .verdicts import Difference, Ranking
 
 T = TypeVar("T")
 COLUMNS = 8  # the most depths or values that are shown
@@ -43,6 +43,7 @@ class Cell:
     of: int = 0  # the number of solvers in that class that have a rank here
     group: str = ""  # letters of the ties that it is in; solvers with a common letter do not differ
     above: Difference | None = None  # to the method that ranks before it
+    over: Difference | None = None  # to the bound of its kind
 
     @property
     def leads(self) -> bool:
@@ -94,6 +95,7 @@ class Board:
     ranked_at: int | None = None
     shared: bool = False
     extended: bool = False
+    rankings: dict[int, Ranking] = field(default_factory=dict)  # of methods, by depth; none where there is one alone
 
     @property
     def depths(self) -> list[int]:
@@ -192,12 +194,15 @@ class Boards:
 
     def as_json(self) -> dict[str, Any]:
         """The boards as plain values, for scripts."""
-        values = asdict(self) | {"partial": self.partial, "suspects": self.suspects}
+        plain = replace(self, boards=[replace(board, rankings={}) for board in self.boards])
+        values = asdict(plain) | {"partial": self.partial, "suspects": self.suspects}
         for board, made in zip(values["boards"], self.boards, strict=True):
             board["notes"] = made.notes
+            del board["rankings"]
             for row, kept in zip(board["rows"], made.rows, strict=True):
                 for depth, cell in kept.cells.items():
-                    if cell.above:
-                        row["cells"][depth]["above"]["verdict"] = cell.above.verdict
-                        row["cells"][depth]["above"]["words"] = cell.above.words
+                    for name in ("above", "over"):
+                        if difference := getattr(cell, name):
+                            said = {"verdict": difference.verdict, "words": difference.words}
+                            row["cells"][depth][name] |= said
         return values

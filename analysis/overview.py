@@ -32,6 +32,11 @@ class Overview:
         return [duel.x for duel in self.found if duel.verdict == verdict]
 
     @property
+    def words(self) -> str:
+        """The comparison in words."""
+        return in_words(self)
+
+    @property
     def brackets(self) -> list[tuple[str, str]]:
         """Neighbouring tasks between which the two change order, by more than chance on one side at least."""
         return [

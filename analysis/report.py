@@ -1,9 +1,12 @@
-"""One self-contained HTML file: boards, loss against depth, training curves. No script, no network."""
+"""One self-contained HTML file: what the boards say in words, the boards, charts, provenance. It needs no network."""
 
 from __future__ import annotations
 
+import html
+import re
 from collections import Counter
 from datetime import UTC, datetime
+from shlex import quote
 from typing import Any
 
 import jinja2
@@ -14,104 +17,149 @@ from lfombench.harness.store.manifest import Manifest
 
 from . import charts, shifts
 from .assemble import boards
-from .axis import along
-from .board import Board
+from .axis import Along, along
+from .board import TOLD, Board, Boards
 from .learned import portraits
 from .overview import overview
+from .palette import Palette, palette
 from .paper import beside_paper
 from .published import TOLERANCE
 from .results import Tables, audit, leaves
+from .sentences import of_axis, of_board
 from .severity import standings
+from .sheets import difference_in_words, legend
 from .transfer import matrices
 
 
 def render(out: str, sweeps: list[Manifest]) -> str:
     """The report on these sweeps, as HTML."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("lfombench.analysis", "."), autoescape=True, undefined=jinja2.StrictUndefined
-    )
-    environment.filters["signed"] = lambda value: f"{value:.3f}".replace("-", "\N{MINUS SIGN}")
-    environment.filters["short"] = lambda value: f"{value:.2f}".replace("-", "\N{MINUS SIGN}")
-    environment.filters["value"] = lambda x: f"{x:.3g}".replace("-", "\N{MINUS SIGN}") if isinstance(x, float) else x
-    environment.filters["root"] = lambda r: f"{r.real:.2f}" if abs(r.imag) < 0.005 else f"{r.real:.2f}{r.imag:+.2f}i"
-    environment.filters["breakable"] = lambda text: Markup("(<wbr>").join(map(escape, text.split("(")))
     requested, sweeps = sweeps, leaves(out, sweeps)
     tables = Tables(out)
     compared = beside_paper(tables, sweeps)
     verdicts = Counter(number.verdict for number in compared)
-    sweep_reports = [_sweep(tables, sweep) for sweep in sweeps]
-    return environment.get_template("report.html.j2").render(
-        title=", ".join(sweep.name for sweep in requested),
-        named=[sweep for sweep in requested if sweep.parts],
-        compared=compared,
-        verdicts=", ".join(f"{count} {verdict}" for verdict, count in verdicts.items()),
-        undecided=verdicts["undecided"],
-        controlled=any(number.controls for number in compared),
-        tolerance=TOLERANCE,
-        sweeps=sweep_reports,
-        overviews=[over for report in sweep_reports if report["along"] for over, _ in report["along"]["duels"]],
-        written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        machines=_machines(tables, sweeps),
+    found = [(sweep, boards(tables, sweep), along(tables, sweep)) for sweep in sweeps]
+    solvers = [(row.solver, row.family) for _, made, _ in found for board in made.boards for row in board.rows]
+    solvers += [(point.solver, point.family) for *_, line in found if line for point in line.points]
+    keys = palette(solvers)
+    reports = [_sweep(tables, sweep, made, line, keys) for sweep, made, line in found]
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            title=", ".join(sweep.name for sweep in requested),
+            named=[sweep for sweep in requested if sweep.parts],
+            compared=compared,
+            verdicts=", ".join(f"{count} {verdict}" for verdict, count in verdicts.items()),
+            undecided=verdicts["undecided"],
+            controlled=any(number.controls for number in compared),
+            tolerance=TOLERANCE,
+            sweeps=reports,
+            keys=keys,
+            overviews=[over for report in reports if report["along"] for over, _ in report["along"]["duels"]],
+            written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+            machines=_machines(tables, sweeps),
+            out=out,
+            told=TOLD,
+        )
     )
 
 
-def _sweep(tables: Tables, sweep: Manifest) -> dict[str, Any]:
-    result = boards(tables, sweep)
-    palette = charts.palette((row.solver, row.family) for board in result.boards for row in board.rows)
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("lfombench.analysis", "."), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    minus = "\N{MINUS SIGN}"
+    environment.filters["signed"] = lambda value: f"{value:.3f}".replace("-", minus)
+    environment.filters["short"] = lambda value: f"{value:.2f}".replace("-", minus)
+    environment.filters["value"] = lambda x: f"{x:.3g}".replace("-", minus) if isinstance(x, float) else x
+    environment.filters["root"] = lambda r: f"{r.real:.2f}" if abs(r.imag) < 0.005 else f"{r.real:.2f}{r.imag:+.2f}i"
+    environment.filters["breakable"] = lambda text: Markup("(<wbr>").join(map(escape, text.split("(")))
+    environment.filters["capitalise"] = lambda text: text[:1].upper() + text[1:]
+    environment.filters["interactive"] = interactive
+    environment.filters["quote"] = quote
+    return environment
+
+
+MARK = re.compile(r'aria-label="([^"]*)"')
+
+
+def interactive(svg: str, keys: Palette) -> Markup:
+    """A chart whose marks know which solver they belong to, so that a script can show and hide them."""
+
+    def tagged(match: re.Match[str]) -> str:
+        words = html.unescape(match[1])
+        solver = next((part.partition(": ")[2] for part in words.split("; ") if part.startswith("solver: ")), "")
+        return f'{match[0]} data-s="{keys[solver].number}"' if solver in keys else match[0]
+
+    return Markup(MARK.sub(tagged, svg))
+
+
+def _sweep(tables: Tables, sweep: Manifest, result: Boards, line: Along | None, keys: Palette) -> dict[str, Any]:
     plain = not (sweep.axis and sweep.named)  # otherwise its many boards are shown along the axis
+    drawn = _along(tables, sweep, line, keys) if line else None
+    own = [board for board in result.boards if board.test == board.task]
+    said = [(board, of_board(board)) for board in own] if plain else []
     return {
         "boards": result,
-        "palette": palette,
+        "verdicts": [(board, lines) for board, lines in said if lines],
+        "along_verdicts": [text for chart in line.charts for text in of_axis(line, chart)]
+        if line and not plain
+        else [],
+        "several_tasks": len({board.task for board, _ in said}) > 1,
         "calibration": _calibration(tables, sweep),
         "audit": audit(tables.out, sweep.name),
-        "along": _along(tables, sweep),
+        "along": drawn,
         "transfer": [(matrix, shifts.heat(matrix)) for matrix in matrices(tables, sweep)],
+        "legend": legend(result),
         "sections": [
             {
                 "board": board,
-                "palette": palette,
-                "chart": charts.loss_by_depth(board, palette) if board.drawable and plain else None,
-                "learned": _learned(tables, sweep, board, palette) if board.test == board.task and plain else [],
-                "curves": _curves(tables, sweep, board, palette) if board.test == board.task and plain else [],
+                "words": {row.solver: _difference(board, row.solver) for row in board.rows},
+                "chart": charts.loss_by_depth(board, keys) if board.drawable and plain else None,
+                "over": charts.over_bound(board, keys) if plain and board.test == board.task else None,
+                "learned": _learned(tables, sweep, board, keys) if board.test == board.task and plain else [],
+                "curves": _curves(tables, sweep, board, keys) if board.test == board.task and plain else [],
             }
             for board in result.boards
         ],
     }
 
 
-def _along(tables: Tables, sweep: Manifest) -> dict[str, Any] | None:
-    """Charts and a table of losses along the field that a sweep varies; None where it varies none."""
-    line = along(tables, sweep)
-    if line is None:
-        return None
-    palette = charts.palette((point.solver, point.family) for point in line.points)
+def _difference(board: Board, solver: str) -> str:
+    """A method's difference to the one before it, in words."""
+    [row] = [row for row in board.rows if row.solver == solver]
+    cell = row.cells.get(board.ranked_at) if board.ranked_at is not None else None
+    return " ".join(part.text for part in difference_in_words(cell.above)) if cell and cell.above else ""
+
+
+def _along(tables: Tables, sweep: Manifest, line: Along, keys: Palette) -> dict[str, Any]:
+    """Charts and a table of losses along the field that a sweep varies."""
     overviews = overview(tables, sweep, line)
     return {
         "line": line,
-        "palette": palette,
-        "charts": [(chart, shifts.along(line, chart, palette)) for chart in line.charts],
+        "charts": [(chart, shifts.along(line, chart, keys)) for chart in line.charts],
         "standings": {
             chart: {standing.solver: standing for standing in standings(line, chart)} for chart in line.charts
         },
         "duels": [(over, shifts.duel(line, over.found)) for over in overviews],
-        "members": {name: labels for name, labels in sweep.named.items() if name in palette},
+        "members": {name: labels for name, labels in sweep.named.items() if name in keys},
     }
 
 
-def _learned(tables: Tables, sweep: Manifest, board: Board, palette: charts.Palette) -> list[dict[str, Any]]:
+def _learned(tables: Tables, sweep: Manifest, board: Board, keys: Palette) -> list[dict[str, Any]]:
     """Portraits of the methods with a residual polynomial, and a chart, grouped by the matrix of the polynomial."""
     if board.redraws > 1 or board.memorised:
         return []
     learned = portraits(tables, sweep, board.task, board.protocol)
     groups = [[method for method in learned if method.known == known] for known in ("identity", "covariance")]
     return [
-        {"known": group[0].known, "portraits": group, "chart": charts.polynomials(group, palette)}
+        {"known": group[0].known, "portraits": group, "chart": charts.polynomials(group, keys)}
         for group in groups
         if len(group) > 1
     ]
 
 
-def _curves(tables: Tables, sweep: Manifest, board: Board, palette: charts.Palette) -> list[dict[str, Any]]:
+def _curves(tables: Tables, sweep: Manifest, board: Board, keys: Palette) -> list[dict[str, Any]]:
     """A chart of training losses for each depth."""
     if board.redraws > 1:
         return []
@@ -127,7 +175,7 @@ def _curves(tables: Tables, sweep: Manifest, board: Board, palette: charts.Palet
         .collect()
     )
     return [
-        {"depth": depth, "chart": charts.training(curve.drop("depth"), palette)}
+        {"depth": depth, "chart": charts.training(curve.drop("depth"), keys)}
         for (depth,), curve in curves.group_by("depth", maintain_order=True)
     ]
 

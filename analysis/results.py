@@ -67,30 +67,26 @@ class Tables:
         return self._read("results", [name for name in arrow("results").names if name != "blocks"])
 
     def blocks(self, where: pc.Expression) -> pl.DataFrame:
-        """Means of blocks of test prompts, of the rows of results for which a condition holds and that have them, with
-        what tells the rows apart.
+        """Means of blocks of test prompts of the rows that stand for a solver of depth `step`, where a condition holds,
+        with what tells the rows apart.
         """
-        columns = ["job", "test", "protocol", "solver", "step", "seed", "prompts", "mse", "fit_error", "blocks"]
-        found = pl.DataFrame(self.read("results", lambda data: data.to_table(columns=columns, filter=where)))
-        return found.filter(pl.col("blocks").is_not_null()).unique(["job", "test", "step"], keep="last")
+        return self._at_their_depth(where & pc.field("blocks").is_valid(), "prompts", "mse", "fit_error", "blocks")
 
     def medians(self, task: str, test: str, protocols: list[str], solvers: list[str]) -> pl.DataFrame:
-        """The median errors of these solvers, sorted: solver, step, protocol, seed, median."""
+        """The median errors of these solvers, sorted."""
         where = (pc.field("task") == task) & (pc.field("test") == test) & pc.field("protocol").isin(protocols)
-        columns = ["solver", "step", "protocol", "seed", "depth", "family", "params", "median"]
-        rows = pl.DataFrame(
-            self.read(
-                "results",
-                lambda data: data.to_table(columns=columns, filter=where & pc.field("solver").isin(solvers)),
-            )
-        )
+        return self._at_their_depth(where & pc.field("solver").isin(solvers), "median")
+
+    def _at_their_depth(self, where: pc.Expression, *columns: str) -> pl.DataFrame:
+        """Rows where a condition holds, each solver, depth and seed once: a trained model's last iterate, any iterate of
+        the others, that of the deepest job; sorted, with what tells them apart.
+        """
+        key = ["task", "test", "protocol", "solver", "step", "seed"]
+        names = ["job", "depth", "family", "params", *key, *columns]
+        rows = pl.DataFrame(self.read("results", lambda data: data.to_table(columns=names, filter=where)))
         trained = (pl.col("family") == "learned") | ((pl.col("family") == "control") & (pl.col("params") > 0))
-        key = ["solver", "step", "protocol", "seed"]
-        return (
-            rows.filter(~trained | (pl.col("step") == pl.col("depth")))
-            .sort(*key, "depth")
-            .unique(key, keep="last", maintain_order=True)
-        )
+        kept = rows.filter(~trained | (pl.col("step") == pl.col("depth"))).sort(*key, "depth", "job")
+        return kept.unique(key, keep="last", maintain_order=True)
 
     def zero(self, task: str, test: str) -> float | None:
         """The log error of predicting 0 on a test, the largest of any seed; None where the store does not say."""

@@ -9,8 +9,9 @@ import altair as alt
 import polars as pl
 
 from .axis import Along
-from .charts import COLOURS, Palette, colour, shape, svg
+from .charts import labels, svg
 from .losses import EXACT
+from .palette import COLOURS, GREY, Palette, colour, dash, shape
 from .severity import WIDE, Duel
 from .transfer import Matrix
 
@@ -24,10 +25,9 @@ def along(line: Along, chart: str, palette: Palette) -> str:
     base = alt.Chart(data).encode(x=_severity(line), color=colour(palette))
     y = alt.Y("mean:Q", title="log mean squared error", scale=alt.Scale(zero=False))
     bands = base.mark_area(opacity=0.18).encode(y=alt.Y("low:Q", title="log mean squared error"), y2="high:Q")
-    dash = alt.StrokeDash("competes:N", scale=alt.Scale(domain=[True, False], range=[[1, 0], [6, 4]]), legend=None)
-    lines = base.mark_line(strokeWidth=2).encode(y=y, strokeDash=dash)
+    lines = base.mark_line(strokeWidth=2).encode(y=y, strokeDash=dash(palette))
     points = base.mark_point(filled=True).encode(y=y, shape=shape(palette))
-    return svg(alt.layer(*_training_marks(line), bands, lines, points))
+    return svg(alt.layer(*_training_marks(line), bands, lines, points, labels(data, palette, _severity(line))))
 
 
 def duel(line: Along, duels: Sequence[Duel]) -> str:
@@ -47,7 +47,7 @@ def duel(line: Along, duels: Sequence[Duel]) -> str:
         ],
         infer_schema_length=None,
     )
-    verdicts = alt.Scale(domain=["better", "even", "worse"], range=[COLOURS[0], COLOURS[7], COLOURS[1]])
+    verdicts = alt.Scale(domain=["better", "even", "worse"], range=[COLOURS[0], GREY, COLOURS[1]])
     base = alt.Chart(data).encode(x=_severity(line), color=alt.Color("verdict:N", scale=verdicts, legend=None))
     y = alt.Y("mean:Q", title="difference of log errors", scale=alt.Scale(zero=True))
     zero = alt.Chart(pl.DataFrame({"y": [0.0]})).mark_rule(color="#999999").encode(y="y:Q")

@@ -55,6 +55,24 @@ def suspects(tables: Tables, board: Sequence[Losses]) -> dict[tuple[str, int], s
     return found
 
 
+KINDS = ("best_lfom", "best_krylov", "bayes")  # of bounds, the one that says most first
+REFERENCE = "best_lfom(preconditioner=covariance)"  # what trained full preconditioners come to
+
+
+def bounds_of(tables: Tables, board: Sequence[Losses]) -> dict[str, str]:
+    """The bound on a board that says most of each solver: the best method of its kind; for full preconditioners, which
+    have none, a reference.
+    """
+    present = {one.solver for one in board}
+    found: dict[str, str] = {}
+    for (_, solver), floors in _floors(tables, board).items():
+        known = [floor for kind in KINDS for floor in floors if floor.startswith(kind) and floor in present]
+        reference = [REFERENCE] if "preconditioner=full" in solver and REFERENCE in present else []
+        if solver in present and (reference or known):
+            found[solver] = [*(k for k in known if k.startswith("best_lfom")), *reference, *known][0]
+    return found
+
+
 def _floors(tables: Tables, board: Sequence[Losses]) -> dict[tuple[str, str], list[str]]:
     """The labels of the bounds of each solver, by protocol and solver."""
     if not any(one.family == "bound" for one in board):

@@ -1,4 +1,4 @@
-"""Titles of solvers: the name that a sweep gives them, with what tells those of one name apart."""
+"""Names of solvers: the name that a sweep gives them, with what tells those of one name apart; and short ones."""
 
 from __future__ import annotations
 
@@ -22,3 +22,27 @@ def _parts(label: str) -> tuple[str, str]:
     """The experts and the options of a mixture; of another solver, its label and nothing."""
     match = re.fullmatch(r"\w+\(experts=\[(.*)\] #\w+(?:, )?(.*)\)", label)
     return (match[1], match[2]) if match else (label, "")
+
+
+WORDS = {
+    "conjugate_gradient": "CG",
+    "gradient_descent": "GD",
+    "linear_transformer": "LT",
+    "memformer": "Memformer",
+    "best_lfom": "best LFOM",
+    "best_krylov": "best Krylov",
+    "gd_plus_plus": "GD++",
+    "lfom": "LFOM",
+    "covariance": "\N{GREEK CAPITAL LETTER SIGMA}",
+    "identity": "",
+}
+LONGEST = 26  # characters of a short name
+
+
+def short(label: str) -> str:
+    """A solver's name and the values of its fields, in few letters: `Memformer cgd full`."""
+    name, _, rest = label.partition("(")
+    values = [part.rpartition("=")[2].strip(" )]") for part in rest.split(",")]
+    words = [WORDS.get(word, word.replace("_", " ")) for word in (name, *values)]
+    text = " ".join(filter(None, words)) if "experts=" not in label else label.partition("(")[0].replace("_", " ")
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}\N{HORIZONTAL ELLIPSIS}"

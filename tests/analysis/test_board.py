@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 
+import numpy as np
 import pytest
 
 from lfombench.analysis.assemble import boards
@@ -140,6 +141,24 @@ def test_losses_that_are_not_finite_are_lost_and_named(tmp_path):
     found = boards(Tables(out), sweeps(out)[0])
     assert found.stray == ["a at depth 1 on t"]
     assert {row.solver: row.cells[1].lost for row in found.boards[0].rows} == {"a": 2, "b": 0}
+
+
+def test_the_interval_of_a_trained_model_is_of_its_own_last_iterate(tmp_path):
+    """Models of depth 2 have a first iterate too, with blocks of its own, which says nothing of models of depth 1."""
+    generator = np.random.default_rng(0)
+    blocks = {(depth, step): generator.chisquare(1, 64) for depth in (1, 2) for step in range(1, depth + 1)}
+    rows = [
+        redrawn("a", step, seed, 7, float(np.log(each.mean())), blocks=each.tolist(), family="learned", params=1)
+        | {"depth": depth, "job": f"a-{depth}-{seed}"}
+        for (depth, step), each in blocks.items()
+        for seed in (0, 1)
+    ]
+    for i, order in enumerate((rows, rows[::-1])):
+        [board] = boards(Tables(out := by_hand(tmp_path / str(i), order)), sweeps(out)[0]).boards
+        for depth in (1, 2):
+            own = blocks[depth, depth]
+            spread = (own / own.mean()).std(ddof=1) / 8
+            assert board.rows[0].cells[depth].half_width == pytest.approx(1.9983 * spread, rel=1e-4)
 
 
 def test_a_row_without_a_depth_has_no_rank_there(tmp_path):

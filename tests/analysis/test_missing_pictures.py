@@ -8,6 +8,7 @@ import pytest
 
 from lfombench.analysis import charts
 from lfombench.analysis.assemble import boards
+from lfombench.analysis.palette import palette
 from lfombench.analysis.results import Tables, sweeps
 from tests.commands import lfombench
 
@@ -30,7 +31,7 @@ def test_a_picture_that_is_missing_says_why_in_its_place(finished, monkeypatch, 
         monkeypatch.setitem(sys.modules, "vl_convert", None)
     [manifest] = sweeps(finished)
     board = boards(Tables(finished), manifest).boards[0]
-    drawn = charts.loss_by_depth(board, charts.palette((row.solver, row.family) for row in board.rows))
+    drawn = charts.loss_by_depth(board, palette((row.solver, row.family) for row in board.rows))
     assert drawn.startswith("<svg")
     assert "This picture is missing: " in drawn
     assert "<None>" not in drawn

@@ -28,12 +28,14 @@ def test_the_report_is_one_file_with_everything_in_it(finished):
     tags = _Tags()
     tags.feed(html)
     assert tags.outside == []
-    assert "script" not in tags.count
+    assert tags.count["script"] == 1
     assert "@import" not in html
     assert not re.search(r"url\((?!#)", html)
     assert tags.count["table"] == 2
     # per board: loss by depth, and training at each of two depths; then the packs' costs against the plan's
     assert tags.count["svg"] == 2 * (1 + 2) + 1
+    assert html.count('class="verdict"') == 1
+    assert "alone here" in html or "lead" in html
     assert "lie in their 80 % interval" in html
     for solver in ("conjugate_gradient", "memformer(memory=cgd, preconditioner=full)"):
         assert solver in html
