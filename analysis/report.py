@@ -98,13 +98,11 @@ def _sweep(tables: Tables, sweep: Manifest, result: Boards, line: Along | None, 
     plain = not (sweep.axis and sweep.named)  # otherwise its many boards are shown along the axis
     drawn = _along(tables, sweep, line, keys) if line else None
     own = [board for board in result.boards if board.test == board.task]
-    said = [(board, of_board(board)) for board in own] if plain else []
+    said = [(board, of_board(board)) for board in own] if plain and not line else []
     return {
         "boards": result,
         "verdicts": [(board, lines) for board, lines in said if lines],
-        "along_verdicts": [text for chart in line.charts for text in of_axis(line, chart)]
-        if line and not plain
-        else [],
+        "along_verdicts": [text for chart in line.charts for text in of_axis(line, chart)] if line else [],
         "several_tasks": len({board.task for board, _ in said}) > 1,
         "calibration": _calibration(tables, sweep),
         "audit": audit(tables.out, sweep.name),

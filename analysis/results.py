@@ -78,7 +78,7 @@ class Tables:
         return self._at_their_depth(where & pc.field("solver").isin(solvers), "median")
 
     def _at_their_depth(self, where: pc.Expression, *columns: str) -> pl.DataFrame:
-        """Rows where a condition holds, each solver, depth and seed once: a trained model's last iterate, any iterate of
+        """Rows where a condition holds, each solver, depth and seed once: a trained model's last iterate, any of
         the others, that of the deepest job; sorted, with what tells them apart.
         """
         key = ["task", "test", "protocol", "solver", "step", "seed"]

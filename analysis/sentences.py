@@ -8,12 +8,17 @@ from itertools import combinations
 from .axis import Along
 from .board import TOLD, Board, Row
 from .compare import FEW
-from .leaders import leaders_along
+from .leaders import Lead, leaders_along
 from .overview import short as value_in_words
-from .titles import short
+from .titles import short as _short
 from .verdicts import Difference
 
 NAMED = 4  # solvers that are named, above which they are counted
+
+
+def short(label: str) -> str:
+    """A name in a sentence."""
+    return _short(label, longest=60)
 
 
 def of_board(board: Board) -> list[str]:
@@ -122,15 +127,14 @@ def _alone(board: Board, at: int) -> list[str]:
 
 def of_axis(line: Along, chart: str) -> list[str]:
     """Who leads where along an axis."""
-    places = leaders_along(line, chart)
-    runs: list[tuple[list[object], tuple[str, ...]]] = []
-    for x, names in places:
-        if runs and runs[-1][1] == names:
-            runs[-1][0].append(x)
+    runs: list[tuple[list[Lead], tuple[str, ...]]] = []
+    for lead in leaders_along(line, chart):
+        if runs and set(runs[-1][1]) == set(lead.names):
+            runs[-1][0].append(lead)
         else:
-            runs.append(([x], names))
+            runs.append(([lead], lead.names))
     title = f"{chart}: " if chart else ""
-    said = [f"{_named(names)} at {_range(xs)}" for xs, names in runs if names]
+    said = [f"{_named(leads)} at {_range([lead.x for lead in leads])}" for leads, names in runs if names]
     return [f"{title}by {line.name}, leading: {'; '.join(said)}."] if said else []
 
 
@@ -139,12 +143,18 @@ def _range(xs: Sequence[object]) -> str:
     return f"{words[0]} to {words[-1]}" if len(words) > 2 else " and ".join(words)
 
 
-def _named(names: Sequence[str]) -> str:
+def _named(leads: Sequence[Lead]) -> str:
+    names = leads[0].names
     if len(names) == 1:
         return short(names[0])
+    within = max(lead.within for lead in leads)
+    apart = f"no difference beyond {size(within)}" if within <= FEW else "not told apart"
     if len(names) <= NAMED:
-        return f"{', '.join(short(name) for name in names[:-1])} and {short(names[-1])}, not told apart,"
-    return f"{len(names)} methods that are not told apart, among them {short(names[0])},"
+        return f"{', '.join(short(name) for name in names[:-1])} and {short(names[-1])} ({apart})"
+    rest = sorted({name for lead in leads for name in lead.behind})
+    if 0 < len(rest) <= NAMED:
+        return f"all but {' and '.join(map(short, rest))} ({apart})"
+    return f"{len(names)} methods, among them {short(names[0])} ({apart})" if rest else f"all methods ({apart})"
 
 
 def listed(rows: Sequence[Row]) -> str:

@@ -39,10 +39,16 @@ WORDS = {
 LONGEST = 26  # characters of a short name
 
 
-def short(label: str) -> str:
-    """A solver's name and the values of its fields, in few letters: `Memformer cgd full`."""
-    name, _, rest = label.partition("(")
-    values = [part.rpartition("=")[2].strip(" )]") for part in rest.split(",")]
-    words = [WORDS.get(word, word.replace("_", " ")) for word in (name, *values)]
-    text = " ".join(filter(None, words)) if "experts=" not in label else label.partition("(")[0].replace("_", " ")
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}\N{HORIZONTAL ELLIPSIS}"
+def short(label: str, longest: int = LONGEST) -> str:
+    """A solver's name and the values of its fields, in few letters: `Memformer cgd full`. Names that a sweep gives
+    are as they are, but for their length.
+    """
+    name, bracket, rest = label.partition("(")
+    if not bracket or "experts=" in label or ":" in name:
+        text = label if "experts=" not in label else name.replace("_", " ")
+        text = WORDS.get(text, text.replace("_", " "))
+    else:
+        fields = [part.strip(" )]").rpartition("=")[::2] for part in rest.split(",")]
+        values = [field if value == "True" else "" if value == "False" else value for field, value in fields]
+        text = " ".join(filter(None, (WORDS.get(word, word.replace("_", " ")) for word in (name, *values))))
+    return text if len(text) <= longest else f"{text[: longest - 1]}\N{HORIZONTAL ELLIPSIS}"
