@@ -61,6 +61,9 @@ class Comparison:
         counts = "; ".join(f"{KINDS[kind]} at {kinds[kind]}" for kind in KINDS if kinds[kind])
         return [f"{self.first} against {self.second}, of {len(self.meetings)} depths and places: {counts}"]
 
+    def __str__(self) -> str:
+        return "\n".join([*self.words, *filter(None, [self.advice])])
+
     @property
     def advice(self) -> str | None:
         """What it would take to decide what is undecided."""

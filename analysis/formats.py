@@ -70,7 +70,7 @@ def records(sweep: Boards) -> Iterable[dict[str, Any]]:
     for board in sweep.boards:
         for row in board.rows:
             for depth, cell in sorted(row.cells.items()):
-                above = cell.above
+                above, over = cell.above, cell.over
                 best, worst = cell.ranks or (None, None)
                 yield {
                     "sweep": sweep.sweep,
@@ -93,6 +93,9 @@ def records(sweep: Boards) -> Iterable[dict[str, Any]]:
                     "difference_half_width": above.half_width if above else None,
                     "p": above.p if above else None,
                     "verdict": above.words if above else None,
+                    "bound": over.than if over else None,
+                    "over_bound": over.mean if over else None,
+                    "over_bound_half_width": over.half_width if over else None,
                 }
 
 
@@ -102,12 +105,19 @@ CELL = (
 )
 
 
+COLUMNS = (
+    *("sweep", "task", "test", "protocol", "solver", "title", "family", "told", "depth", "params"),
+    *CELL,
+    *("rank_best", "rank_worst", "ranked", "ties", "before", "difference", "difference_half_width", "p", "verdict"),
+    *("bound", "over_bound", "over_bound_half_width"),
+)
+
+
 def as_csv(sweeps: Sequence[Boards]) -> str:
     """All cells of all boards, one to a line."""
     rows = [record for sweep in sweeps for record in records(sweep)]
     text = io.StringIO()
-    if rows:
-        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
     return text.getvalue()

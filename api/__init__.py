@@ -4,6 +4,8 @@
 
     sweep = lfombench.load("fig1")
     summary = lfombench.run(sweep, "out")
+    store = lfombench.open("out")
+    print(store.compare("memformer(memory=cgd, preconditioner=full)", "linear_transformer(preconditioner=full)"))
 
 Names load on first use: `import lfombench` takes milliseconds.
 """
@@ -21,6 +23,7 @@ if not os.environ.get("HOME"):
     import_module("lfombench.harness.home").settle()
 
 if TYPE_CHECKING:
+    from lfombench.analysis.opened import Results as open  # noqa: F401
     from lfombench.harness.driver.run import run
     from lfombench.harness.spec.loader import load
     from lfombench.harness.spec.sweep import Sweep
@@ -35,10 +38,12 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("lfombench")
+    if name == "open":  # not in __all__: `from lfombench import *` leaves Python's own
+        return import_module("lfombench.analysis.opened").Results
     if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join([*__all__, 'open'])}")
     return getattr(import_module("lfombench.harness"), name)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, "open"})

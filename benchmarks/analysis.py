@@ -8,11 +8,18 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
+import time
 from pathlib import Path
+from statistics import median
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
+from timing import Row, spread
 
+from lfombench.analysis.pairs import paired
+from lfombench.analysis.statistics import rank_sets
 from lfombench.harness.store import schema
 from lfombench.harness.store.manifest import Asked, Manifest, path_of
 from lfombench.harness.store.store import Store
@@ -25,7 +32,9 @@ import json, resource, subprocess, sys, time
 begin = time.perf_counter()
 code = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL).returncode
 used = resource.getrusage(resource.RUSAGE_CHILDREN)
-print(json.dumps({"code": code, "wall": time.perf_counter() - begin, "cpu": used.ru_utime + used.ru_stime, "peak": used.ru_maxrss * 1024}))
+cpu = used.ru_utime + used.ru_stime
+found = {"code": code, "wall": time.perf_counter() - begin, "cpu": cpu, "peak": used.ru_maxrss * 1024}
+print(json.dumps(found))
 """  # in between: a child counts what its parent held when it was forked
 PANDAS = """
 import sys, glob, itertools
@@ -153,3 +162,78 @@ def measured(*command: str) -> dict[str, float]:
     found = json.loads(done.stdout)
     assert found["code"] == 0, done.stderr
     return found
+
+
+def rows(seeds: int = 4000, jobs: int = 10_000) -> list[Row]:
+    """Boards of ten million rows, against the same from pandas and DuckDB; a query; all pairs of a board; a report."""
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        out = store_of(Path(folder) / "large", seeds)
+        many = seeds * SOLVERS * TESTS * (DEPTH + 1)
+        command = (sys.executable, "-m", "lfombench", "board", "--format", "csv", "--out", out)
+        ours = measured(*command)
+        for name, code in (("pandas", PANDAS), ("DuckDB", DUCKDB)):
+            theirs = measured(sys.executable, "-c", code, out)
+            found.append(
+                _of(f"board of {many:,} rows, against {name}", "s of processor time", theirs["cpu"], ours["cpu"], 5.0)
+            )
+            note = "theirs without ranks, bounds, suspects or missing seeds"
+            found.append(
+                _of(
+                    f"board of {many:,} rows, memory, against {name}",
+                    "GB",
+                    theirs["peak"] / 1e9,
+                    ours["peak"] / 1e9,
+                    2.0,
+                    note,
+                )
+            )
+        found.append(_query(out))
+    times = [_pairs_seconds() for _ in range(7)]
+    note = spread([1000 * each for each in times])
+    found.append(
+        Row(
+            "all pairs, Holm and rank sets, 50 solvers x 5 tasks x 5 seeds",
+            "ms",
+            None,
+            1000 * median(times),
+            None,
+            None,
+            None,
+            100.0,
+            note,
+        )
+    )
+    return found
+
+
+def _of(work: str, unit: str, theirs: float, ours: float, goal: float, note: str = "") -> Row:
+    return Row(work, unit, theirs, ours, theirs / ours, None, None, goal, note)
+
+
+def _query(out: str) -> Row:
+    """A group-by through the command's tables, and by Polars from the files, both without the start of the process."""
+    from lfombench.analysis.opened import Results
+
+    sql = "SELECT test, solver, step, AVG(log_mse) AS loss FROM results GROUP BY test, solver, step"
+    store, pairs = Results(out), []
+    for _ in range(4):
+        begin = time.perf_counter()
+        store.sql(sql)
+        ours = time.perf_counter() - begin
+        begin = time.perf_counter()
+        pl.SQLContext(results=pl.scan_parquet(f"{out}/results/*.parquet")).execute(sql, eager=True)
+        pairs.append((time.perf_counter() - begin, ours))
+    ratios = [a / b for a, b in pairs[1:]]
+    theirs, ours = (median(values) for values in zip(*pairs[1:], strict=True))
+    return Row(
+        "group-by in SQL, against plain Polars", "s", theirs, ours, median(ratios), min(ratios), max(ratios), 1 / 1.5
+    )
+
+
+def _pairs_seconds() -> float:
+    losses = np.random.default_rng(0).normal(size=(5, SOLVERS, 5))
+    begin = time.perf_counter()
+    for each in losses:
+        rank_sets(paired(each).better)
+    return time.perf_counter() - begin

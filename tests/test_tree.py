@@ -46,7 +46,7 @@ MAY = {
     "analysis": {"harness.errors"}
     | {f"harness.store.{name}" for name in ("schema", "filesystem", "snapshots", "tables", "manifest", "side_files")},
     "cluster": {"harness.errors", "harness.scheduler.address"},
-    "api": {"harness.cli.main", "harness.driver.run", "harness.spec.loader", "harness.spec.sweep"},
+    "api": {"analysis.opened", "harness.cli.main", "harness.driver.run", "harness.spec.loader", "harness.spec.sweep"},
 }
 
 

@@ -11,7 +11,7 @@ import click
 
 from ..errors import UserError
 from .options import JSON, OUT
-from .read import known_sweeps, name_in
+from .sweeps import known_sweeps, name_in
 
 if TYPE_CHECKING:
     from lfombench.analysis.compare import Comparison

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..errors import UserError, nearest
+from ..errors import UserError
 from ..signals import listen
 from .options import OUT, SWEEP
+from .sweeps import NO_SWEEP, known_sweeps
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from ..store.manifest import Manifest
 
 
@@ -65,41 +64,37 @@ def board(out: str, sweep: str | None, form: str) -> None:
 @OUT
 @click.option("--format", "form", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
 def query(sql: str, out: str, form: str) -> None:
-    """Query a store in SQL. Tables: results, jobs, curves, weights."""
+    """Query a store in SQL. Tables: results, jobs, curves, weights; board, what boards show; cases, the fields of
+    tasks, solvers and protocols; sweeps, the jobs that each wants.
+    """
     import polars as pl
 
-    from ..store.schema import TABLES
+    from lfombench.analysis.opened import Results
 
-    known_sweeps(out, None)
     if not re.match(r"(\s|--.*\n)*(select|with|show|explain|\()", sql, re.IGNORECASE):
         raise UserError(f"query only reads: got {sql[:40]!r}, allowed: SELECT, WITH, SHOW, EXPLAIN")
-    try:
-        answer = _answer(sql, out)
-    except pl.exceptions.PolarsError as error:
-        tables = "; ".join(f"{name}({', '.join(c.name for c in columns)})" for name, columns in TABLES.items())
-        message = str(error).partition("\n\nResolved plan")[0]
-        raise UserError(f"this SQL cannot be answered: {message}\nTables: {tables}") from error
+    store = Results(out)
+    found = store.sql(sql)
+    if found.is_empty() and (missing := unfinished(out, store.known())):
+        click.echo(missing, err=True)
     if form == "csv":
-        nested = [name for name, kind in answer.schema.items() if kind.is_nested()]
-        click.echo(answer.with_columns(pl.col(nested).map_elements(str, pl.String)).write_csv(), nl=False)
+        nested = [name for name, kind in found.schema.items() if kind.is_nested()]
+        click.echo(found.with_columns(pl.col(nested).map_elements(str, pl.String)).write_csv(), nl=False)
     elif form == "json":
-        click.echo(answer.write_json())
+        click.echo(found.write_json())
     else:
         with pl.Config(
             tbl_rows=1000, tbl_cols=100, fmt_str_lengths=200, tbl_hide_dataframe_shape=True, tbl_width_chars=250
         ):
-            click.echo(answer)
+            click.echo(found)
 
 
-def _answer(sql: str, out: str) -> pl.DataFrame:
-    import polars as pl
+def unfinished(out: str, manifests: list[Manifest]) -> str | None:
+    """How much of a store's sweeps is missing, in words; None where nothing is."""
+    from .status import standing
 
-    from lfombench.analysis.results import table
-
-    from ..store.schema import TABLES
-
-    named = [name for name in TABLES if re.search(rf"\b{name}\b", sql, re.IGNORECASE)]
-    return pl.SQLContext({name: table(out, name) for name in named}).execute(sql, eager=True)
+    rows = [row for row in standing(out, manifests)["sweeps"] if row["done"] < row["jobs"]]
+    return "; ".join("partial: {done} of {jobs} jobs of {sweep} are done".format(**row) for row in rows) or None
 
 
 @click.command()
@@ -122,33 +117,6 @@ def ui(out: str, port: int | None, mlflow: str | None) -> None:
         known_sweeps(out, None)
     listen(signal.SIGTERM)
     sys.exit(serve(out, port, mlflow))
-
-
-NO_SWEEP = "no sweep: none has begun here, or sweeps/ is gone, which the next run of a sweep mends"
-
-
-def known_sweeps(out: str, sweep: str | None) -> list[Manifest]:
-    """The manifests of a store's sweeps, or of the sweep of that name or file; UserError where there is none."""
-    from lfombench.analysis.results import NoStore, sweeps
-
-    sweep = name_in(sweep) if sweep else None
-    try:
-        known = sweeps(out, sweep or "*")
-        if sweep and not known:
-            names = [manifest.name for manifest in sweeps(out)]
-            raise UserError(f"no sweep {sweep!r} in {out}; {nearest(sweep, names)}")
-    except NoStore as error:
-        raise UserError(str(error)) from error
-    return known
-
-
-def name_in(sweep: str) -> str:
-    """The name of a sweep: that of a YAML file as the file says, of a Python file as it is when it runs."""
-    if not sweep.endswith((".yaml", ".yml", ".py")):
-        return sweep
-    from ..spec.loader import load
-
-    return load(sweep).name
 
 
 def brackets(out: str, sweep: str) -> dict[str, list[tuple[str, str]]]:

@@ -13,7 +13,8 @@ import click
 from ..signals import Draining, listen
 from ..unexpected import explained
 from .options import JSON, OUT, Number
-from .read import brackets, known_sweeps, write_report
+from .read import brackets, write_report
+from .sweeps import known_sweeps
 
 if TYPE_CHECKING:
     from ..driver.run import Summary

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .options import JSON, OUT, SWEEP
-from .read import NO_SWEEP, known_sweeps
+from .sweeps import NO_SWEEP, known_sweeps
 
 if TYPE_CHECKING:
     from ..store.manifest import Manifest
