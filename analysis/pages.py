@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from lfombench.harness.store.manifest import Manifest
 
+from .across import across, across_sheet
+from .across import as_json as across_as_json
 from .assemble import boards
 from .axis import Along, along
 from .board import Boards, evenly
+from .losses import outcomes
+from .overview import as_json as along_as_json
 from .overview import in_words, overview, short
 from .results import Tables
 from .severity import standings
@@ -31,13 +36,21 @@ def page_of(tables: Tables, manifest: Manifest) -> Page:
     boards, as a board for each value would be too many.
     """
     sweep = boards(tables, manifest)
+    totals = [across_sheet(one) for one in across(tables, sweep, outcomes(tables, manifest))]
     line = along(tables, manifest) if manifest.named else None
     if line:
-        sheets = [axis_sheet(line, chart) for chart in line.charts]
+        sheets = [*(axis_sheet(line, chart) for chart in line.charts), *totals]
         words = [in_words(one) for one in overview(tables, manifest, line)]
         return Page(sweep, sheets, [axis_legend(line)], words, _warnings(sweep))
-    sheets = [sheet_of(board) for board in sweep.boards]
+    sheets = [*(sheet_of(board) for board in sweep.boards), *totals]
     return Page(sweep, sheets, legend(sweep) if sheets else [], [], _warnings(sweep))
+
+
+def as_values(tables: Tables, manifest: Manifest) -> dict[str, Any]:
+    """A sweep's boards, totals across tasks, and losses along its axis as plain values, for scripts."""
+    sweep = boards(tables, manifest)
+    totals = [across_as_json(one) for one in across(tables, sweep, outcomes(tables, manifest))]
+    return sweep.as_json() | {"across": totals, "along": along_as_json(tables, manifest) or None}
 
 
 def _warnings(sweep: Boards) -> list[Part]:

@@ -97,6 +97,17 @@ class Tables:
         levels = levels.filter(levels.is_finite())
         return float(levels.max()) if len(levels) else None  # type: ignore[arg-type]
 
+    def zeros(self) -> dict[tuple[str, str], float]:
+        """The log error of predicting 0, by task and test: the largest of any seed."""
+        columns, where = ["task", "test", "log_mse", "mse_normalised"], pc.field("mse_normalised").is_valid()
+        start = (pc.field("step") == 0) & where
+        rows = pl.DataFrame(
+            self.read("results", lambda data: data.to_table(columns=columns, filter=start), ("task", "test"))
+        )
+        level = pl.col("log_mse") - pl.col("mse_normalised").log()
+        found = rows.group_by("task", "test").agg(level.filter(level.is_finite()).max().alias("level")).drop_nulls()
+        return {(str(task), str(test)): value for task, test, value in found.iter_rows()}
+
     def failed(self) -> pl.DataFrame:
         """The jobs that failed when they were last tried."""
         columns = ["job", "status", "task", "solver", "protocol", "depth", "seed"]

@@ -35,7 +35,7 @@ def board(out: str, sweep: str | None, form: str) -> None:
     """Show the leaderboards of a store, or of its SWEEP: ranks, ties, and which differences are real."""
     from lfombench.analysis.assemble import boards
     from lfombench.analysis.formats import as_csv
-    from lfombench.analysis.overview import as_json as as_json_along
+    from lfombench.analysis.pages import as_values
     from lfombench.analysis.results import Tables, leaves
 
     from .tables import show_sweep, written
@@ -43,8 +43,7 @@ def board(out: str, sweep: str | None, form: str) -> None:
 
     tables, manifests = Tables(out), leaves(out, known_sweeps(out, sweep))
     if form == "json":
-        sweeps = [boards(tables, m).as_json() | {"along": as_json_along(tables, m) or None} for m in manifests]
-        click.echo(json.dumps(sweeps, indent=1))
+        click.echo(json.dumps([as_values(tables, manifest) for manifest in manifests], indent=1))
         return
     if not manifests:
         click.echo(NO_SWEEP, err=form != "table")
