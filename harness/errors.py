@@ -21,6 +21,6 @@ class SpecError(UserError):
 def nearest(word: str, allowed: Iterable[str]) -> str:
     """A clause for a message: what is allowed and, if one is near, the allowed word nearest to `word`."""
     allowed = sorted(allowed)
-    close = get_close_matches(word, allowed, n=1, cutoff=0.5)
+    close = get_close_matches(word, allowed, n=1, cutoff=0.5) or [one for one in allowed if word and word in one]
     hint = f"; did you mean {close[0]!r}?" if close else ""
     return f"allowed: {', '.join(allowed) or 'nothing'}{hint}"

@@ -20,6 +20,7 @@ from .doctor import doctor
 from .extend import extend
 from .maintain import merge, prune, why
 from .read import board, query, report, ui
+from .reproduce import reproduce
 from .run import plan, run
 from .status import status
 
@@ -50,7 +51,7 @@ def cli(debug: bool) -> None:
 
 
 ALL = (
-    *(run, extend, plan, status, board, compare, query, report, ui, why, merge, prune),
+    *(run, extend, plan, status, board, compare, query, report, ui, why, reproduce, merge, prune),
     *(submit, logs, stop, sweeps, tasks, solvers, protocols, compile_solver, doctor),
 )
 for command in ALL:

@@ -28,7 +28,7 @@ def why(job: str, out: str, as_json: bool) -> None:
     """Explain the state of JOB, an id or its beginning: done, stale, failed, or never run."""
     from ..driver.explain import explain
 
-    answer = explain(_opened(out), job)
+    answer = explain(opened(out), job)
     if as_json:
         click.echo(json.dumps(answer, indent=1))
         return
@@ -52,7 +52,7 @@ def prune(out: str, yes: bool, as_json: bool) -> None:
     from ..store.lease import take
     from .format import counted
 
-    store = _opened(out)
+    store = opened(out)
     with take(store.place, "prune") if yes else contextlib.nullcontext():
         jobs = maintenance.unwanted(store)
         files = store.place.names(maintenance.STALE)
@@ -81,7 +81,7 @@ def merge(stores: tuple[str, ...], out: str) -> None:
     target = Store(out)
     target.create()
     verify(target.place, doubtful)
-    others = [_opened(path) for path in stores]
+    others = [opened(path) for path in stores]
     pairs = itertools.combinations([target, *others], 2)
     conflicts: list[Contradiction] = [conflict for pair in pairs for conflict in contradictions(*pair)]
     if conflicts:
@@ -96,7 +96,7 @@ def merge(stores: tuple[str, ...], out: str) -> None:
         click.echo(f"{other.out}: {counted(jobs, 'job')} added to {out}")
 
 
-def _opened(out: str) -> Store:
+def opened(out: str) -> Store:
     """A store that is open for reading; UserError where there is none, or where it is damaged."""
     from pyarrow import fs
 

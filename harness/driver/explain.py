@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from typing import Any
 
 import pyarrow.compute as pc
@@ -26,7 +27,7 @@ def explain(store: Store, prefix: str) -> dict[str, Any]:
     """The state, and the reason for it, of the job whose id begins so; UserError where none or several do."""
     place = store.place
     wanted = jobs_by_sweep(place)
-    job = _job(store, prefix, {job for jobs in wanted.values() for job in jobs})
+    job = one_job(store, prefix, {job for jobs in wanted.values() for job in jobs})
     rows = queries.rows_of(place, "jobs", {job}).to_pylist()
     row = rows[0] if rows else {}
     what = "{solver} depth {depth} seed {seed} on {task}, {protocol}".format(**row) if row else ""
@@ -44,9 +45,9 @@ def explain(store: Store, prefix: str) -> dict[str, Any]:
     }
 
 
-def _job(store: Store, prefix: str, wanted: set[str]) -> str:
+def one_job(store: Store, prefix: str, wanted: Collection[str] = ()) -> str:
     """The one job of the store, or of those its sweeps want, whose id begins so."""
-    known = wanted | set(queries.column(store.place, "jobs", "job", pc.starts_with(pc.field("job"), prefix)))
+    known = {*wanted} | set(queries.column(store.place, "jobs", "job", pc.starts_with(pc.field("job"), prefix)))
     matches = sorted(job for job in known if job.startswith(prefix))
     if not matches:
         raise UserError(

@@ -198,12 +198,12 @@ def _cost(
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "host": socket.gethostname(),
         "finished": datetime.now(UTC),
-        "version": _versions(),
+        "version": versions(),
     }
 
 
 @functools.cache
-def _versions() -> str:
+def versions() -> str:
     return f"lfombench {version('lfombench')}, torch {torch.__version__}, Python {platform.python_version()}"
 
 
