@@ -204,6 +204,7 @@ def _cost(
 
 @functools.cache
 def versions() -> str:
+    """The versions of lfombench, torch and Python, as the jobs table has them."""
     return f"lfombench {version('lfombench')}, torch {torch.__version__}, Python {platform.python_version()}"
 
 
