@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 from collections import Counter
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from shlex import quote
 from typing import Any
@@ -15,14 +16,16 @@ from markupsafe import Markup, escape
 
 from lfombench.harness.store.manifest import Manifest
 
-from . import charts, shifts
+from . import charts, profile_charts, shifts
 from .assemble import boards
 from .axis import Along, along
 from .board import TOLD, Board, Boards
 from .learned import portraits
+from .losses import outcomes
 from .overview import overview
 from .palette import Palette, palette
 from .paper import beside_paper
+from .profiles import in_yardsticks, profiles
 from .published import TOLERANCE
 from .results import Tables, audit, leaves
 from .sentences import of_axis, of_board
@@ -98,6 +101,7 @@ def _sweep(tables: Tables, sweep: Manifest, result: Boards, line: Along | None, 
     plain = not (sweep.axis and sweep.named)  # otherwise its many boards are shown along the axis
     drawn = _along(tables, sweep, line, keys) if line else None
     own = [board for board in result.boards if board.test == board.task]
+    zeros = tables.zeros()
     said = [(board, of_board(board)) for board in own] if plain and not line else []
     return {
         "boards": result,
@@ -109,12 +113,17 @@ def _sweep(tables: Tables, sweep: Manifest, result: Boards, line: Along | None, 
         "along": drawn,
         "transfer": [(matrix, shifts.heat(matrix)) for matrix in matrices(tables, sweep)],
         "legend": legend(result),
+        "profiles": [
+            (one, profile_charts.solved(one, keys), profile_charts.solved(one, keys, ratios=True))
+            for one in (profiles(outcomes(tables, sweep), zeros) if plain else [])
+        ],
         "sections": [
             {
                 "board": board,
                 "words": {row.solver: _difference(board, row.solver) for row in board.rows},
                 "chart": charts.loss_by_depth(board, keys) if board.drawable and plain else None,
                 "over": charts.over_bound(board, keys) if plain and board.test == board.task else None,
+                "yardsticks": _yardsticks(board, zeros, keys) if plain and board.test == board.task else None,
                 "learned": _learned(tables, sweep, board, keys) if board.test == board.task and plain else [],
                 "curves": _curves(tables, sweep, board, keys) if board.test == board.task and plain else [],
             }
@@ -128,6 +137,11 @@ def _difference(board: Board, solver: str) -> str:
     [row] = [row for row in board.rows if row.solver == solver]
     cell = row.cells.get(board.ranked_at) if board.ranked_at is not None else None
     return " ".join(part.text for part in difference_in_words(cell.above)) if cell and cell.above else ""
+
+
+def _yardsticks(board: Board, zeros: Mapping[tuple[str, str], float], keys: Palette) -> str | None:
+    """A chart of layers in steps of conjugate gradients."""
+    return profile_charts.yardsticks(in_yardsticks(board, zeros.get((board.task, board.test))), keys)
 
 
 def _along(tables: Tables, sweep: Manifest, line: Along, keys: Palette) -> dict[str, Any]:

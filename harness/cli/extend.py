@@ -49,8 +49,8 @@ def extend(sweep: str, out: str, until_separated: bool, **options: Any) -> None:
     """
     from ..driver.extend import Goal
     from ..driver.extend import extend as start
+    from ..driver.reports import write_report
     from ..spec.loader import load
-    from .read import write_report
     from .sweeps import known_sweeps
     from .terminal import Terminal, console
 

@@ -101,6 +101,8 @@ def unfinished(out: str, manifests: list[Manifest]) -> str | None:
 @OUT
 def report(out: str, sweep: str | None) -> None:
     """Write the HTML report of a store, or of its SWEEP."""
+    from ..driver.reports import write_report
+
     click.echo(write_report(out, known_sweeps(out, sweep)))
 
 
@@ -130,17 +132,3 @@ def brackets(out: str, sweep: str) -> dict[str, list[tuple[str, str]]]:
         for manifest in manifests
         if manifest.crossover
     }
-
-
-def write_report(out: str, manifests: list[Manifest]) -> str:
-    """Write the report of these sweeps into their store; return the path of the report."""
-    from lfombench.analysis.report import render
-
-    from ..store.filesystem import join, place
-
-    html = render(out, manifests)
-    try:
-        place(out).put("report/index.html", html.encode())
-    except OSError as error:
-        raise UserError(f"the report cannot be written to {out}: {error}") from error
-    return join(out, "report/index.html")

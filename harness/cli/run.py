@@ -13,7 +13,7 @@ import click
 from ..signals import Draining, listen
 from ..unexpected import explained
 from .options import JSON, OUT, Number
-from .read import brackets, write_report
+from .read import brackets
 from .sweeps import known_sweeps
 
 if TYPE_CHECKING:
@@ -108,6 +108,8 @@ def run(
 
 def _report(out: str, sweep: str) -> str:
     """Write the report; its path, or why there is none: the sweep is done all the same."""
+    from ..driver.reports import write_report
+
     try:
         return write_report(out, known_sweeps(out, sweep))
     except Exception as error:

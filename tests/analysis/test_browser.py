@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -64,7 +65,7 @@ def test_the_report_fits_the_screen(finished, tmp_path, width):
     assert int(found["page"]) <= width, found
     assert found["overflowing"] == "0", found
     charts = [int(c) for c in found["charts"].split(",")]
-    assert len(charts) == 7
+    assert len(charts) == 13
     assert all(0.7 * min(width, 400) < c <= width for c in charts), found
 
 
@@ -81,3 +82,43 @@ def test_a_screenshot_is_not_blank(finished, tmp_path):
     ]
     subprocess.run(command, capture_output=True, timeout=90, check=True)
     assert picture.stat().st_size > 30_000
+
+
+WATCH = "<script>var errors = []; addEventListener('error', event => errors.push(event.message));</script>"
+USE = """<pre id="measured"></pre><script>
+const table = document.querySelector("table.sortable"), rows = () => [...table.tBodies[0].rows];
+const names = () => rows().map(row => row.cells[0].dataset.v).join("|");
+const before = names(), heads = [...table.tHead.rows[0].cells], button = heads[0].querySelector("button");
+button.click();
+const sorted = names();
+button.click();
+const reversed = names(), aria = heads[0].getAttribute("aria-sort");
+const key = table.querySelector("[data-toggle]");
+const marks = [...document.querySelectorAll(`svg [data-s="${key.dataset.toggle}"]`)];
+const displayed = () => marks.filter(mark => getComputedStyle(mark).display !== "none").length;
+key.click();
+const hidden = displayed();
+key.click();
+const shown = displayed(), filter = document.querySelector("[data-filter]");
+filter.value = "memformer";
+filter.dispatchEvent(new Event("input", {bubbles: true}));
+const found = {
+  sorted: sorted === [...before.split("|")].sort().join("|"),
+  reversed: reversed === sorted.split("|").reverse().join("|"),
+  aria, marks: marks.length, hidden, shown, left: rows().filter(row => !row.hidden).length, errors: errors.length,
+};
+document.getElementById("measured").textContent = "MEASURED " + JSON.stringify(found) + " END";
+</script>"""
+
+
+def test_tables_sort_and_filter_and_solvers_can_be_hidden(finished, tmp_path):
+    html = render(finished, sweeps(finished)).replace("<head>", "<head>" + WATCH)
+    page = tmp_path / "page.html"
+    page.write_text(html.replace("</body>", USE + "</body>"))
+    command = [CHROMIUM, *FLAGS, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", page.as_uri()]
+    dom = subprocess.run(command, capture_output=True, text=True, timeout=90).stdout
+    found = json.loads(dom.split("MEASURED ")[1].split(" END")[0])
+    marks = found.pop("marks")
+    assert marks > 3
+    assert (found.pop("hidden"), found.pop("shown")) == (0, marks)
+    assert found == {"sorted": True, "reversed": True, "aria": "descending", "left": 1, "errors": 0}
