@@ -14,7 +14,7 @@ from tests.commands import lfombench as command
 SWEEP = Sweep(
     name="little",
     tasks=[LinearRegression(d=2, n=4)],
-    solvers=[GradientDescent(depth=1), ConjugateGradient(depth=1)],
+    solvers=[GradientDescent(step=0.3, depth=1), ConjugateGradient(depth=1)],
     protocols=[replace(PROTOCOLS["rigorous"], test_prompts=64)],
     seeds=range(2),
 )
