@@ -24,7 +24,7 @@ if not os.environ.get("HOME"):
 
 if TYPE_CHECKING:
     from lfombench.analysis.opened import Results as open  # noqa: F401
-    from lfombench.harness.driver.reports import run_and_report as run
+    from lfombench.harness.driver.reported import run
     from lfombench.harness.spec.loader import load
     from lfombench.harness.spec.sweep import Sweep
 
@@ -41,7 +41,7 @@ def __getattr__(name: str) -> Any:
     if name == "open":  # not in __all__: `from lfombench import *` leaves Python's own
         return import_module("lfombench.analysis.opened").Results
     if name == "run":
-        return import_module("lfombench.harness.driver.reports").run_and_report
+        return import_module("lfombench.harness.driver.reported").run
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join([*__all__, 'open'])}")
     return getattr(import_module("lfombench.harness"), name)

@@ -54,7 +54,7 @@ MAY = {
     "api": {
         "analysis.opened",
         "harness.cli.main",
-        "harness.driver.reports",
+        "harness.driver.reported",
         "harness.spec.loader",
         "harness.spec.sweep",
     },
@@ -186,7 +186,7 @@ def test_only_the_scheduler_and_the_outermost_layers_catch_everything():
         "analysis.charts",
         "harness.cli.run",
         "harness.driver.doctor",
-        "harness.driver.reports",
+        "harness.driver.reported",
     }  # pictures, the report and checks are extra
     allowed |= {"harness.scheduler.on_ray", "harness.scheduler.ray_start"}  # around Ray's start, which raises anything
     allowed |= {
