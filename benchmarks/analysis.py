@@ -164,8 +164,8 @@ def measured(*command: str) -> dict[str, float]:
     return found
 
 
-def rows(seeds: int = 4000, jobs: int = 10_000) -> list[Row]:
-    """Boards of ten million rows, against the same from pandas and DuckDB; a query; all pairs of a board; a report."""
+def rows(seeds: int = 4000) -> list[Row]:
+    """Boards of ten million rows, against the same from pandas and DuckDB; a query; all pairs of a board."""
     found = []
     with tempfile.TemporaryDirectory() as folder:
         out = store_of(Path(folder) / "large", seeds)

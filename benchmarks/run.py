@@ -29,6 +29,7 @@ PARTS = {  # and what is said above its rows
     "scaling": "Cores",
     "grid": "A training step against what operations and bandwidth allow",
     "ledger": "The store and the planner",
+    "analysis": "Reading a store of ten million rows; times of two cores",
     "noop": "Jobs that do nothing",
     "scheduler": "The scheduler",
     "fig1": "A whole sweep",
@@ -60,6 +61,10 @@ def measure(part: str, rounds: int, share: float) -> list[Row]:
         from ledger import rows as of_ledger
 
         return of_ledger()
+    if part == "analysis":
+        from analysis import rows as of_analysis
+
+        return of_analysis()
     if part == "noop":
         from scheduler import noop
 
