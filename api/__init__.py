@@ -23,12 +23,13 @@ if not os.environ.get("HOME"):
     import_module("lfombench.harness.home").settle()
 
 if TYPE_CHECKING:
-    from lfombench.analysis.opened import Results as open  # noqa: F401
+    from lfombench.analysis.opened import Results
     from lfombench.harness.driver.reported import run
     from lfombench.harness.spec.loader import load
     from lfombench.harness.spec.sweep import Sweep
 
     __version__: str
+    open = Results
 
 __all__ = ["Sweep", "__version__", "load", "run"]
 
