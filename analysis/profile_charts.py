@@ -1,15 +1,17 @@
-"""Pictures of profiles: shares of problems solved, and layers counted in steps of conjugate gradients."""
+"""Pictures: shares of problems solved, layers counted in steps of conjugate gradients, loss against cost."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import altair as alt
 import polars as pl
 
 from .charts import labels, svg
+from .costs import Priced
 from .palette import Palette, colour, dash, shape
 from .profiles import Profile
+from .titles import short
 
 
 def solved(profile: Profile, palette: Palette, ratios: bool = False) -> str:
@@ -45,3 +47,18 @@ def yardsticks(found: Mapping[str, Mapping[int, float]], palette: Palette) -> st
     lines = base.mark_line(strokeWidth=2).encode(strokeDash=dash(palette))
     points = base.mark_point(filled=True, size=36, opacity=1).encode(shape=shape(palette))
     return svg(alt.layer(lines, points, labels(data, palette, x)))
+
+
+def front(found: Sequence[Priced], title: str, palette: Palette) -> str:
+    """Loss against cost, on a log axis that holds 0; a ring around each method on the front. SVG."""
+    data = pl.DataFrame(
+        [{"solver": one.solver, "x": one.cost, "mean": one.mean, "text": short(one.solver)} for one in found]
+    )
+    ring = data.filter(pl.Series([one.front for one in found]))
+    x = alt.X("x:Q", title=title, scale=alt.Scale(type="symlog", nice=True), axis=alt.Axis(format="~s", tickCount=6))
+    y = alt.Y("mean:Q", title="log mean squared error", scale=alt.Scale(zero=False))
+    base = alt.Chart(data).encode(x=x, y=y, color=colour(palette))
+    points = base.mark_point(filled=True, size=50, opacity=1).encode(shape=shape(palette))
+    rings = alt.Chart(ring).mark_point(size=170, strokeWidth=1.2, color="#7F7F7F", shape="circle").encode(x=x, y=y)
+    names = base.mark_text(align="left", dx=9, fontSize=11).encode(text="text:N")
+    return svg(alt.layer(rings, points, names))

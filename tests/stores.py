@@ -15,10 +15,11 @@ from lfombench.harness.store.store import Store
 ZERO = 50.0  # mean squared error of predicting 0
 
 
-def store(tmp_path, rows, jobs=None, asked=(), failed=()) -> str:
+def store(tmp_path, rows, jobs=None, asked=(), failed=(), params=None) -> str:
     """A store by hand: rows of (solver, family, depth, step, seed, log_mse).
 
-    asked: further cases of the sweep, (solver, family, depth, seeds); failed: jobs that failed, (solver, depth, seed).
+    asked: further cases of the sweep, (solver, family, depth, seeds); failed: jobs that failed, (solver, depth, seed);
+    params: by solver.
     """
     out = Store(str(tmp_path / "made"))
     out.create()
@@ -35,7 +36,7 @@ def store(tmp_path, rows, jobs=None, asked=(), failed=()) -> str:
             "seed": seed,
             "log_mse": loss,
             "mse_normalised": None if loss is None else math.exp(loss) / ZERO,
-            "params": depth,
+            "params": (params or {}).get(solver, depth),
             "status": "done" if loss is not None else "diverged",
         }
         for solver, family, depth, step, seed, loss in rows
