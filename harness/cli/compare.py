@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lfombench.analysis.compare import Comparison
     from lfombench.analysis.sheets import Sheet
 
+MANY = 12  # solvers, above which a matrix of them does not fit a terminal
 USAGE = "compare A B [SWEEP] compares two solvers, compare A B C ... [SWEEP] more, compare SWEEP all of a sweep"
 
 
@@ -107,14 +108,17 @@ def matrix_of(counts: dict[tuple[str, str], tuple[int, int, int]], names: Sequen
     from lfombench.analysis.sheets import Line, Part, Sheet
 
     totals = {a: [sum(counts[a, b][i] for b in names if (a, b) in counts) for i in range(3)] for a in names}
+    shown = len(names) <= MANY
     order = sorted(names, key=lambda name: (totals[name][2] - totals[name][0], name))
     lines = []
     for i, a in enumerate(order):
         cells = [[Part("/".join(map(str, counts[a, b])) if (a, b) in counts else "")] for b in order]
-        lines.append(Line([[Part(str(i + 1))], [Part(a)], [Part("/".join(map(str, totals[a])))], *cells]))
-    head = ["", "solver", "all", *(str(i + 1) for i in range(len(order)))]
+        total = [Part("/".join(map(str, totals[a])))]
+        lines.append(Line([[Part(str(i + 1))], [Part(a)], total, *(cells if shown else [])]))
+    head = ["", "solver", "all", *(str(i + 1) for i in range(len(order)) if shown)]
     notes = [
-        "wins/ties/losses against the solver of that number, over tasks, protocols and depths: paired by seed, t test, "
-        "Holm over all"
+        f"wins/ties/losses {'against the solver of that number' if shown else 'against all others'}, over tasks, "
+        "protocols and depths: paired by seed, t test, Holm over all",
+        *([] if shown else ["--json has every pair"]),
     ]
     return Sheet("who beats whom", "", head, lines, notes, (1,))
