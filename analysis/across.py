@@ -60,7 +60,7 @@ def across(tables: Tables, made: Boards, found: Outcomes) -> list[Across]:
     results: list[Across] = []
     if len({(board.task, board.test) for board in made.boards}) < 2:
         return results
-    zeros = tables.zeros()
+    zeros = tables.zeros
     for protocol in dict.fromkeys(board.protocol for board in made.boards):
         boards = [board for board in made.boards if board.protocol == protocol]
         if len(boards) > 1 and (one := _across(protocol, boards, found, zeros)):

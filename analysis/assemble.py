@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -60,15 +61,43 @@ class _Group:
     tables: Tables
     extended: bool
 
+    @functools.cached_property
+    def cells(self) -> dict[tuple[str, int], Cell]:
+        """The cells, by solver and depth."""
+        return {(cell.solver, cell.depth): cell for cell in cells(self.losses)}
+
+    @functools.cached_property
+    def draws(self) -> bool:
+        """Whether the prompts were drawn more than once, so that draws and not seeds are what repeats."""
+        return redrawn(self.losses)
+
+    @functools.cached_property
+    def alike(self) -> bool:
+        """Whether all seeds have the same prompts."""
+        return shared(self.losses[0].protocol)
+
+    @functools.cached_property
+    def moves(self) -> Mapping[tuple[str, int], Influence]:
+        """What shared prompts do to each cell; empty where seeds have prompts of their own."""
+        return influence(self.tables, self.losses) if self.alike and not self.draws else {}
+
+    @property
+    def sequential(self) -> bool:
+        """Whether seeds were added until something was decided."""
+        return self.extended and not self.alike
+
+    def paired(self, keys: Sequence[tuple[str, int]]) -> Pairs:
+        """All pairs of some cells."""
+        common = shared_variance([self.moves.get(key) for key in keys])
+        losses = by_unit([self.cells[key] for key in keys], self.draws)
+        return paired(losses, zero(self.tables, self.losses), common, sequential=self.sequential)
+
     def board(self, task: str, test: str, protocol: str) -> Board:
-        """The board."""
-        draws, alike = redrawn(self.losses), shared(protocol)
+        """The board of these losses: its cells, ranks and differences, its rows in order."""
         count = len({one.protocol for one in self.losses})
-        moves = influence(self.tables, self.losses) if alike and not draws else {}
-        sequential = self.extended and not alike
         below = suspects(self.tables, self.losses)
         rows: dict[str, Row] = {}
-        every = cells(self.losses)
+        every = list(self.cells.values())
         typical = self._typical(every, test)
         for cell in every:
             solver, depth = cell.solver, cell.depth
@@ -82,17 +111,16 @@ class _Group:
                 row.params[depth] = params[0]
             known = published(task, solver, protocol) if test == task else {}
             row.cells[depth] = replace(
-                _shown(cell, draws, moves.get((solver, depth)), sequential),
+                _shown(cell, self.draws, self.moves.get((solver, depth)), self.sequential),
                 published=known.get(depth),
                 suspect=below.get((solver, depth)),
                 redraws=count,
                 typical=typical.get((solver, depth)),
             )
-        found = {(cell.solver, cell.depth): cell for cell in every}
-        rankings = self._rank(rows, found, draws, moves, sequential)
-        self._over(rows, found, draws, moves, sequential)
+        rankings = self._rank(rows)
+        self._over(rows)
         ordered, at = _ordered(list(rows.values()))
-        return Board(task, test, protocol, ordered, at, alike, sequential, rankings)
+        return Board(task, test, protocol, ordered, at, self.alike, self.sequential, rankings)
 
     def _typical(self, every: Sequence[Cell], test: str) -> dict[tuple[str, int], float]:
         """Of cells with a heavy tail, by solver and depth: the mean over seeds of the log of the median error."""
@@ -105,23 +133,14 @@ class _Group:
         found = {(solver, step): value for solver, step, value in means.iter_rows()}
         return {key: found[key] for cell in heavy if (key := (cell.solver, cell.depth)) in found}
 
-    def _rank(
-        self,
-        rows: Mapping[str, Row],
-        found: Mapping[tuple[str, int], Cell],
-        draws: bool,
-        moves: Mapping[tuple[str, int], Influence],
-        sequential: bool,
-    ) -> dict[int, Ranking]:
+    def _rank(self, rows: Mapping[str, Row]) -> dict[int, Ranking]:
         """Add ranks, ties and differences to the cells of methods, at each depth; the rankings."""
-        level, rankings = zero(self.tables, self.losses), dict[int, Ranking]()
+        rankings: dict[int, Ranking] = {}
         for depth in sorted({depth for row in rows.values() for depth in row.cells}):
             names = [name for name, row in rows.items() if row.competes and depth in row.cells]
             if len(names) < 2:
                 continue
-            common = shared_variance([moves.get((name, depth)) for name in names])
-            losses = by_unit([found[name, depth] for name in names], draws)
-            pairs = paired(losses, level, common, sequential=sequential)
+            pairs = self.paired([(name, depth) for name in names])
             order = sorted(range(len(names)), key=lambda i: (*rows[names[i]].cells[depth].order, names[i]))
             ranks = rankings[depth] = ranking(names, [rows[name].told for name in names], order, pairs)
             before: str | None = None
@@ -131,32 +150,20 @@ class _Group:
                 before = row.solver
         return rankings
 
-    def _over(
-        self,
-        rows: Mapping[str, Row],
-        found: Mapping[tuple[str, int], Cell],
-        draws: bool,
-        moves: Mapping[tuple[str, int], Influence],
-        sequential: bool,
-    ) -> None:
+    def _over(self, rows: Mapping[str, Row]) -> None:
         """Add the difference to the bound of its kind to the cells of methods."""
         bounds = bounds_of(self.tables, self.losses)
         met = [
             (solver, depth, bound)
-            for (solver, depth) in found
-            if rows[solver].competes and (bound := bounds.get(solver)) and (bound, depth) in found
+            for (solver, depth) in self.cells
+            if rows[solver].competes and (bound := bounds.get(solver)) and (bound, depth) in self.cells
         ]
         if not met:
             return
-        level, each = zero(self.tables, self.losses), list[Pairs]()
-        for solver, depth, bound in met:
-            common = shared_variance([moves.get((name, depth)) for name in (solver, bound)])
-            losses = by_unit([found[solver, depth], found[bound, depth]], draws)
-            each.append(paired(losses, level, common, sequential=sequential))
-        pairs = joined(each)
+        pairs = joined([self.paired([(solver, depth), (bound, depth)]) for solver, depth, bound in met])
         for at, (solver, depth, bound) in enumerate(met):
-            cells = rows[solver].cells
-            cells[depth] = replace(cells[depth], over=difference_at(pairs, at, 1, bound))
+            shown = rows[solver].cells
+            shown[depth] = replace(shown[depth], over=difference_at(pairs, at, 1, bound))
 
 
 def _diverged(every: Sequence[Cell], solver: str) -> int:

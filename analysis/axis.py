@@ -17,6 +17,7 @@ import polars as pl
 from lfombench.harness.store.manifest import Manifest
 
 from .losses import outcomes
+from .published import shared
 from .results import Tables
 from .statistics import mean_interval
 
@@ -41,6 +42,8 @@ class Point:
     params: int
     losses: Mapping[int, float]
     task: str
+    zero: float | None = None  # the log error of predicting 0, which a lost seed counts as at least
+    extended: bool = False  # whether seeds were added until something was decided
 
     @property
     def lost(self) -> int:
@@ -144,6 +147,9 @@ def along(tables: Tables, sweep: Manifest) -> Along | None:
         by_seed = dict(zip(one.seeds[there].tolist(), one.values[there].tolist(), strict=True))
         name = names.get(one.solver) or _short(one.solver, sweep.split)
         point = Point("", x, name, one.solver, one.family, one.params or 0, by_seed, one.task)
+        if point.lost:
+            point = replace(point, zero=tables.zeros.get((one.task, one.test)))
+        point = replace(point, extended=one.extended and not shared(one.protocol))
         key = (x, tuple(split_values), name)
         if key not in best or (point.lost, point.mean) < (best[key].lost, best[key].mean):
             best[key] = point

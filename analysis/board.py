@@ -183,11 +183,6 @@ class Boards:
         return sum(row.diverged for board in self.boards for row in board.rows if board.test == board.task)
 
     @property
-    def loose(self) -> bool:
-        """Whether any board has a bound whose fit leaves more than 5 % of its error open."""
-        return any(cell.loose for board in self.boards for row in board.rows for cell in row.cells.values())
-
-    @property
     def suspects(self) -> list[str]:
         """Descriptions of the rows that are below a bound, on any board."""
         return [f"{board.protocol}: {text}" for board in self.boards for text in board.suspects]

@@ -47,10 +47,6 @@ class Comparison:
     second: str
     meetings: Sequence[Meeting]
 
-    def count(self, verdict: str) -> int:
-        """The number of meetings with a verdict."""
-        return sum(meeting.difference.verdict == verdict for meeting in self.meetings)
-
     @property
     def words(self) -> list[str]:
         """A sentence for each place at which they meet; where these are many, how many there are of each kind."""

@@ -41,7 +41,8 @@ def leaders_along(line: Along, chart: str) -> list[Lead]:
         if len(here) < 2 or len(seeds) < 2:
             found.append(Lead(x, (), (), math.inf))
             continue
-        pairs = paired(losses)
+        zero = next((point.zero for point in here if point.zero is not None), None)
+        pairs = paired(losses, zero, sequential=any(point.extended for point in here))
         leads = [i for i, rank in enumerate(rank_sets(pairs.better)[0]) if rank == 1 and not here[i].lost]
         places = [pairs.index(i, j) for i, j in combinations(leads, 2)]
         within = [float(abs(pairs.mean[at]) + pairs.together[at]) for at in places]

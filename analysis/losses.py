@@ -50,6 +50,7 @@ class Losses:
     heavy: int = 0  # seeds whose mean error is above the 99 % quantile
     loose: bool = False  # whether it is a bound with a loose fit
     diverged: int = 0  # seeds whose training or test diverged
+    extended: bool = False  # whether seeds were added until something was decided
     stray: int = 0  # seeds with a loss that is not finite, as lfombench writes none
 
     @property
@@ -113,7 +114,7 @@ def _outcomes(tables: Tables, sweep: Manifest) -> Outcomes:
             seeds = np.setdiff1d(asked, known.seeds)
             values = np.array([np.inf if seed in lost else np.nan for seed in seeds.tolist()])
             made[key] = _with(known, seeds, values)
-    return Outcomes([made[key] for key in sorted(made)], codes, done)
+    return Outcomes([replace(made[key], extended=sweep.extended) for key in sorted(made)], codes, done)
 
 
 Key = tuple[str, str, str, str, int]  # task, test, protocol, solver, depth

@@ -25,7 +25,7 @@ class Cell:
 
     @property
     def depth(self) -> int:
-        """The depth."""
+        """Its number of layers or steps."""
         return self.draws[0].depth
 
     @property
@@ -84,4 +84,4 @@ def zero(tables: Tables, losses: Sequence[Losses]) -> float | None:
     """
     if not any(np.isinf(one.values).any() for one in losses):
         return None
-    return tables.zero(losses[0].task, losses[0].test)
+    return tables.zeros.get((losses[0].task, losses[0].test))

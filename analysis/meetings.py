@@ -14,7 +14,7 @@ from lfombench.harness.errors import UserError, nearest
 from lfombench.harness.store.manifest import Manifest
 
 from .compare import Comparison, Meeting
-from .influence import influence, share, shared_variance
+from .influence import Influence, influence, share, shared_variance
 from .losses import Losses, outcomes
 from .matrix import Cell, by_unit, cells, redrawn, zero
 from .pairs import Pairs, joined, paired
@@ -71,13 +71,14 @@ def gathered(tables: Tables, manifests: Sequence[Manifest], test: str | None) ->
 
 def compared(tables: Tables, losses: Sequence[Losses], solvers: Solvers, first: str, second: str) -> Comparison:
     """Two solvers by name wherever both have outcomes at the same depth."""
-    found = list(_met(tables, losses, solvers, first, second))
+    wanted = {*solvers.labels[first], *solvers.labels[second]}
+    found = list(_met(_places(tables, losses, wanted), solvers, first, second))
     if not found:
         raise UserError(f"{first} and {second} were never tested on the same task at the same depth and protocol")
     pairs = joined([one.pairs for one in found])
     meetings = []
     for at, one in enumerate(found):
-        alike = shared(one.place[2])
+        alike = shared(one.sides[0].draws[0].protocol)
         part = None if alike else _share(tables, one.sides, float(pairs.error[at] ** 2 * pairs.seeds[at]))
         means = _mean(one.sides[0]), _mean(one.sides[1])
         meetings.append(Meeting(*one.place, means, difference_at(pairs, at, 1, second), part, alike))
@@ -93,22 +94,47 @@ class _Met:
     pairs: Pairs
 
 
-def _met(tables: Tables, losses: Sequence[Losses], solvers: Solvers, first: str, second: str) -> Iterator[_Met]:
-    wanted = {*solvers.labels[first], *solvers.labels[second]}
+@dataclass(frozen=True)
+class _Place:
+    """The cells of one task, test, protocol and depth, by solver; what prompts do to them where seeds share them."""
+
+    key: tuple[str, str, str, int]
+    cells: Mapping[str, Cell]
+    moves: Mapping[tuple[str, int], Influence]
+    zero: float | None
+
+
+def _places(tables: Tables, losses: Sequence[Losses], solvers: set[str]) -> list[_Place]:
+    """The places at which any of these solvers has an outcome."""
     places: dict[tuple[str, str, str, int], list[Losses]] = {}
     for one in losses:
-        if one.solver in wanted and not np.isnan(one.values).all():
+        if one.solver in solvers and not np.isnan(one.values).all():
             places.setdefault((one.task, one.test, one.undrawn, one.depth), []).append(one)
-    for place, here in places.items():
-        every = {cell.solver: cell for cell in cells(here)}
-        sides = [_best([every[label] for label in solvers.labels[name] if label in every]) for name in (first, second)]
+    return [
+        _Place(
+            key,
+            {cell.solver: cell for cell in cells(here)},
+            influence(tables, here) if shared(here[0].protocol) and not redrawn(here) else {},
+            zero(tables, here),
+        )
+        for key, here in places.items()
+    ]
+
+
+def _met(places: Sequence[_Place], solvers: Solvers, first: str, second: str) -> Iterator[_Met]:
+    for place in places:
+        known = [
+            [place.cells[label] for label in solvers.labels[name] if label in place.cells] for name in (first, second)
+        ]
+        sides = _best(known[0]), _best(known[1])
         if sides[0] is None or sides[1] is None or sides[0] is sides[1]:
             continue
         both = sides[0], sides[1]
         draws = [one for side in both for one in side.draws]
-        moves = influence(tables, draws) if shared(place[2]) and not redrawn(draws) else {}
-        common = shared_variance([moves.get((side.solver, side.depth)) for side in both])
-        yield _Met(place, both, paired(by_unit(both, redrawn(draws)), zero(tables, here), common))
+        common = shared_variance([place.moves.get((side.solver, side.depth)) for side in both])
+        sequential = any(one.extended for one in draws) and common is None
+        pairs = paired(by_unit(both, redrawn(draws)), place.zero, common, sequential=sequential)
+        yield _Met(place.key, both, pairs)
 
 
 def _best(sides: Sequence[Cell]) -> Cell | None:
@@ -143,7 +169,8 @@ Counts = dict[tuple[str, str], tuple[int, int, int]]
 
 def matrix(tables: Tables, losses: Sequence[Losses], solvers: Solvers, names: Sequence[str]) -> Counts:
     """For each two of many solvers: at how many places and depths the first wins, ties, loses; Holm over all."""
-    found = {pair: list(_met(tables, losses, solvers, *pair)) for pair in combinations(names, 2)}
+    places = _places(tables, losses, {label for name in names for label in solvers.labels[name]})
+    found = {pair: list(_met(places, solvers, *pair)) for pair in combinations(names, 2)}
     every = [one.pairs for met in found.values() for one in met]
     if not every:
         raise UserError("no two of these solvers were tested on the same task at the same depth and protocol")

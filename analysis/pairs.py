@@ -37,8 +37,7 @@ class Pairs:
     lost: Int[Array, "2 pairs"]  # seeds that i lost and j did not; that j lost and i did not
     same: Bool[Array, " pairs"]  # whether all differences are 0
     outlier: Bool[Array, " pairs"]  # whether one seed lies far from the others and may decide
-    margin: float = MARGIN
-    sequential: bool = False  # whether p values and intervals are valid whenever one stops adding seeds
+    sequential: Bool[Array, " pairs"]  # whether p and intervals are valid whenever one stops adding seeds
 
     @functools.cached_property
     def adjusted(self) -> Float[Array, " pairs"]:
@@ -90,7 +89,8 @@ class Pairs:
         return i * (2 * self.solvers - i - 1) // 2 + j - i - 1
 
     def _half_width(self, alpha: float) -> Float[Array, " pairs"]:
-        factor = sequence_factor(self.seeds, alpha) if self.sequential else t_factor(self.df, alpha)
+        factor = t_factor(self.df, alpha)
+        factor[self.sequential] = sequence_factor(self.seeds[self.sequential], alpha)
         with np.errstate(invalid="ignore"):
             return np.where(self.df > 0, np.where(self.error > 0, factor * self.error, 0.0), np.nan)
 
@@ -136,8 +136,7 @@ def paired(
         lost,
         (seeds > 0) & (sums.largest == 0) & (mean == 0),
         grubbs(sums.largest, np.sqrt(sums.squares / np.maximum(seeds - 1, 1)), seeds),
-        margin,
-        sequential,
+        np.full(len(seeds), sequential),
     )
 
 
@@ -191,5 +190,5 @@ def _differences(losses: Array, tops: Array) -> Iterator[tuple[Array, Array]]:
 
 def joined(parts: Sequence[Pairs]) -> Pairs:
     """Pairs of several places as one family."""
-    one = {f.name: np.concatenate([getattr(part, f.name) for part in parts], -1) for f in fields(Pairs)[1:-2]}
-    return Pairs(solvers=0, **one, margin=parts[0].margin, sequential=parts[0].sequential)
+    one = {f.name: np.concatenate([getattr(part, f.name) for part in parts], -1) for f in fields(Pairs)[1:]}
+    return Pairs(solvers=0, **one)

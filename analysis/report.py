@@ -102,7 +102,7 @@ def _sweep(tables: Tables, sweep: Manifest, result: Boards, line: Along | None, 
     plain = not (sweep.axis and sweep.named)  # otherwise its many boards are shown along the axis
     drawn = _along(tables, sweep, line, keys) if line else None
     own = [board for board in result.boards if board.test == board.task]
-    zeros = tables.zeros()
+    zeros = tables.zeros
     said = [(board, of_board(board)) for board in own] if plain and not line else []
     return {
         "boards": result,

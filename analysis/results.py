@@ -60,6 +60,7 @@ class Tables:
     def __init__(self, out: str) -> None:
         self.out = out
         self.memo: dict[str, Any] = {}  # what was made of them, by name
+        self.checked: set[str] = set()  # tables whose files were found to be what was written
 
     @functools.cached_property
     def results(self) -> pl.LazyFrame:
@@ -88,21 +89,12 @@ class Tables:
         kept = rows.filter(~trained | (pl.col("step") == pl.col("depth"))).sort(*key, "depth", "job")
         return kept.unique(key, keep="last", maintain_order=True)
 
-    def zero(self, task: str, test: str) -> float | None:
-        """The log error of predicting 0 on a test, the largest of any seed; None where the store does not say."""
-        where = (pc.field("task") == task) & (pc.field("test") == test) & pc.field("mse_normalised").is_valid()
-        columns = ["log_mse", "mse_normalised"]
-        rows = pl.DataFrame(self.read("results", lambda data: data.to_table(columns=columns, filter=where)))
-        levels = rows.select(pl.col("log_mse") - pl.col("mse_normalised").log()).to_series()
-        levels = levels.filter(levels.is_finite())
-        return float(levels.max()) if len(levels) else None  # type: ignore[arg-type]
-
+    @functools.cached_property
     def zeros(self) -> dict[tuple[str, str], float]:
-        """The log error of predicting 0, by task and test: the largest of any seed."""
-        columns, where = ["task", "test", "log_mse", "mse_normalised"], pc.field("mse_normalised").is_valid()
-        start = (pc.field("step") == 0) & where
+        """The log error of predicting 0, by task and test: the largest of any seed; where the store says it."""
+        columns, known = ["task", "test", "log_mse", "mse_normalised"], pc.field("mse_normalised").is_valid()
         rows = pl.DataFrame(
-            self.read("results", lambda data: data.to_table(columns=columns, filter=start), ("task", "test"))
+            self.read("results", lambda data: data.to_table(columns=columns, filter=known), ("task", "test"))
         )
         level = pl.col("log_mse") - pl.col("mse_normalised").log()
         found = rows.group_by("task", "test").agg(level.filter(level.is_finite()).max().alias("level")).drop_nulls()
@@ -119,11 +111,16 @@ class Tables:
         last = rows(pc.field("job").isin(pa.array(ever, pa.string()))) if len(ever) else rows(pc.scalar(False))
         return last.unique("job", keep="last", maintain_order=True).filter(status="failed")
 
-    def floors(self, task: str) -> pl.DataFrame:
-        """The bounds of solvers on a task: protocol, solver, floors, each once, sorted."""
-        columns, where = ["protocol", "solver", "floors"], pc.field("task") == task
-        rows = pl.DataFrame(self.read("jobs", lambda data: data.to_table(columns=columns, filter=where)))
-        return rows.filter(pl.col("floors").is_not_null()).unique().sort(pl.all())
+    @functools.cached_property
+    def floors(self) -> dict[str, dict[tuple[str, str], list[str]]]:
+        """By task: the labels of the bounds of each solver, by protocol and solver."""
+        columns = ["task", "protocol", "solver", "floors"]
+        rows = pl.DataFrame(self.read("jobs", lambda data: data.to_table(columns=columns)))
+        found: dict[str, dict[tuple[str, str], list[str]]] = {}
+        for task, protocol, solver, floors in rows.drop_nulls("floors").unique().sort(pl.all()).iter_rows():
+            known = found.setdefault(task, {}).setdefault((protocol, solver), [])
+            known += [floor for floor in floors if floor not in known]
+        return found
 
     @functools.cached_property
     def jobs(self) -> pl.LazyFrame:
@@ -141,19 +138,21 @@ class Tables:
         return self._read("weights")
 
     def read(self, name: str, use: Callable[[ds.Dataset], T], coded: Sequence[str] = ()) -> T:
-        """What `use` returns for a table's files. coded: text columns that are read as dictionaries."""
-        return tables.read(place(self.out), name, use, check=True, coded=coded)
+        """What `use` returns for a table's files, which are checked the first time. coded: text columns that are read
+        as dictionaries.
+        """
+        found = tables.read(place(self.out), name, use, check=name not in self.checked, coded=coded)
+        self.checked.add(name)
+        return found
 
     def _read(self, name: str, columns: list[str] | None = None) -> pl.LazyFrame:
         return pl.LazyFrame(pl.DataFrame(self.read(name, lambda data: data.to_table(columns=columns))))
 
 
-def sweeps(out: str, name: str = "*", missing_ok: bool = False) -> list[Manifest]:
-    """The manifests of the sweeps in a store whose names match a pattern. missing_ok: there may be no store."""
+def sweeps(out: str, name: str = "*") -> list[Manifest]:
+    """The manifests of the sweeps in a store whose names match a pattern."""
     root = place(out)
     if root.kind("store.json") != fs.FileType.File:
-        if missing_ok:
-            return []
         raise NoStore(f"--out {out} holds no results yet; make some with `lfombench run SWEEP --out {out}`")
     try:
         return manifests(root, name)

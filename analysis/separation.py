@@ -82,7 +82,7 @@ class Standing:
 
     @property
     def undecided(self) -> Bool[Array, " pairs"]:
-        """The others."""
+        """Pairs of which neither can be said yet."""
         found: Array = ~(self.separated | self.equivalent)
         return found
 

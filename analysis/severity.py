@@ -104,7 +104,8 @@ def duels(line: Along, chart: str, first: str, second: str) -> list[Duel]:
 
 def _paired(first: Point, second: Point) -> Pairs:
     seeds = sorted(first.losses.keys() & second.losses.keys())
-    return paired(np.array([[max(point.losses[seed], EXACT) for seed in seeds] for point in (first, second)]))
+    losses = np.array([[max(point.losses[seed], EXACT) for seed in seeds] for point in (first, second)])
+    return paired(losses, first.zero if second.zero is None else second.zero, sequential=first.extended)
 
 
 def crossings(duels: Sequence[Duel]) -> list[Crossing]:

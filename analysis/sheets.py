@@ -113,7 +113,7 @@ def legend(boards: Boards) -> list[str]:
 
 
 def number(value: float, digits: int = 3) -> str:
-    """A loss."""
+    """A loss as tables show it."""
     return f"{value:.{digits}f}"
 
 

@@ -74,14 +74,8 @@ def bounds_of(tables: Tables, board: Sequence[Losses]) -> dict[str, str]:
 
 
 def _floors(tables: Tables, board: Sequence[Losses]) -> dict[tuple[str, str], list[str]]:
-    """The labels of the bounds of each solver, by protocol and solver."""
-    if not any(one.family == "bound" for one in board):
-        return {}
-    found: dict[tuple[str, str], list[str]] = {}
-    for protocol, solver, floors in tables.floors(board[0].task).iter_rows():
-        known = found.setdefault((protocol, solver), [])
-        known += [floor for floor in floors if floor not in known]
-    return found
+    """The labels of the bounds of each solver, by protocol and solver; none where the board has no bounds."""
+    return tables.floors.get(board[0].task, {}) if any(one.family == "bound" for one in board) else {}
 
 
 def _rows(tables: Tables, one: Losses, bound: Losses, seeds: np.ndarray) -> Iterator[dict[str, Any]]:

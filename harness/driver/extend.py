@@ -4,13 +4,14 @@ equivalent, or the budget is spent.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from lfombench.analysis.losses import outcomes
-from lfombench.analysis.results import Tables, sweeps
+from lfombench.analysis.results import NoStore, Tables, sweeps
 from lfombench.analysis.separation import Place, Standing, contests
 
 from ..errors import SpecError, UserError, nearest
@@ -96,8 +97,8 @@ def _known(sweep: Sweep, out: str) -> dict[Key, set[int]]:
         for case in grid.cases:
             if case.protocol.data_seed is None:
                 seeds.setdefault(key_of(case), set()).update(grid.seeds)
-    for manifest in sweeps(out, sweep.name, missing_ok=True):
-        for asked in manifest.asked if manifest.extended else ():
+    with contextlib.suppress(NoStore):
+        for asked in (asked for manifest in sweeps(out, sweep.name) if manifest.extended for asked in manifest.asked):
             key = asked.task, asked.solver, asked.depth, asked.protocol
             if key in seeds:
                 seeds[key].update(asked.seeds)

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 
+from lfombench.analysis.assemble import boards
 from lfombench.analysis.meetings import Solvers, compared, gathered, matrix
 from lfombench.analysis.results import Tables, sweeps
 from lfombench.harness.errors import UserError
@@ -94,12 +95,13 @@ def test_prompts_that_explain_the_spread_ask_for_more_prompts(tmp_path):
     assert "more test prompts" in one.advice
 
 
-def test_seeds_that_share_their_prompts_are_told_so(tmp_path):
+@pytest.mark.parametrize("protocol", ["published", "published(data_seed=7)", "rigorous(data_seed=7)"])
+def test_seeds_that_share_their_prompts_are_told_so(tmp_path, protocol):
     """The same 64 blocks for all seeds: the seeds agree, and the prompts say nothing is certain."""
     generator = np.random.default_rng(1)
     blocks = {name: generator.chisquare(1, 64) for name in ("a", "b")}
     rows = [
-        redrawn(name, 1, seed, 7, float(np.log(each.mean())) + 1e-4 * seed, blocks=each.tolist())
+        redrawn(name, 1, seed, 7, float(np.log(each.mean())) + 1e-4 * seed, blocks=each.tolist(), protocol=protocol)
         for name, each in blocks.items()
         for seed in range(5)
     ]
@@ -111,3 +113,6 @@ def test_seeds_that_share_their_prompts_are_told_so(tmp_path):
     ratio = blocks["a"] / blocks["a"].mean() - blocks["b"] / blocks["b"].mean()
     assert meeting.difference.half_width == pytest.approx(1.998 * ratio.std(ddof=1) / 8, rel=1e-3)
     assert meeting.difference.verdict == "undecided"
+    [board] = boards(tables, manifests[0]).boards
+    assert board.shared
+    assert board.rows[1].cells[1].above.half_width == pytest.approx(meeting.difference.half_width)

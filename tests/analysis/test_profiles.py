@@ -36,10 +36,10 @@ def made(tmp_path):
 
 def test_steps_to_a_target_come_from_the_losses(tmp_path):
     tables, [manifest] = Tables(made(tmp_path)), sweeps(str(tmp_path / "made"))
-    [one] = profiles(outcomes(tables, manifest), tables.zeros())
+    [one] = profiles(outcomes(tables, manifest), tables.zeros)
     assert one.solvers == ["conjugate_gradient", "half"]
     assert one.steps.tolist() == [[2.0, 2.0], [4.0, 4.0]]  # log 0.01 is -4.6
-    [strict] = profiles(outcomes(tables, manifest), tables.zeros(), target=1e-4)
+    [strict] = profiles(outcomes(tables, manifest), tables.zeros, target=1e-4)
     assert strict.steps.tolist() == [[4.0, math.inf], [math.inf, math.inf]]
 
 

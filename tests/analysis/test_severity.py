@@ -179,6 +179,16 @@ def test_a_seed_that_diverges_is_not_left_out(tmp_path):
     assert "diverged" in render(str(tmp_path), sweeps(str(tmp_path)))
 
 
+def test_who_lost_every_seed_is_worse_than_who_predicts_well():
+    """Whatever the spread of the other: it counts as predicting 0 at least."""
+    line = made(a={1.0: -3.0}, b={1.0: -3.0})
+    lost = {seed: math.inf for seed in range(5)}
+    found = {seed: -3.0 + 0.1 * (-1) ** seed for seed in range(5)}
+    points = [replace(line.points[0], losses=lost, zero=1.0), replace(line.points[1], losses=found)]
+    [one] = duels(replace(line, points=points), "", "a", "b")
+    assert one.verdict == "worse"
+
+
 def test_a_crossing_may_pass_through_a_tie_but_not_through_rounding():
     [cross] = crossings(duels(made(a={1.0: 0.0, 2.0: 1.0, 3.0: 2.0}, b={1.0: 1.0, 2.0: 1.0, 3.0: 1.0}), "", "a", "b"))
     assert (cross.low.x, cross.high.x, cross.at) == (1.0, 3.0, pytest.approx(math.sqrt(3)))

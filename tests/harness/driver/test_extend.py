@@ -6,11 +6,13 @@ from dataclasses import replace
 
 import pytest
 
+import lfombench as lfombench_package
 from lfombench.analysis.assemble import boards
 from lfombench.analysis.results import Tables, sweeps
 from lfombench.harness import PROTOCOLS, Sweep, run
 from lfombench.harness.driver.extend import Goal, extend
 from lfombench.harness.errors import UserError
+from lfombench.harness.spec.labels import label
 from lfombench.harness.spec.seeds import first_seeds
 from lfombench.solvers import GradientDescent
 from lfombench.tasks import LinearRegression
@@ -44,6 +46,9 @@ def test_it_ends_once_all_are_separated(tmp_path):
     [board] = boards(Tables(str(tmp_path)), *sweeps(str(tmp_path))).boards
     assert board.extended
     assert [row.cells[1].ranks for row in board.rows] == [(1, 1), (2, 2), (3, 3)]
+    [meeting] = lfombench_package.open(str(tmp_path)).compare(label(FAST), label(FASTER)).meetings
+    above = {row.solver: row.cells[1].above for row in board.rows}[label(FAST)]
+    assert meeting.difference.half_width == pytest.approx(above.half_width)  # a confidence sequence's, as the board's
 
 
 def test_a_sweep_of_one_seed_gets_enough_of_them_to_judge(tmp_path):
