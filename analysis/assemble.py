@@ -14,6 +14,7 @@ from lfombench.harness.store.manifest import Manifest
 
 from .board import Board, Boards, Row
 from .board import Cell as Shown
+from .costs import chosen, costs
 from .influence import Influence, influence, shared_variance
 from .losses import EXACT, Losses, outcomes
 from .matrix import Cell, by_unit, cells, redrawn, zero
@@ -26,8 +27,10 @@ from .titles import title
 from .verdicts import Ranking, difference_at, ranking
 
 
-def boards(tables: Tables, sweep: Manifest) -> Boards:
-    """Every board of a sweep, from what the store holds of it."""
+def boards(tables: Tables, sweep: Manifest, limits: Mapping[str, float] | None = None) -> Boards:
+    """Every board of a sweep, from what the store holds of it. limits: what methods may cost at most, by the names of
+    COSTS; then each has one cell, that of the deepest it may be, and these are ranked among each other.
+    """
     found = outcomes(tables, sweep)
     groups = found.boards()
     order = {undrawn(name): i for i, name in reversed(list(enumerate(sweep.protocols)))}
@@ -35,7 +38,7 @@ def boards(tables: Tables, sweep: Manifest) -> Boards:
     titles = {label: title(name, labels, label) for name, labels in sweep.named.items() for label in labels}
     told = {case.solver: case.told for case in sweep.asked}
     made = [
-        _Group(groups[key], told, titles if key[2] in order else {}, tables, sweep.extended).board(*key)
+        _Group(groups[key], told, titles if key[2] in order else {}, tables, sweep.extended).board(*key, limits or {})
         for key in ordered
     ]
     stray = [one for one in found.losses if one.stray]
@@ -92,7 +95,7 @@ class _Group:
         losses = by_unit([self.cells[key] for key in keys], self.draws)
         return paired(losses, zero(self.tables, self.losses), common, sequential=self.sequential)
 
-    def board(self, task: str, test: str, protocol: str) -> Board:
+    def board(self, task: str, test: str, protocol: str, limits: Mapping[str, float]) -> Board:
         """The board of these losses: its cells, ranks and differences, its rows in order."""
         count = len({one.protocol for one in self.losses})
         below = suspects(self.tables, self.losses)
@@ -109,6 +112,8 @@ class _Group:
             row, params = rows[solver], [one.params for one in cell.draws if one.params is not None]
             if params:
                 row.params[depth] = params[0]
+            if row.competes:
+                row.costs[depth] = costs(self.tables, cell.draws[0])
             known = published(task, solver, protocol) if test == task else {}
             row.cells[depth] = replace(
                 _shown(cell, self.draws, self.moves.get((solver, depth)), self.sequential),
@@ -117,8 +122,19 @@ class _Group:
                 redraws=count,
                 typical=typical.get((solver, depth)),
             )
-        rankings = self._rank(rows)
         self._over(rows)
+        if limits:
+            within, left = chosen(list(rows.values()), limits)
+            keys = [(row.solver, depth) for row in within for depth in row.cells]
+            if len(within) > 1:
+                self._rank({row.solver: row for row in within}, keys)
+            ordered = sorted(within, key=lambda row: (*row.deepest.order, row.solver))
+            return Board(task, test, protocol, ordered, None, self.alike, self.sequential, {}, limits, left)
+        rankings = {}
+        for depth in sorted({depth for row in rows.values() for depth in row.cells}):
+            here = [(name, depth) for name, row in rows.items() if row.competes and depth in row.cells]
+            if len(here) > 1:
+                rankings[depth] = self._rank(rows, here)
         ordered, at = _ordered(list(rows.values()))
         return Board(task, test, protocol, ordered, at, self.alike, self.sequential, rankings)
 
@@ -133,22 +149,15 @@ class _Group:
         found = {(solver, step): value for solver, step, value in means.iter_rows()}
         return {key: found[key] for cell in heavy if (key := (cell.solver, cell.depth)) in found}
 
-    def _rank(self, rows: Mapping[str, Row]) -> dict[int, Ranking]:
-        """Add ranks, ties and differences to the cells of methods, at each depth; the rankings."""
-        rankings: dict[int, Ranking] = {}
-        for depth in sorted({depth for row in rows.values() for depth in row.cells}):
-            names = [name for name, row in rows.items() if row.competes and depth in row.cells]
-            if len(names) < 2:
-                continue
-            pairs = self.paired([(name, depth) for name in names])
-            order = sorted(range(len(names)), key=lambda i: (*rows[names[i]].cells[depth].order, names[i]))
-            ranks = rankings[depth] = ranking(names, [rows[name].told for name in names], order, pairs)
-            before: str | None = None
-            for i in order:
-                row = rows[names[i]]
-                row.cells[depth] = _ranked(row.cells[depth], row.solver, ranks, before)
-                before = row.solver
-        return rankings
+    def _rank(self, rows: Mapping[str, Row], keys: Sequence[tuple[str, int]]) -> Ranking:
+        """Add ranks, ties and differences to cells of different methods, each with its depth; the ranking."""
+        names, found = [name for name, _ in keys], [rows[name].cells[depth] for name, depth in keys]
+        order = sorted(range(len(keys)), key=lambda i: (*found[i].order, names[i]))
+        ranks = ranking(names, [rows[name].told for name in names], order, self.paired(keys))
+        for before, i in zip([None, *order], order, strict=False):
+            name, depth = keys[i]
+            rows[name].cells[depth] = _ranked(found[i], name, ranks, None if before is None else names[before])
+        return ranks
 
     def _over(self, rows: Mapping[str, Row]) -> None:
         """Add the difference to the bound of its kind to the cells of methods."""
@@ -221,7 +230,7 @@ def _ordered(rows: list[Row]) -> tuple[list[Row], int | None]:
     at = max(common, default=None)
 
     def place(row: Row) -> tuple[Any, ...]:
-        depth = at if at in row.cells else max(row.cells, default=0)
-        return (*row.cells[depth].order, row.solver) if row.cells else (True, 0.0, 0.0, row.solver)
+        cell = row.cells[at] if at is not None and at in row.cells else row.deepest
+        return (*cell.order, row.solver)
 
     return sorted(rows, key=place), at

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -68,11 +69,17 @@ class Row:
     diverged: int
     title: str  # the name that the sweep gives it, or its label
     told: str = ""
+    costs: dict[int, dict[str, float]] = field(default_factory=dict)  # of methods, by depth: those that are known
 
     @property
     def parameters(self) -> int:
         """The number of parameters at the deepest depth."""
         return self.params[max(self.params)] if self.params else 0
+
+    @property
+    def deepest(self) -> Cell:
+        """The cell of its deepest depth."""
+        return self.cells[max(self.cells)]
 
     @property
     def competes(self) -> bool:
@@ -85,7 +92,8 @@ class Board:
     """Solvers trained on one task under one protocol, on the same test prompts. ranked_at: the depth that rows are
     sorted by: the deepest that all methods have; None where they have none in common. shared: whether all seeds have
     the same prompts, so that intervals say nothing of other training prompts. extended: whether seeds were added until
-    something was decided, so that intervals are confidence sequences.
+    something was decided, so that intervals are confidence sequences. limits: what methods may cost at most: then each
+    has one cell, that of the deepest it may be, and these are ranked among each other.
     """
 
     task: str
@@ -96,6 +104,8 @@ class Board:
     shared: bool = False
     extended: bool = False
     rankings: dict[int, Ranking] = field(default_factory=dict)  # of methods, by depth; none where there is one alone
+    limits: Mapping[str, float] = field(default_factory=dict)
+    left: Sequence[str] = ()  # why methods are not among those within the limits
 
     @property
     def depths(self) -> list[int]:
@@ -143,12 +153,13 @@ class Board:
         tails = [f"{row.title} at {depth}" for row, depth, cell in cells if cell.tail and not cell.exact]
         alone = [f"{row.title} at {depth}" for row, depth, cell in cells if cell.outlier and row.competes]
         return [
-            *([f"fewer than 1 in 100 prompts decide the mean of {_listed(tails)}"] if tails else []),
-            *([f"one seed lies far from the others of {_listed(alone)}"] if alone else []),
+            *([f"fewer than 1 in 100 prompts decide the mean of {listed(tails)}"] if tails else []),
+            *([f"one seed lies far from the others of {listed(alone)}"] if alone else []),
         ]
 
 
-def _listed(names: list[str]) -> str:
+def listed(names: list[str]) -> str:
+    """Names in a sentence, four of them and the number of the others."""
     return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
 
 

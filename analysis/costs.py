@@ -1,16 +1,35 @@
-"""What solvers cost, and which are on the front: no cheaper one is significantly better."""
+"""What methods cost, and which are on the front: no cheaper one is significantly better."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
-import polars as pl
-
-from .board import Board
+from .board import Board, Row, listed
+from .losses import Losses
 from .results import Tables
 
-COSTS = {"params": "parameters", "prompts": "prompts met in training, by all trials"}
+COSTS = {
+    "params": "parameters",
+    "steps": "layers or steps",
+    "flops": "operations for a prompt",
+    "prompts": "prompts met in training, by all trials",
+    "labels": "labels met in training, by all trials",
+}
+FRONTS = ("params", "flops", "prompts")  # against which a report draws losses: labels are so many of each prompt
+
+
+def costs(tables: Tables, losses: Losses) -> dict[str, float]:
+    """What a method takes at its depth: those of COSTS that the store knows. An iterate of a method that is not trained
+    takes what the deepest job took until then.
+    """
+    found: dict[str, float | None] = {"params": losses.params, "steps": losses.depth}
+    by_depth = tables.spent.get((losses.task, losses.protocol, losses.solver), {})
+    spent = by_depth.get(losses.depth if losses.family == "learned" else max(by_depth, default=0))
+    if spent:
+        flops = spent.flops[losses.depth - 1] if spent.flops else None
+        found |= {"flops": flops, "prompts": spent.prompts, "labels": spent.labels}
+    return {name: float(value) for name, value in found.items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -25,30 +44,44 @@ class Priced:
     front: bool
 
 
-def priced(tables: Tables, board: Board, cost: str) -> list[Priced]:
-    """The methods of a board by what they cost, cheapest first; those that lost a seed are not on the front."""
+def priced(board: Board, cost: str) -> list[Priced]:
+    """The methods of a board by what they cost, cheapest first; those that lost a seed are not on the front, and those
+    of unknown cost are left out.
+    """
     at = board.ranked_at
     if at is None or at not in board.rankings:
         return []
-    spent = _spent(tables, board) if cost == "prompts" else {}
     rows = [row for row in board.rows if row.competes and at in row.cells and row.cells[at].mean is not None]
-    own = {row.solver: float(row.params.get(at, 0)) for row in rows}
-    costs = {solver: spent.get((solver, at), 0.0) if cost == "prompts" else own[solver] for solver in own}
-    found = []
-    for row in rows:
-        rivals = [other for other in rows if other is not row and other.told == row.told]
-        cheaper = [other for other in rivals if costs[other.solver] <= costs[row.solver]]
-        beaten = any(board.rankings[at].difference(row.solver, other.solver).verdict == "worse" for other in cheaper)
-        mean = row.cells[at].mean
-        assert mean is not None
-        found.append(Priced(row.solver, costs[row.solver], mean, not beaten and not row.cells[at].lost))
-    return sorted(found, key=lambda one: (one.cost, one.mean, one.solver))
+    rows = [row for row in rows if cost in row.costs.get(at, {})]
+    return sorted(
+        (_placed(board, row, rows, at, cost) for row in rows), key=lambda one: (one.cost, one.mean, one.solver)
+    )
 
 
-def _spent(tables: Tables, board: Board) -> Mapping[tuple[str, int], float]:
-    """Prompts that training met, the mean over seeds, by solver and depth."""
-    jobs = tables.jobs.filter((pl.col("task") == board.task) & pl.col("budget").is_not_null())
-    means = jobs.group_by("solver", "depth", "protocol").agg(pl.col("budget").mean()).collect()
-    return {
-        (solver, depth): budget for solver, depth, protocol, budget in means.iter_rows() if protocol == board.protocol
-    }
+def _placed(board: Board, row: Row, rows: list[Row], at: int, cost: str) -> Priced:
+    price, cell = row.costs[at][cost], row.cells[at]
+    cheaper = [
+        other for other in rows if other is not row and other.told == row.told and other.costs[at][cost] <= price
+    ]
+    ranking = board.rankings[at]
+    beaten = any(ranking.difference(row.solver, other.solver).verdict == "worse" for other in cheaper)
+    assert cell.mean is not None
+    return Priced(row.solver, price, cell.mean, not beaten and not cell.lost)
+
+
+def chosen(rows: Sequence[Row], limits: Mapping[str, float]) -> tuple[list[Row], list[str]]:
+    """The methods that have a depth within all limits, each with its deepest alone, which no test error chose; and in
+    words why others have none.
+    """
+    within, unknown, dearer = list[Row](), list[str](), list[str]()
+    for row in (row for row in rows if row.competes):
+        known = {depth: found for depth, found in row.costs.items() if found.keys() >= limits.keys()}
+        fits = [depth for depth, found in known.items() if all(found[name] <= most for name, most in limits.items())]
+        if fits:
+            within.append(replace(row, cells={max(fits): row.cells[max(fits)]}))
+        else:
+            (dearer if known else unknown).append(row.title)
+    return within, [
+        *([f"above the limit at each depth: {listed(dearer)}"] if dearer else []),
+        *([f"the store does not know what it takes: {listed(unknown)}; its jobs are older"] if unknown else []),
+    ]

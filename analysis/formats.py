@@ -83,6 +83,7 @@ def records(sweep: Boards) -> Iterable[dict[str, Any]]:
                     "told": row.told,
                     "depth": depth,
                     "params": row.params.get(depth),
+                    **{name: row.costs.get(depth, {}).get(name) for name in SPENT},
                     **{name: getattr(cell, name) for name in CELL},
                     "rank_best": best,
                     "rank_worst": worst,
@@ -99,6 +100,7 @@ def records(sweep: Boards) -> Iterable[dict[str, Any]]:
                 }
 
 
+SPENT = ("flops", "prompts", "labels")
 CELL = (
     *("mean", "half_width", "seeds", "asked", "lost", "pending", "median", "typical", "tail", "outlier", "exact"),
     *("published", "low", "high", "redraws", "suspect", "loose"),
@@ -107,6 +109,7 @@ CELL = (
 
 COLUMNS = (
     *("sweep", "task", "test", "protocol", "solver", "title", "family", "told", "depth", "params"),
+    *SPENT,
     *CELL,
     *("rank_best", "rank_worst", "ranked", "ties", "before", "difference", "difference_half_width", "p", "verdict"),
     *("bound", "over_bound", "over_bound_half_width"),

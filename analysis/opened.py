@@ -24,6 +24,7 @@ from lfombench.harness.store.schema import TABLES
 from .assemble import boards
 from .board import Boards
 from .compare import Comparison
+from .costs import COSTS
 from .formats import COLUMNS, records
 from .meetings import Solvers, compared, gathered
 from .results import NoStore, Tables, leaves, sweeps, table
@@ -99,14 +100,20 @@ class Results:
             raise UserError(f"no sweep {sweep!r} in {self.out}; {nearest(sweep, names)}")
         return found
 
-    def boards(self, sweep: str | None = None) -> list[Boards]:
-        """The boards of one sweep, or of all, as objects."""
+    def boards(self, sweep: str | None = None, at_most: Mapping[str, float] | None = None) -> list[Boards]:
+        """The boards of one sweep, or of all, as objects. at_most: limits by cost, of params, steps, flops (operations
+        for a prompt), prompts and labels (met in training): then methods are ranked at the deepest these allow.
+        """
+        if wrong := next((name for name in at_most or () if name not in COSTS), None):
+            raise UserError(f"at_most: no cost {wrong!r}; {nearest(wrong, COSTS)}")
         tables = Tables(self.out)
-        return [boards(tables, manifest) for manifest in leaves(self.out, self.known(sweep))]
+        return [boards(tables, manifest, at_most) for manifest in leaves(self.out, self.known(sweep))]
 
-    def board(self, sweep: str | None = None) -> pl.DataFrame:
-        """A row per solver and depth of each board of one sweep, or of all: means, intervals, ranks, verdicts."""
-        rows = [record for made in self.boards(sweep) for record in records(made)]
+    def board(self, sweep: str | None = None, at_most: Mapping[str, float] | None = None) -> pl.DataFrame:
+        """A row per solver and depth of each board of one sweep, or of all: means, intervals, ranks, verdicts. at_most:
+        as in `boards`; then a row per solver.
+        """
+        rows = [record for made in self.boards(sweep, at_most) for record in records(made)]
         return pl.DataFrame(rows, schema=BOARD, infer_schema_length=None)
 
     def compare(self, first: str, second: str, sweep: str | None = None, test: str | None = None) -> Comparison:

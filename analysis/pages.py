@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,11 +32,13 @@ class Page:
     warnings: list[Part]
 
 
-def page_of(tables: Tables, manifest: Manifest) -> Page:
-    """A sweep's page. Where the sweep has an axis and names for its solvers, it has losses along the axis instead of
-    boards, as a board for each value would be too many.
+def page_of(tables: Tables, manifest: Manifest, limits: Mapping[str, float] | None = None) -> Page:
+    """A sweep's page, or that of its methods within limits of what they cost. Where the sweep has an axis and names for
+    its solvers, it has losses along the axis instead of boards, as a board for each value would be too many.
     """
-    sweep = boards(tables, manifest)
+    sweep = boards(tables, manifest, limits)
+    if limits:
+        return Page(sweep, [*map(sheet_of, sweep.boards)], legend(sweep), [], _warnings(sweep))
     totals = [across_sheet(one) for one in across(tables, sweep, outcomes(tables, manifest))]
     line = along(tables, manifest) if manifest.named else None
     if line:
@@ -46,9 +49,11 @@ def page_of(tables: Tables, manifest: Manifest) -> Page:
     return Page(sweep, sheets, legend(sweep) if sheets else [], [], _warnings(sweep))
 
 
-def as_values(tables: Tables, manifest: Manifest) -> dict[str, Any]:
+def as_values(tables: Tables, manifest: Manifest, limits: Mapping[str, float] | None = None) -> dict[str, Any]:
     """A sweep's boards, totals across tasks, and losses along its axis as plain values, for scripts."""
-    sweep = boards(tables, manifest)
+    sweep = boards(tables, manifest, limits)
+    if limits:
+        return sweep.as_json()
     totals = [across_as_json(one) for one in across(tables, sweep, outcomes(tables, manifest))]
     return sweep.as_json() | {"across": totals, "along": along_as_json(tables, manifest) or None}
 

@@ -20,7 +20,7 @@ from . import charts, profile_charts, shifts
 from .assemble import boards
 from .axis import Along, along
 from .board import TOLD, Board, Boards
-from .costs import COSTS, priced
+from .costs import COSTS, FRONTS, priced
 from .learned import portraits
 from .losses import outcomes
 from .overview import overview
@@ -125,7 +125,7 @@ def _sweep(tables: Tables, sweep: Manifest, result: Boards, line: Along | None, 
                 "chart": charts.loss_by_depth(board, keys) if board.drawable and plain else None,
                 "over": charts.over_bound(board, keys) if plain and board.test == board.task else None,
                 "yardsticks": _yardsticks(board, zeros, keys) if plain and board.test == board.task else None,
-                "fronts": _fronts(tables, board, keys) if plain and board.test == board.task else [],
+                "fronts": _fronts(board, keys) if plain and board.test == board.task else [],
                 "learned": _learned(tables, sweep, board, keys) if board.test == board.task and plain else [],
                 "curves": _curves(tables, sweep, board, keys) if board.test == board.task and plain else [],
             }
@@ -146,9 +146,9 @@ def _yardsticks(board: Board, zeros: Mapping[tuple[str, str], float], keys: Pale
     return profile_charts.yardsticks(in_yardsticks(board, zeros.get((board.task, board.test))), keys)
 
 
-def _fronts(tables: Tables, board: Board, keys: Palette) -> list[tuple[str, str]]:
+def _fronts(board: Board, keys: Palette) -> list[tuple[str, str]]:
     """Charts of loss against each cost that differs between methods, with what the cost is."""
-    found = [(title, priced(tables, board, cost)) for cost, title in COSTS.items()]
+    found = [(COSTS[cost], priced(board, cost)) for cost in FRONTS]
     return [(title, profile_charts.front(one, title, keys)) for title, one in found if len({p.cost for p in one}) > 1]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import polars as pl
 import pyarrow as pa
@@ -52,6 +52,16 @@ def table(out: str, name: str) -> pl.LazyFrame:
 
 def _last(jobs: pl.LazyFrame) -> pl.LazyFrame:
     return jobs.unique("job", keep="last", maintain_order=True)
+
+
+class Spent(NamedTuple):
+    """Operations for a prompt after 1 .. depth steps; prompts and labels that training met, means over seeds. None
+    where the store does not say.
+    """
+
+    flops: list[int] | None
+    prompts: float | None
+    labels: float | None
 
 
 class Tables:
@@ -120,6 +130,17 @@ class Tables:
         for task, protocol, solver, floors in rows.drop_nulls("floors").unique().sort(pl.all()).iter_rows():
             known = found.setdefault(task, {}).setdefault((protocol, solver), [])
             known += [floor for floor in floors if floor not in known]
+        return found
+
+    @functools.cached_property
+    def spent(self) -> dict[tuple[str, str, str], dict[int, Spent]]:
+        """What jobs took, by task, protocol and solver, and by depth."""
+        case, costs = ["task", "protocol", "solver", "depth"], ["flops", "budget", "labels"]
+        rows = pl.DataFrame(self.read("jobs", lambda data: data.to_table(columns=[*case, *costs]), case[:3]))
+        means = rows.group_by(case).agg(pl.col("flops").drop_nulls().first(), pl.col("budget", "labels").mean())
+        found: dict[tuple[str, str, str], dict[int, Spent]] = {}
+        for task, protocol, solver, depth, *values in means.iter_rows():
+            found.setdefault((str(task), str(protocol), str(solver)), {})[depth] = Spent(*values)
         return found
 
     @functools.cached_property

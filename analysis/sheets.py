@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from .board import TOLD, Board, Boards, Cell, Row
+from .costs import COSTS
 from .statistics import ALPHA
 from .verdicts import Difference
 
@@ -45,6 +46,8 @@ class Sheet:
 
 def sheet_of(board: Board) -> Sheet:
     """A board as a table: ranks and ties, losses by depth, and the difference to the method before."""
+    if board.limits:
+        return _within(board)
     ranked = board.ranked_at is not None and any(row.cells[board.ranked_at].ranks for row in _with(board))
     head = ["solver", *map(str, board.depths)]
     head = [f"rank at {board.ranked_at}", *head, f"to the method before, at {board.ranked_at}"] if ranked else head
@@ -56,7 +59,7 @@ def sheet_of(board: Board) -> Sheet:
         at = row.cells.get(board.ranked_at) if board.ranked_at is not None else None
         lines.append(
             Line(
-                [_rank(row, at), _name(row), *values, _above(board, at)] if ranked else [_name(row), *values],
+                [_rank(row, at), _name(row), *values, _above(at)] if ranked else [_name(row), *values],
                 not row.competes,
             )
         )
@@ -64,6 +67,26 @@ def sheet_of(board: Board) -> Sheet:
     about = [tasks, seeds_in_words(*usual) + (", unless said otherwise" if len(counts) > 1 else "")]
     words = (0, 1, len(head) - 1) if ranked else (0,)
     return Sheet(board.protocol, "; ".join(about), head, lines, [*board.notes, *_shared(board)], words)
+
+
+def _within(board: Board) -> Sheet:
+    """A board under limits: each method at the deepest that they allow, with what it takes."""
+    usual = Counter((c.seeds, c.asked) for row in board.rows for c in row.cells.values()).most_common(1)
+    costs = [name for name in board.limits if name != "steps"]
+    lines = []
+    for row in board.rows:
+        [(depth, cell)] = row.cells.items()
+        values = [[Part(f"{row.costs[depth][name]:,.0f}")] for name in costs]
+        shown = _cell(cell, usual[0][0])
+        lines.append(Line([_rank(row, cell), _name(row), [Part(str(depth))], *values, shown, _above(cell)]))
+    limits = " and ".join(f"{most:,.12g} {COSTS[name]}" for name, most in board.limits.items())
+    tasks = board.task if board.test == board.task else f"{board.task}, tested on {board.test}"
+    about = [tasks, *(seeds_in_words(*counts) for counts, _ in usual)]
+    about.append(f"each method at its deepest with at most {limits}")
+    head = ["rank", "solver", "depth", *costs, "loss", "to the method before"]
+    none = [] if lines else ["no method is within the limits"]
+    notes = [*none, *board.notes, *board.left, *_shared(board)]
+    return Sheet(board.protocol, "; ".join(about), head, lines, notes, (0, 1, len(head) - 1))
 
 
 def seeds_in_words(seeds: int, asked: int) -> str:
@@ -126,7 +149,7 @@ def difference_in_words(difference: Difference) -> list[Part]:
     return [Part(f"{difference.mean:+.3f}{interval}"), words]
 
 
-def _above(board: Board, cell: Cell | None) -> list[Part]:
+def _above(cell: Cell | None) -> list[Part]:
     return difference_in_words(cell.above) if cell and cell.above else []
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from ..errors import nearest
+
 
 class Number(click.FloatRange):
     """A number in a range; neither nan, which no range keeps out, nor infinity."""
@@ -17,6 +19,23 @@ class Number(click.FloatRange):
         if not math.isfinite(number):
             self.fail(f"{value!r} must be a finite number.", param, ctx)
         return number
+
+
+class Limit(click.ParamType[Any]):
+    """A cost and a number that it may be at most: `params=50`."""
+
+    name = "limit"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, float]:
+        """The cost and the number; a usage error where it is no cost, or no number."""
+        from lfombench.analysis.costs import COSTS
+
+        cost, sign, most = str(value).partition("=")
+        if not sign:
+            self.fail(f"{value!r} must be a cost, =, and a number, such as params=50.", param, ctx)
+        if cost not in COSTS:
+            self.fail(f"no cost {cost!r}; {nearest(cost, COSTS)}", param, ctx)
+        return cost, Number(min=0).convert(most.replace("_", ""), param, ctx)
 
 
 OUT = click.option(

@@ -12,7 +12,7 @@ import click
 
 from ..errors import UserError
 from ..signals import listen
-from .options import OUT, SWEEP
+from .options import OUT, SWEEP, Limit
 from .sweeps import NO_SWEEP, known_sweeps
 
 if TYPE_CHECKING:
@@ -31,7 +31,16 @@ if TYPE_CHECKING:
     help="csv and json have every number of every cell.",
 )
 @click.option("--json", "form", flag_value="json", help="The same as --format json.")
-def board(out: str, sweep: str | None, form: str) -> None:
+@click.option(
+    "--at-most",
+    "limits",
+    multiple=True,
+    type=Limit(),
+    metavar="COST=NUMBER",
+    help="Rank methods at the deepest that so many params, steps, flops (operations for a prompt), prompts or labels "
+    "(met in training) allow; may be given several times.",
+)
+def board(out: str, sweep: str | None, form: str, limits: tuple[tuple[str, float], ...]) -> None:
     """Show the leaderboards of a store, or of its SWEEP: ranks, ties, and which differences are real."""
     from lfombench.analysis.assemble import boards
     from lfombench.analysis.formats import as_csv
@@ -41,21 +50,21 @@ def board(out: str, sweep: str | None, form: str) -> None:
     from .tables import show_sweep, written
     from .terminal import console
 
-    tables, manifests = Tables(out), leaves(out, known_sweeps(out, sweep))
+    tables, manifests, most = Tables(out), leaves(out, known_sweeps(out, sweep)), dict(limits)
     if form == "json":
-        click.echo(json.dumps([as_values(tables, manifest) for manifest in manifests], indent=1))
+        click.echo(json.dumps([as_values(tables, manifest, most) for manifest in manifests], indent=1))
         return
     if not manifests:
         click.echo(NO_SWEEP, err=form != "table")
     if form == "csv":
-        click.echo(as_csv([boards(tables, manifest) for manifest in manifests]), nl=False)
+        click.echo(as_csv([boards(tables, manifest, most) for manifest in manifests]), nl=False)
         return
     screen = console()
     for manifest in manifests:
         if form == "table":
-            show_sweep(screen, tables, manifest)
+            show_sweep(screen, tables, manifest, most)
         else:
-            click.echo(written(tables, manifest, form))
+            click.echo(written(tables, manifest, form, most))
 
 
 @click.command()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
@@ -24,9 +24,11 @@ if TYPE_CHECKING:
 STYLES = {"": "", "strong": "bold green", "soft": "not bold dim", "bad": "not bold red"}
 
 
-def show_sweep(console: Console, tables: Tables, manifest: Manifest) -> Boards:
+def show_sweep(
+    console: Console, tables: Tables, manifest: Manifest, limits: Mapping[str, float] | None = None
+) -> Boards:
     """Print and return a sweep's boards, or losses along its axis."""
-    page = page_of(tables, manifest)
+    page = page_of(tables, manifest, limits)
     console.print(Text(manifest.name, style="bold"))
     for sheet in page.sheets:
         show_sheet(console, sheet)
@@ -39,9 +41,9 @@ def show_sweep(console: Console, tables: Tables, manifest: Manifest) -> Boards:
     return page.boards
 
 
-def written(tables: Tables, manifest: Manifest, form: str) -> str:
+def written(tables: Tables, manifest: Manifest, form: str, limits: Mapping[str, float] | None = None) -> str:
     """The same in Markdown or LaTeX."""
-    page, mark = page_of(tables, manifest), "% " if form == "latex" else ""
+    page, mark = page_of(tables, manifest, limits), "% " if form == "latex" else ""
     table = latex if form == "latex" else markdown
     parts = [f"{mark}{manifest.name}\n" if mark else f"## {manifest.name}\n", *map(table, page.sheets)]
     return "\n".join(
@@ -51,7 +53,7 @@ def written(tables: Tables, manifest: Manifest, form: str) -> str:
 
 def show_sheet(console: Console, sheet: Sheet) -> None:
     """Print a table; where the terminal is too narrow for its lines, parts of its cells stand below each other."""
-    widths = [max(_width(line.cells[i]) for line in sheet.lines) for i in range(len(sheet.head))]
+    widths = [max((_width(line.cells[i]) for line in sheet.lines), default=0) for i in range(len(sheet.head))]
     narrow = console.width < sum(max(w, len(h)) + 2 for w, h in zip(widths, sheet.head, strict=True))
     title = Text.assemble((sheet.title, "bold"), "  ", (sheet.about, "dim"))
     table = Table(title=title, title_justify="left", title_style="", box=SIMPLE_HEAD)

@@ -69,7 +69,13 @@ JOBS = (
     Column("steps", pa.int32(), "training steps behind the parameters that were tested"),
     Column("train_prompts", pa.int64(), "prompts drawn for those steps, or that a closed form is fitted to"),
     Column("budget", pa.int64(), "trials x steps x prompts: prompts met in training by all trials together"),
+    Column("labels", pa.int64(), "labels met in training by all trials together: of a prompt's examples and its query"),
     Column("params", pa.int32(), "number of trained or fitted parameters"),
+    Column(
+        "flops",
+        pa.list_(pa.int64()),
+        "operations on numbers for one prompt after 1 .. depth steps, as written: G is there, and G w takes 2 d^2",
+    ),
     Column("floors", pa.list_(pa.string()), "labels of bounds that it cannot beat in the mean, on its own task"),
     Column(
         "polynomial",

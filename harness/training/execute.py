@@ -29,6 +29,7 @@ from . import train
 from .checkpoint import Stage
 from .cost import prior, structure
 from .diagnostics import diagnostics
+from .flops import flops
 from .pack import Cost, Pack, WorkOrder
 from .peak import Peak
 from .step_profile import budget, parts
@@ -123,10 +124,11 @@ def _results(
 
 
 def _jobs(pack: Pack, trained: train.Trained, polynomials: Sequence[Any]) -> Rows:
+    operations = flops(pack, trained.params)
     return [
         _names(job)
         | _status(trained, j, trained.diverged[j])
-        | {"spec": job.spec, "floors": job.case.floors, "polynomial": polynomials[j]}
+        | {"spec": job.spec, "floors": job.case.floors, "polynomial": polynomials[j], "flops": operations}
         | _tuning(job, trained, j)
         for j, job in enumerate(pack.jobs)
     ]
@@ -163,6 +165,7 @@ def _status(trained: train.Trained, j: int, reason: str | None) -> dict[str, Any
 def _tuning(job: Job, trained: train.Trained, j: int) -> dict[str, Any]:
     """What was chosen for a job, and what choosing and training it took."""
     chosen = dict(trained.chosen[j])
+    labels = job.task.n + (job.protocol.labels == "query")  # or each example is left out in turn as the query
     drawn = job.protocol.batch * -(-trained.steps[j] // (job.protocol.renew or job.protocol.steps))
     return {
         "learning_rate": chosen.pop("learning_rate", None),
@@ -171,6 +174,7 @@ def _tuning(job: Job, trained: train.Trained, j: int) -> dict[str, Any]:
         "steps": trained.steps[j],
         "train_prompts": trained.budget[j] if job.solver.fits else drawn,
         "budget": trained.budget[j],
+        "labels": trained.budget[j] * labels,
     }
 
 

@@ -65,7 +65,7 @@ def test_the_report_fits_the_screen(finished, tmp_path, width):
     assert int(found["page"]) <= width, found
     assert found["overflowing"] == "0", found
     charts = [int(c) for c in found["charts"].split(",")]
-    assert len(charts) == 17
+    assert len(charts) == 19
     assert all(0.7 * min(width, 400) < c <= width for c in charts), found
 
 

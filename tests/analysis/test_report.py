@@ -32,9 +32,9 @@ def test_the_report_is_one_file_with_everything_in_it(finished):
     assert "@import" not in html
     assert not re.search(r"url\((?!#)", html)
     assert tags.count["table"] == 2
-    # per board: loss by depth, in steps of conjugate gradients, against two costs, training at each of two depths, two
-    # of steps to a target; then the packs' costs against the plan's
-    assert tags.count["svg"] == 2 * (1 + 1 + 2 + 2 + 2) + 1
+    # per board: loss by depth, in steps of conjugate gradients, against three costs, training at each of two depths,
+    # two of steps to a target; then the packs' costs against the plan's
+    assert tags.count["svg"] == 2 * (1 + 1 + 3 + 2 + 2) + 1
     assert html.count('class="verdict"') == 1
     assert "alone here" in html or "lead" in html
     assert "lie in their 80 % interval" in html

@@ -63,7 +63,7 @@ def wanted(protocol) -> Sweep:
 
 def test_what_learns_and_what_is_tested_share_no_prompt(drawn, tmp_path):
     assert run(wanted(ADAPTED), str(tmp_path), workers=0, mlflow="off").exit_code == 0
-    assert set(drawn) == {"frame", "train", "validation", "fit", "test", "portrait"}
+    assert set(drawn) == {"frame", "train", "validation", "fit", "test", "portrait", "flops"}
     assert not drawn["test"] & (drawn["train"] | drawn["validation"] | drawn["fit"])
     assert of("test", [TASK]) <= drawn["test"]
     # the target's labelled prompts are the same for all that adapt on them, and an expert's of that task as well
