@@ -168,7 +168,8 @@ def _groups(batch: pa.RecordBatch, codes: set[str]) -> Iterator[_Group]:
 
     def words(name: str) -> tuple[np.ndarray, list[Any]]:
         column = batch.column(name)
-        return column.indices.fill_null(-1).to_numpy(), [*column.dictionary.to_pylist(), None]
+        which = column.indices.fill_null(-1) if column.null_count else column.indices
+        return which.to_numpy(), [*column.dictionary.to_pylist(), None]
 
     def numbers(name: str) -> np.ndarray:
         values: np.ndarray = batch.column(name).to_numpy(zero_copy_only=False)
@@ -276,15 +277,16 @@ def _failed(tables: Tables, sweep: Manifest) -> Mapping[tuple[str, str, str, int
 
 def _done(sweep: Manifest, made: Mapping[Key, Losses]) -> int:
     """The number of jobs with results on every task they are tested on."""
-    cases: dict[tuple[str, str, str, int], tuple[set[str], set[int]]] = {}
+    cases: dict[tuple[str, str, str, int], tuple[set[str], list[int]]] = {}
     for case in sweep.asked:
-        tests, seeds = cases.setdefault((case.task, case.solver, case.protocol, case.depth), ({case.task}, set()))
+        tests, asked = cases.setdefault((case.task, case.solver, case.protocol, case.depth), ({case.task}, []))
         tests.update(test for test in case.tests if not sweep.axis or test in sweep.tests)
-        seeds.update(case.seeds)
+        asked += case.seeds
     done = 0
-    for (task, solver, protocol, depth), (tests, seeds) in cases.items():
+    for (task, solver, protocol, depth), (tests, asked) in cases.items():
+        seeds = np.unique(np.array(asked, dtype=np.int64))
         for test in tests:
             found = made.get((task, test, protocol, solver, depth))
-            seeds = seeds & set(found.seeds.tolist()) if found else set()
+            seeds = np.intersect1d(seeds, found.seeds, assume_unique=True) if found else _NONE
         done += len(seeds)
     return done

@@ -21,6 +21,7 @@ from timing import Row, spread
 from lfombench.analysis.pairs import paired
 from lfombench.analysis.statistics import rank_sets
 from lfombench.harness.store import schema
+from lfombench.harness.store.maintenance import compact
 from lfombench.harness.store.manifest import Asked, Manifest, path_of
 from lfombench.harness.store.store import Store
 
@@ -63,7 +64,9 @@ for key in np.unique(keys):
 
 
 def store_of(folder: Path, seeds: int) -> str:
-    """A store of so many seeds of SOLVERS solvers of depth DEPTH, half of them learned, tested on TESTS tasks."""
+    """A store of so many seeds of SOLVERS solvers of depth DEPTH, half of them learned, tested on TESTS tasks. Files
+    are merged after each commit, as drivers merge them.
+    """
     store = Store(str(folder))
     store.create()
     random = np.random.default_rng(0)
@@ -78,6 +81,7 @@ def store_of(folder: Path, seeds: int) -> str:
             ids = [f"{number:04x}{seed:016x}" for seed in chosen]
             jobs += ids
             store.add(tables(random, ids, chosen, solver, family, tests, common, 0.02 * number))
+            compact(store)
     asked = [
         Asked(
             task=tests[0],

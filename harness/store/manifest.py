@@ -86,7 +86,7 @@ def manifests(place: Place, pattern: str = "*") -> list[Manifest]:
 def _sound(values: dict[str, Any]) -> Manifest:
     """A manifest of these values. TypeError where they are not of their types."""
     lists = all(
-        isinstance(values[name], list) and all(isinstance(x, str) for x in values[name])
+        isinstance(values[name], list) and set(map(type, values[name])) <= {str}
         for name in ("jobs", "protocols", "tests", "split", "crossover", "parts")
     )
     words = isinstance(values["name"], str) and isinstance(values["about"], str)
@@ -104,7 +104,7 @@ def _sound(values: dict[str, Any]) -> Manifest:
 def _sound_case(case: Asked) -> bool:
     words = (case.task, case.solver, case.family, case.protocol, case.told)
     lists = isinstance(case.seeds, list) and isinstance(case.tests, list)
-    numbers = lists and all(isinstance(number, int) for number in (case.depth, *case.seeds))
+    numbers = lists and set(map(type, (case.depth, *case.seeds))) <= {int}
     return numbers and all(isinstance(word, str) for word in (*words, *case.tests))
 
 

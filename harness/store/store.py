@@ -13,7 +13,7 @@ import itertools
 import json
 import secrets
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,6 +24,8 @@ from . import schema, side_files, snapshots, tables
 from .filesystem import place
 from .outcome import Outcome
 from .snapshots import DATA_FILE, File, Snapshot
+
+GROUP = 32 << 20  # bytes of a row group, before compression: what is read at once
 
 
 class Store:
@@ -169,13 +171,25 @@ def _without(rows: pa.Table, known: Mapping[str, set[str]]) -> pa.Table:
     return rows.filter(pa.array([not known for known in is_known], pa.bool_()))
 
 
+def _groups(parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Tables of GROUP bytes, about, and the rest: small row groups take long to read."""
+    held = list[pa.Table]()
+    for part in parts:
+        held.append(part)
+        if sum(each.nbytes for each in held) >= GROUP:
+            yield pa.concat_tables(held)
+            held.clear()
+    if held:
+        yield pa.concat_tables(held)
+
+
 def parquet(table: str, parts: Iterable[pa.Table]) -> tuple[pa.Buffer, int]:
     """The content of a Parquet file with these rows of a table, and their number."""
     sink, rows = pa.BufferOutputStream(), 0
     fields = schema.arrow(table)
     strings = [f.name for f in fields if pa.types.is_string(f.type)]  # a dictionary of numbers would only take time
     with pq.ParquetWriter(sink, fields, compression="zstd", use_dictionary=strings, write_page_checksum=True) as writer:
-        for part in parts:
-            writer.write_table(part)
-            rows += part.num_rows
+        for group in _groups(parts):
+            writer.write_table(group, row_group_size=group.num_rows or None)
+            rows += group.num_rows
     return sink.getvalue(), rows

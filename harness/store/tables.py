@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import pyarrow as pa
@@ -18,6 +19,7 @@ from .snapshots import File, latest
 T = TypeVar("T")
 Look = Callable[[Place, str, Sequence[File]], list[File]]  # finds those of a table's files that are not as they were
 READ = 256 << 20  # bytes of a table whose checksums are looked at: a fraction of a second
+THREADS = 4  # files that are fetched at once
 CODED = pa.dictionary(pa.int32(), pa.string())
 
 
@@ -57,13 +59,16 @@ def read(
         snapshot = latest(place)
         files = snapshot.files.get(table, ())
         bad = resized(place, table, files) if check else []
-        fetched = {file: content(place, table, file) for file in newest(files) if check and file not in bad}
-        bad += [file for file, found in fetched.items() if found is None]
+        wanted = [file for file in newest(files) if check and file not in bad]
+        with ThreadPoolExecutor(THREADS) as pool:
+            found = pool.map(lambda file: content(place, table, file), wanted)
+        fetched = dict(zip(wanted, found, strict=True))
+        bad += [file for file, read in fetched.items() if read is None]
         if bad:
             if latest(place).number == snapshot.number:
                 raise unreadable(place, [f"{table}/{file.name}" for file in bad])
             continue  # they were merged into others meanwhile
-        whole = {f"{table}/{file.name}": found for file, found in fetched.items() if found is not None}
+        whole = {f"{table}/{file.name}": read for file, read in fetched.items() if read is not None}
         try:
             return use(dataset(place, table, snapshot.paths(table), whole, coded))
         except (OSError, pa.ArrowException) as error:
