@@ -11,7 +11,7 @@ as the error of predicting 0 where that is larger; and who lost a seed that the 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -118,10 +118,9 @@ def paired(
     variance, df = np.where(seeds > 1, variance, np.nan), np.where(seeds > 1, df, 0.0)
     error, lost = np.sqrt(variance), sums.lost
     if sequential:
-        each = [
-            (sequence_p(D, known), sequence_equivalence_p(D, known, margin)) for D, known in _differences(losses, tops)
-        ]
-        p, equivalence_p = (np.where(df > 0, np.concatenate(values), np.nan) for values in zip(*each, strict=True))
+        found = sums.seeds, np.nan_to_num(mean), sums.squares
+        p, equivalence_p = sequence_p(*found), sequence_equivalence_p(*found, margin)
+        p, equivalence_p = np.where(df > 0, p, np.nan), np.where(df > 0, equivalence_p, np.nan)
     else:
         p, equivalence_p = two_sided(mean, error, df), equivalence(mean, error, df, margin)
     barred = ((lost[0] > 0) & (mean <= 0)) | ((lost[1] > 0) & (mean >= 0))  # not better, whatever the other seeds say
@@ -178,14 +177,6 @@ def _difference(one: Array, others: Array, worst: Array) -> tuple[Array, Array]:
     if not known.all():
         D[~known] = 0.0
     return D, known
-
-
-def _differences(losses: Array, tops: Array) -> Iterator[tuple[Array, Array]]:
-    """All differences, of one solver after the other to those that follow; those that are only rounding are 0."""
-    for i in range(len(losses) - 1):
-        D, known = _difference(losses[i], losses[i + 1 :], np.maximum(tops[i], tops[i + 1 :]))
-        D[np.abs(D) <= ROUNDING] = 0.0
-        yield D, known
 
 
 def joined(parts: Sequence[Pairs]) -> Pairs:

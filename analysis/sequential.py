@@ -6,9 +6,9 @@ For differences D_1 .. D_n with s1 = sum D, s2 = sum D^2 and r = s1^2 / s2, and 
 
 is the log Bayes factor of a normal prior on the effect mean / sd, with the right Haar prior on sd: a martingale where
 the mean is 0, whatever the sd (Robbins, 1970; Lai, 1976). e = 0.7 e_1 + 0.3 e_10 has power for large and for very large
-effects, and passes 1 / alpha, ever, with probability alpha at most (Ville's inequality). The means for which it has
-not passed form a confidence sequence (see Ramdas, Grunwald, Vovk & Shafer, 2023). It holds for normal differences;
-extreme skew breaks it as it breaks every such rule.
+effects, and passes 1 / alpha, ever, with probability alpha at most (Ville's inequality). The means for which it is
+below form a confidence sequence (see Ramdas, Grunwald, Vovk & Shafer, 2023). It holds for normal differences;
+extreme skew strains it as it strains every such rule.
 """
 
 from __future__ import annotations
@@ -39,24 +39,24 @@ def _log_e(n: Array, r: Array, tau: float) -> Array:
     return found
 
 
-def sequence_p(D: Float[Array, "pairs seeds"], known: Float[Array, "pairs seeds"]) -> Float[Array, " pairs"]:
-    """P values of a mean of 0 that are valid at any time: one over the largest e value after any number of seeds.
+def sequence_p(
+    n: Float[Array, " pairs"], mean: Float[Array, " pairs"], squares: Float[Array, " pairs"]
+) -> Float[Array, " pairs"]:
+    """P values of a mean of 0 that are valid at any time: one over the e value of n differences.
 
-    known: whether there is a difference at a seed; D is 0 elsewhere.
+    squares: the sum of squared deviations from the mean. The largest e value on the way would be valid too, but might
+    call different what a later seed has undone, against its own interval, and would depend on the order of seeds.
     """
-    n, s1, s2 = known.cumsum(1), D.cumsum(1), (D**2).cumsum(1)
-    p: Array = np.exp(-np.maximum(log_e(n, s1, s2).max(1, initial=0.0), 0.0))
+    p: Array = np.exp(-np.maximum(log_e(n, n * mean, squares + n * mean**2), 0.0))
     return p
 
 
 def sequence_equivalence_p(
-    D: Float[Array, "pairs seeds"], known: Float[Array, "pairs seeds"], margin: float
+    n: Float[Array, " pairs"], mean: Float[Array, " pairs"], squares: Float[Array, " pairs"], margin: float
 ) -> Float[Array, " pairs"]:
     """The same of a mean outside +-margin: both ends of the margin are refuted, while the mean lies between them."""
-    n, s1, s2 = known.cumsum(1), D.cumsum(1), (D**2).cumsum(1)
-    ends = [log_e(n, s1 - n * end, s2 - 2 * end * s1 + n * end**2) for end in (-margin, margin)]
-    inside = (np.abs(s1) < n * margin) & (n > 0)
-    p: Array = np.exp(-np.maximum(np.where(inside, np.minimum(*ends), 0.0).max(1, initial=0.0), 0.0))
+    ends = [sequence_p(n, mean - end, squares) for end in (-margin, margin)]
+    p: Array = np.where((np.abs(mean) < margin) & (n > 0), np.maximum(*ends), 1.0)
     return p
 
 

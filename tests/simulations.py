@@ -172,7 +172,7 @@ def main() -> None:
     rate = naive_errs(np.random.default_rng(0), sweeps)
     print(f"for comparison, t tests at every look separate any of 4 pairs of equals: {rate:.1%}")
     rate = skewed_errs(np.random.default_rng(0), max(1, sweeps // 4))
-    print(f"what breaks it, lognormal noise, four times as much in one of each pair: extend separates {rate:.1%}")
+    print(f"what strains it, lognormal noise, four times as much in one of each pair: extend separates {rate:.1%}")
     for step in (1, 2, 4):
         part, seeds = ladder(np.random.default_rng(0), max(1, sweeps // 10), step)
         print(

@@ -70,7 +70,7 @@ def ladder(tmp_path) -> str:
 )
 def test_a_board_at_equal_cost_ranks_each_method_at_its_deepest_that_fits(tmp_path, limits, depths):
     out = ladder(tmp_path)
-    [board] = boards(Tables(out), *sweeps(out), limits).boards
+    [board] = boards(Tables(out), sweeps(out)[0], limits).boards
     assert {row.solver: [*row.cells] for row in board.rows} == {name: [depth] for name, depth in depths.items()}
     left = {"slim", "wide", "big"} - depths.keys()
     assert all(any("above the limit" in note and name in note for note in board.left) for name in left)
@@ -78,7 +78,7 @@ def test_a_board_at_equal_cost_ranks_each_method_at_its_deepest_that_fits(tmp_pa
 
 def test_methods_of_different_depths_are_compared_in_pairs(tmp_path):
     out = ladder(tmp_path)
-    [board] = boards(Tables(out), *sweeps(out), {"flops": 2000.0}).boards
+    [board] = boards(Tables(out), sweeps(out)[0], {"flops": 2000.0}).boards
     noise = np.random.default_rng(0).normal(size=(3, 5)) * 0.05
     slim, wide = -2.0 + 4 * noise[0], -1.2 + 2 * noise[1]
     assert [row.solver for row in board.rows] == ["slim", "wide"]
@@ -92,7 +92,7 @@ def test_methods_of_different_depths_are_compared_in_pairs(tmp_path):
 def test_a_cost_that_the_store_does_not_know_is_no_cost_of_nothing(tmp_path):
     rows = [(name, "learned", 1, 1, seed, seed * 0.1) for name in ("a", "b") for seed in range(3)]
     out = store(tmp_path, rows)
-    [board] = boards(Tables(out), *sweeps(out), {"flops": 1e9}).boards
+    [board] = boards(Tables(out), sweeps(out)[0], {"flops": 1e9}).boards
     assert board.rows == []
     assert board.left == ["the store does not know what it takes: a, b; its jobs are older"]
     sheet = sheet_of(board)

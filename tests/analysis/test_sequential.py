@@ -72,10 +72,34 @@ def test_the_forecast_is_near_what_it_takes():
 
 
 def test_order_of_looks_and_interruptions_change_nothing():
-    every = losses(np.random.default_rng(4), np.array([0.0, 1.0, 1.0]), 20)
+    generator = np.random.default_rng(4)
+    every = losses(generator, np.array([0.0, 1.0, 1.0]), 20)
     at_once = paired(every, sequential=True)
     assert paired(every[:, :12], sequential=True).p[0] >= at_once.p[0]
-    assert paired(np.hstack([every[:, :12], every[:, 12:]]), sequential=True).p == pytest.approx(at_once.p)
+    for _ in range(5):
+        other = paired(generator.permutation(every, axis=1), sequential=True)
+        assert other.p == pytest.approx(at_once.p)
+        assert other.equivalence_p == pytest.approx(at_once.equivalence_p)
+
+
+def test_what_is_separated_has_an_interval_without_0():
+    """Four seeds agree and would decide; the fifth does not, and undoes it, as it would have done had it come first."""
+    every = np.zeros((2, 5))
+    every[0] = -0.03 + np.array([0.0, 0.001, -0.001, 0.0, -0.36])
+    for seeds, real in ((4, True), (5, False)):
+        found = paired(every[:, :seeds], sequential=True)
+        assert bool(found.differs[0]) == real
+        assert (abs(found.mean[0]) > found.half_width[0]) == real
+
+
+def test_verdicts_and_intervals_agree_wherever_one_stops():
+    generator = np.random.default_rng(0)
+    for _ in range(200):
+        seeds = int(generator.integers(3, 30))
+        every = losses(generator, np.array([0.0, generator.normal()]), seeds, float(generator.choice([0.01, 1.0])))
+        every[0, -1] += float(generator.choice([0.0, 5.0]))
+        found = paired(every, sequential=True)
+        assert bool(found.differs[0]) == (abs(found.mean[0]) > found.half_width[0])
 
 
 def test_seeds_go_only_to_pairs_that_are_undecided():
