@@ -86,7 +86,7 @@ class Along:
         for point in self.points:
             if not point.kept:
                 continue
-            mean, half_width = mean_interval(np.array(point.kept))
+            mean, half_width = mean_interval(np.array(point.kept), sequential=point.extended)
             row = {name: getattr(point, name) for name in ("chart", "x", "solver", "family", "competes", "params")}
             rows.append(row | {"mean": mean, "low": mean - (half_width or 0.0), "high": mean + (half_width or 0.0)})
         return pl.DataFrame(rows, infer_schema_length=None).sort("solver", "x", "chart")
@@ -107,11 +107,17 @@ class Along:
         return {x: points[x] for x in sorted(points)}
 
     def rows(self, chart: str) -> list[dict[str, Any]]:
-        """A row per solver of a chart with its mean at every value, sorted by the mean at the last value."""
+        """A row per solver of a chart, sorted by the mean at the last value: at every value its mean, the half width of
+        its 95 % interval, 0 for one seed, and how many seeds it lost.
+        """
         by_solver: dict[str, dict[str, Any]] = {}
         for row in self.data.filter(pl.col("chart") == chart).iter_rows(named=True):
             columns = {name: row[name] for name in ("solver", "competes", "params")}
-            by_solver.setdefault(row["solver"], columns | {"means": {}})["means"][row["x"]] = row["mean"]
+            into = by_solver.setdefault(row["solver"], columns | {"means": {}, "half_widths": {}, "lost": {}})
+            into["means"][row["x"]], into["half_widths"][row["x"]] = row["mean"], row["high"] - row["mean"]
+        for point in self.points:
+            if point.chart == chart and point.lost and point.solver in by_solver:
+                by_solver[point.solver]["lost"][point.x] = f"{point.lost} of {len(point.losses)} lost"
         last = self.values[-1]
         return sorted(
             by_solver.values(), key=lambda row: (last not in row["means"], row["means"].get(last, 0.0), row["solver"])

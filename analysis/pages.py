@@ -13,7 +13,8 @@ from .across import as_json as across_as_json
 from .assemble import boards
 from .axis import Along, along
 from .board import Boards, evenly
-from .losses import outcomes
+from .leaders import leaders_along
+from .losses import EXACT, outcomes
 from .overview import as_json as along_as_json
 from .overview import in_words, overview, short
 from .results import Tables
@@ -79,12 +80,24 @@ def axis_sheet(line: Along, chart: str) -> Sheet:
     trained = [f"{short(x)}{' (trained)' if x in line.trained else ''}" for x in values]
     worst = {row.solver: "diverged" if row.diverged else number(row.worst, 2) for row in standings(line, chart)}
     lines = []
+    leads = {lead.x: lead.names for lead in leaders_along(line, chart)}
     for row in line.rows(chart):
-        cells = [[Part(number(row["means"][x], 2))] if x in row["means"] else [] for x in values]
+        cells = [_along(row, x, row["solver"] in leads.get(x, ())) for x in values]
         lines.append(
             Line([[Part(row["solver"])], *cells, [Part(worst.get(row["solver"], ""))]], soft=not row["competes"])
         )
     return Sheet(chart, "", ["solver", *trained, "worst"], lines)
+
+
+def _along(row: Mapping[str, Any], x: Any, leads: bool) -> list[Part]:
+    """A solver's loss at a value of the axis."""
+    lost = [Part(row["lost"][x], "bad")] if x in row["lost"] else []
+    if x not in row["means"]:
+        return lost
+    mean, half_width = row["means"][x], row["half_widths"][x]
+    text = "exact" if mean < EXACT else number(mean, 2)
+    interval = [Part(f"±{number(half_width, 2)}", "soft")] if half_width and mean >= EXACT else []
+    return [Part(f"{text}*", "strong") if leads else Part(text), *interval, *lost]
 
 
 def axis_legend(line: Along) -> str:
@@ -92,5 +105,6 @@ def axis_legend(line: Along) -> str:
     trained = "; trained: experts were" if line.trained else ""
     return (
         f"natural log of the mean squared error at the query after {line.depth} layers or steps, by {line.name}; lower "
-        f"is better; worst: over the values that all have{trained}"
+        "is better; mean over seeds ± half of the 95 % interval; *: may be the best, paired by seed, Holm over all "
+        f"pairs of a value; worst: over the values that all have{trained}"
     )

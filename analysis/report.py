@@ -21,6 +21,7 @@ from .assemble import boards
 from .axis import Along, along
 from .board import TOLD, Board, Boards
 from .costs import COSTS, FRONTS, priced
+from .leaders import leaders_along
 from .learned import portraits
 from .losses import outcomes
 from .overview import overview
@@ -158,6 +159,7 @@ def _along(tables: Tables, sweep: Manifest, line: Along, keys: Palette) -> dict[
     return {
         "line": line,
         "charts": [(chart, shifts.along(line, chart, keys)) for chart in line.charts],
+        "leads": {chart: {lead.x: lead.names for lead in leaders_along(line, chart)} for chart in line.charts},
         "standings": {
             chart: {standing.solver: standing for standing in standings(line, chart)} for chart in line.charts
         },

@@ -10,6 +10,8 @@ from typing import Any
 
 import polars as pl
 
+from lfombench.analysis.published import undrawn
+
 from ..errors import UserError, nearest
 from ..scheduler.devices import device_name
 from ..scheduler.executors import InProcess
@@ -115,9 +117,10 @@ def _of_cell(store: Store, solver: str, depth: int, task: str | None, protocol: 
     jobs = jobs.filter((pl.col("solver") == solver) & (pl.col("depth") >= depth))
     for name, value in (("task", task), ("protocol", protocol)):
         values = jobs[name].unique().sort().to_list()
-        if value is not None and value not in values:
+        wanted = [known for known in values if value in (known, undrawn(known))]  # of a protocol, all its data seeds
+        if value is not None and not wanted:
             raise UserError(f"{name}: {solver} has no results for {value!r}; {nearest(value, values)}")
-        jobs = jobs.filter(pl.col(name) == value) if value is not None else jobs
+        jobs = jobs.filter(pl.col(name).is_in(wanted)) if value is not None else jobs
         if value is None and len(values) > 1:
             raise UserError(
                 f"{solver}@{depth} is on several boards: say which with --{name}, one of {'; '.join(values)}"

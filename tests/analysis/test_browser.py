@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from lfombench.analysis.report import render
 from lfombench.analysis.results import sweeps
+from tests.commands import lfombench
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = [
@@ -102,7 +104,10 @@ key.click();
 const shown = displayed(), filter = document.querySelector("[data-filter]");
 filter.value = "memformer";
 filter.dispatchEvent(new Event("input", {bubbles: true}));
+const numbers = [...table.querySelectorAll("button.number")], again = [];
+for (const number of numbers) { number.click(); again.push(document.querySelector(".again").textContent); }
 const found = {
+  again,
   sorted: sorted === [...before.split("|")].sort().join("|"),
   reversed: reversed === sorted.split("|").reverse().join("|"),
   aria, marks: marks.length, hidden, shown, left: rows().filter(row => !row.hidden).length, errors: errors.length,
@@ -118,6 +123,14 @@ def test_tables_sort_and_filter_and_solvers_can_be_hidden(finished, tmp_path):
     command = [CHROMIUM, *FLAGS, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", page.as_uri()]
     dom = subprocess.run(command, capture_output=True, text=True, timeout=90).stdout
     found = json.loads(dom.split("MEASURED ")[1].split(" END")[0])
+    again = found.pop("again")
+    assert len(again) == len(set(again)) > 5
+    for line in again[:2]:  # as a terminal would read it
+        program, *words = shlex.split(line)
+        assert program == "lfombench"
+        done = lfombench(*words)
+        assert done.returncode == 0, (line, done.stderr)
+        assert "equal to the bit" in done.stdout or "within tolerance" in done.stdout
     marks = found.pop("marks")
     assert marks > 3
     assert (found.pop("hidden"), found.pop("shown")) == (0, marks)

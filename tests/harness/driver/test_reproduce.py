@@ -9,10 +9,12 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
+from lfombench.harness import load, run
 from lfombench.harness.driver.reproduce import reproduce
 from lfombench.harness.errors import UserError
 from lfombench.harness.store.maintenance import rewrite
 from lfombench.harness.store.store import Store
+from tests.builders import CLOSED
 from tests.commands import lfombench
 
 CELL = "memformer(memory=cgd, preconditioner=full)@2"
@@ -77,3 +79,16 @@ def test_a_rounding_is_within_tolerance_and_the_difference_of_machines_is_told(f
 def test_what_is_not_there(finished, what, message):
     with pytest.raises(UserError, match=message):
         reproduce(Store(finished), what)
+
+
+def test_a_cell_of_several_draws_is_all_of_them(tmp_path):
+    """A board shows them as one number, under the protocol without its data seed."""
+    (tmp_path / "drawn.yaml").write_text(
+        CLOSED.replace("test_prompts: 64", "test_prompts: 64, data_seed: {each: [3, 4]}")
+    )
+    assert run(load(str(tmp_path / "drawn.yaml")), str(tmp_path / "out"), workers=0, mlflow="off").exit_code == 0
+    store = Store(str(tmp_path / "out"))
+    found = reproduce(store, "conjugate_gradient@1", protocol="published(test_prompts=64)")
+    assert found.words == "equal to the bit: 20 of 20 jobs"
+    one = reproduce(store, "conjugate_gradient@1", protocol="published(data_seed=4, test_prompts=64)")
+    assert one.words == "equal to the bit: 10 of 10 jobs"
