@@ -181,7 +181,9 @@ def _specs(tables: Tables, sweep: Manifest) -> dict[tuple[str, str, str], Any]:
 
 
 def _trained(spec: Mapping[str, Any], axis: str) -> list[Any]:
-    """The values along the axis at which a solver's experts were trained; empty unless there are several experts."""
+    """The values along an axis of tasks at which a solver's experts were trained; empty unless there are several."""
+    if not axis.startswith("task."):
+        return []
     [solver] = spec["solver"].values()
     experts = [expert for expert in solver.get("experts", ()) if expert["task"]]
     return [x for expert in experts if (x := value(expert, axis)) != ABSENT] if len(experts) > 1 else []

@@ -30,7 +30,7 @@ from .paper import beside_paper
 from .profiles import in_yardsticks, profiles
 from .published import TOLERANCE
 from .results import Tables, audit, leaves
-from .sentences import of_axis, of_board
+from .sentences import of_axis, of_board, of_overviews
 from .severity import standings
 from .sheets import difference_in_words, legend
 from .transfer import matrices
@@ -47,12 +47,13 @@ def render(out: str, sweeps: list[Manifest]) -> str:
     solvers += [(point.solver, point.family) for *_, line in found if line for point in line.points]
     keys = palette(solvers)
     reports = [_sweep(tables, sweep, made, line, keys) for sweep, made, line in found]
+    overviews = [over for report in reports if report["along"] for over, _ in report["along"]["duels"]]
     return (
         _environment()
         .get_template("report.html.j2")
         .render(
             title=", ".join(sweep.name for sweep in requested),
-            named=[sweep for sweep in requested if sweep.parts],
+            named=[sweep for sweep in requested if sweep.parts and not sweep.jobs],
             compared=compared,
             verdicts=", ".join(f"{count} {verdict}" for verdict, count in verdicts.items()),
             undecided=verdicts["undecided"],
@@ -60,7 +61,8 @@ def render(out: str, sweeps: list[Manifest]) -> str:
             tolerance=TOLERANCE,
             sweeps=reports,
             keys=keys,
-            overviews=[over for report in reports if report["along"] for over, _ in report["along"]["duels"]],
+            overviews=overviews,
+            overview_words=of_overviews(overviews),
             written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
             machines=_machines(tables, sweeps),
             out=out,
@@ -104,7 +106,7 @@ def _sweep(tables: Tables, sweep: Manifest, result: Boards, line: Along | None, 
     drawn = _along(tables, sweep, line, keys) if line else None
     own = [board for board in result.boards if board.test == board.task]
     zeros = tables.zeros
-    said = [(board, of_board(board)) for board in own] if plain and not line else []
+    said = [(board, of_board(board)) for board in sorted(own, key=_methods)] if plain and not line else []
     return {
         "boards": result,
         "verdicts": [(board, lines) for board, lines in said if lines],
@@ -133,6 +135,11 @@ def _sweep(tables: Tables, sweep: Manifest, result: Boards, line: Along | None, 
             for board in result.boards
         ],
     }
+
+
+def _methods(board: Board) -> int:
+    """Sorts boards, those with most methods first: they say most."""
+    return -sum(row.competes for row in board.rows)
 
 
 def _difference(board: Board, solver: str) -> str:

@@ -9,6 +9,7 @@ from .axis import Along
 from .board import TOLD, Board, Row
 from .compare import FEW
 from .leaders import Lead, leaders_along
+from .overview import Overview
 from .overview import short as value_in_words
 from .titles import short as _short
 from .verdicts import Difference
@@ -18,7 +19,7 @@ NAMED = 4  # solvers that are named, above which they are counted
 
 def short(label: str) -> str:
     """A name in a sentence."""
-    return _short(label, longest=60)
+    return _short(label, longest=160)
 
 
 def of_board(board: Board) -> list[str]:
@@ -138,6 +139,20 @@ def of_axis(line: Along, chart: str) -> list[str]:
     return [f"{title}by {line.name}, leading: {'; '.join(said)}."] if said else []
 
 
+def of_overviews(overviews: Sequence[Overview]) -> list[str]:
+    """How often the first of two solvers is better, over all families and values, for each two that are compared."""
+    said = []
+    for names in dict.fromkeys(tuple(over.names) for over in overviews):
+        ours = [over for over in overviews if tuple(over.names) == names]
+        total = sum(len(over.found) for over in ours)
+        counts = {verdict: sum(len(over.at(verdict)) for over in ours) for verdict in ("better", "worse", "even")}
+        words = {"better": "better at", "worse": "worse at", "even": "not told apart at"}
+        parts = [f"{words[verdict]} {count}" for verdict, count in counts.items() if count]
+        families = f"{len(ours)} families and " if len(ours) > 1 else ""
+        said.append(f"{names[0]} against {names[1]}, over {families}{total} values: {', '.join(parts)}.")
+    return said
+
+
 def _range(xs: Sequence[object]) -> str:
     words = [value_in_words(x) for x in xs]
     return f"{words[0]} to {words[-1]}" if len(words) > 2 else " and ".join(words)
@@ -168,4 +183,6 @@ def listed(rows: Sequence[Row]) -> str:
 def size(value: float) -> str:
     """A difference, with as many digits as mean something."""
     value = abs(value)
+    if value >= 10:
+        return f"{value:.0f}"
     return f"{value:.1f}" if value >= 1 else f"{value:.2f}" if value >= 0.095 else f"{value:.2g}"
