@@ -12,7 +12,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from polars.io.plugins import register_io_source
-from pyarrow import fs
 
 from lfombench.harness.store import tables
 from lfombench.harness.store.filesystem import place
@@ -20,6 +19,7 @@ from lfombench.harness.store.manifest import Damaged, Manifest, manifests
 from lfombench.harness.store.schema import arrow
 from lfombench.harness.store.side_files import code_parts
 from lfombench.harness.store.tables import CODED
+from lfombench.harness.store.version import is_store
 
 T = TypeVar("T")
 SLICE = 1 << 17  # rows that are handed on at once
@@ -186,7 +186,7 @@ class Tables:
 def sweeps(out: str, name: str = "*") -> list[Manifest]:
     """The manifests of the sweeps in a store whose names match a pattern."""
     root = place(out)
-    if root.kind("store.json") != fs.FileType.File:
+    if not is_store(root, out):
         raise NoStore(f"--out {out} holds no results yet; make some with `lfombench run SWEEP --out {out}`")
     try:
         return manifests(root, name)

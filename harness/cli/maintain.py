@@ -98,13 +98,12 @@ def merge(stores: tuple[str, ...], out: str) -> None:
 
 def opened(out: str) -> Store:
     """A store that is open for reading; UserError where there is none, or where it is damaged."""
-    from pyarrow import fs
-
     from ..store.store import Store
     from ..store.tables import doubtful, verify
+    from ..store.version import is_store
 
     store = Store(out)
-    if store.place.kind("store.json") != fs.FileType.File:
+    if not is_store(store.place, out):
         raise UserError(f"--out {out} holds no results yet; make some with `lfombench run SWEEP --out {out}`")
     verify(store.place, doubtful)
     return store

@@ -10,7 +10,6 @@ Questions to a store are functions in `queries.py`; what stands beside its table
 from __future__ import annotations
 
 import itertools
-import json
 import secrets
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -20,10 +19,11 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from ..errors import UserError
-from . import schema, side_files, snapshots, tables
+from . import schema, side_files, snapshots, tables, version
 from .filesystem import place
 from .outcome import Outcome
 from .snapshots import DATA_FILE, File, Snapshot
+from .version import is_store
 
 GROUP = 32 << 20  # bytes of a row group, before compression: what is read at once
 
@@ -41,20 +41,13 @@ class Store:
         self.others: dict[str, set[str]] = {}  # tests by job that other drivers have committed since this opened
         if self.place.kind() == fs.FileType.File:
             raise UserError(f"--out {out} is a file; it must be a folder, or one that can be made")
-        content = self.place.read("store.json") if self.place.kind() == fs.FileType.Directory else None
-        if content is not None:
-            version = self._schema_version(content)
-            if version != schema.VERSION:
-                age = "a newer" if version > schema.VERSION else "an older"
-                raise UserError(
-                    f"{out} was written by {age} lfombench: its schema is {version}, this one reads {schema.VERSION}"
-                )
+        if self.place.kind() == fs.FileType.Directory and is_store(self.place, out):
             self.snapshot = snapshots.latest(self.place)
 
     def create(self) -> None:
         """Make the store where there is none; UserError where it cannot be written."""
         try:
-            self.place.put("store.json", json.dumps({"schema": schema.VERSION}).encode())
+            self.place.put(version.FILE, version.CONTENT.encode())
             self.snapshot = snapshots.latest(self.place)
         except OSError as error:
             raise self._unwritable(error) from error
@@ -147,15 +140,6 @@ class Store:
         """
         listed = self.snapshot.files
         return any(file in listed.get(table, ()) for table, files in add.items() for file in files)
-
-    def _schema_version(self, content: bytes) -> int:
-        try:
-            version = json.loads(content)["schema"]
-        except (ValueError, TypeError, KeyError, IndexError):
-            version = None
-        if type(version) is not int or version < 1:
-            raise UserError(f"{self.out}/store.json is damaged: it must read {json.dumps({'schema': schema.VERSION})}")
-        return version
 
     def _unwritable(self, error: OSError) -> UserError:
         name = error.filename2 or error.filename
