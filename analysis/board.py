@@ -109,8 +109,11 @@ class Board:
 
     @property
     def depths(self) -> list[int]:
-        """The depths to show: all, or an even selection of them."""
-        return evenly(sorted({depth for row in self.rows for depth in row.cells}))
+        """The depths to show: all, or where these are too many an even selection of those that every method has."""
+        every = {depth for row in self.rows for depth in row.cells}
+        having = [set(row.cells) for row in self.rows if row.competes]
+        common = set.intersection(*having) if having else set()
+        return evenly(sorted(common if len(every) > COLUMNS and len(common) > 1 else every))
 
     @property
     def published(self) -> bool:

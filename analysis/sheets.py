@@ -127,9 +127,9 @@ def legend(boards: Boards) -> list[str]:
             f"{ALPHA:.0%}; *: may be the best"
         )
     if any(cell.outlier for cell in every):
-        lines.append("median: of seeds, one of which lies far from the others")
+        lines.append("med: median of seeds, one of which lies far from the others")
     if any(cell.tail for cell in every):
-        lines.append("typical: log of the median error of a prompt, where few prompts decide the mean")
+        lines.append("typ: log of the median error of a prompt, typically, where few prompts decide the mean")
     if any(cell.loose for cell in every):
         lines.append("~: a bound whose own fit leaves more than 5 % open")
     return lines
@@ -190,7 +190,7 @@ def _cell(cell: Cell | None, usual: tuple[int, int]) -> list[Part]:
     if cell.published is not None:
         parts.append(Part(f"({number(cell.published, 2)})", "soft"))
     if cell.outlier and cell.median is not None:
-        parts.append(Part(f"median {number(cell.median)}", "soft"))
+        parts.append(Part(f"med {number(cell.median, 2)}", "soft"))
     if cell.tail and cell.typical is not None:
-        parts.append(Part(f"typical {number(cell.typical, 2)}", "soft"))
+        parts.append(Part(f"typ {number(cell.typical, 2)}", "soft"))
     return [*parts, *counts, Part("suspect", "bad")] if cell.suspect else [*parts, *counts]

@@ -209,6 +209,13 @@ def test_many_depths_are_thinned(tmp_path):
     assert (depths[0], depths[-1]) == (1, 40)
 
 
+def test_of_many_depths_those_are_shown_that_every_method_has(tmp_path):
+    rows = [("every step", "classical", 12, step, 0, -float(step)) for step in range(13)]
+    rows += [("some layers", "learned", depth, depth, 0, 0.0) for depth in (1, 2, 4, 8, 12)]
+    out = store(tmp_path, rows)
+    assert boards(Tables(out), sweeps(out)[0]).boards[0].depths == [1, 2, 4, 8, 12]
+
+
 def test_a_folder_without_results(tmp_path):
     with pytest.raises(NoStore, match="holds no results yet"):
         sweeps(str(tmp_path))

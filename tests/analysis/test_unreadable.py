@@ -41,5 +41,5 @@ def test_every_reader_refuses_a_store_of_another_version(copied, content, said):
         done = lfombench(*command, "--out", str(copied))
         assert done.returncode == 1, command
         assert said in done.stderr, command
-    with pytest.raises(UserError, match="store.json|schema"):
+    with pytest.raises(UserError, match=r"store\.json|schema"):
         Results(str(copied))
