@@ -23,7 +23,7 @@ from .published import published, shared, undrawn
 from .results import Tables, mixed
 from .statistics import mean_interval, outlier, tenth
 from .suspect import bounds_of, suspects
-from .titles import title
+from .titles import natural, title
 from .verdicts import Ranking, difference_at, ranking
 
 
@@ -34,7 +34,12 @@ def boards(tables: Tables, sweep: Manifest, limits: Mapping[str, float] | None =
     found = outcomes(tables, sweep)
     groups = found.boards()
     order = {undrawn(name): i for i, name in reversed(list(enumerate(sweep.protocols)))}
-    ordered = sorted(groups, key=lambda key: (key[0], key[1] != key[0], key[1], order.get(key[2], len(order)), key[2]))
+
+    def place(key: tuple[str, str, str]) -> tuple[Any, ...]:
+        task, test, protocol = key
+        return natural(task), test != task, natural(test), order.get(protocol, len(order)), protocol
+
+    ordered = sorted(groups, key=place)
     titles = {label: title(name, labels, label) for name, labels in sweep.named.items() for label in labels}
     told = {case.solver: case.told for case in sweep.asked}
     made = [

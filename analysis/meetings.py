@@ -20,6 +20,7 @@ from .matrix import Cell, by_unit, cells, redrawn, zero
 from .pairs import Pairs, joined, paired
 from .published import shared
 from .results import Tables
+from .titles import natural
 from .verdicts import difference_at
 
 
@@ -117,7 +118,7 @@ def _places(tables: Tables, losses: Sequence[Losses], solvers: set[str]) -> list
             influence(tables, here) if shared(here[0].protocol) and not redrawn(here) else {},
             zero(tables, here),
         )
-        for key, here in places.items()
+        for key, here in sorted(places.items(), key=lambda place: (*map(natural, place[0][:3]), place[0][3]))
     ]
 
 

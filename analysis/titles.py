@@ -1,4 +1,4 @@
-"""Names of solvers: the name that a sweep gives them, with what tells those of one name apart; and short ones."""
+"""Labels in order, and names of solvers: those that a sweep gives, with what tells some of one name apart; short ones."""
 
 from __future__ import annotations
 
@@ -22,6 +22,12 @@ def _parts(label: str) -> tuple[str, str]:
     """The experts and the options of a mixture; of another solver, its label and nothing."""
     match = re.fullmatch(r"\w+\(experts=\[(.*)\] #\w+(?:, )?(.*)\)", label)
     return (match[1], match[2]) if match else (label, "")
+
+
+def natural(label: str) -> list[tuple[float, str]]:
+    """Sorts labels by the numbers in them, n=3 before n=10."""
+    parts = re.split(r"(?<![\w.])(\d+(?:\.\d+)?)", label)
+    return [(float(part), "") if i % 2 else (0.0, part) for i, part in enumerate(parts)]
 
 
 WORDS = {

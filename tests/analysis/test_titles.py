@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lfombench.analysis.titles import title
+from lfombench.analysis.titles import natural, title
 
 
 @pytest.mark.parametrize(
@@ -22,3 +22,10 @@ from lfombench.analysis.titles import title
 )
 def test_titles_tell_solvers_of_one_name_apart(labels, titles):
     assert [title("all", labels, label) for label in labels] == titles
+
+
+def test_numbers_in_labels_are_sorted_as_numbers():
+    labels = ["t(n=10)", "t(n=3)", "t(n=20, noise=0.5)", "t(n=20, noise=0.25)", "t", "s(n=100)", "t(n=3, x2=1)"]
+    assert sorted(labels, key=natural) == [
+        *("s(n=100)", "t", "t(n=3)", "t(n=3, x2=1)", "t(n=10)", "t(n=20, noise=0.25)", "t(n=20, noise=0.5)")
+    ]
