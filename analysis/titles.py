@@ -1,4 +1,4 @@
-"""Labels in order, and names of solvers: those that a sweep gives, with what tells some of one name apart; short ones."""
+"""Labels in order, and names of solvers: those of a sweep, with what tells some of one name apart; short ones."""
 
 from __future__ import annotations
 
