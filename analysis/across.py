@@ -19,8 +19,9 @@ import numpy as np
 from .board import TOLD, Board, Boards, Row
 from .losses import EXACT, Outcomes
 from .results import Tables
-from .sheets import Line, Part, Sheet, number
+from .sheets import LONGEST, Line, Part, Sheet, number
 from .statistics import ALPHA, holm
+from .titles import differing, short
 
 LEAST = 6  # tasks: with fewer no difference can be significant at 5 %
 
@@ -155,16 +156,16 @@ def _tested(solvers: Sequence[str], means: np.ndarray) -> dict[str, list[str]]:
 
 def across_sheet(one: Across) -> Sheet:
     """The solvers across tasks as a table."""
-    head = ["solver", "mean rank", "interquartile mean", "worst", "on", "leads", "improves", "beats"]
+    head = ["solver", "mean rank", "IQM", "worst", "on", "leads", "improves", "beats"]
     head = head if one.tested else head[:-1]
-    lines = []
+    briefs, lines = differing(one.tasks), []
     for total in one.totals:
         cells = [
-            [Part(total.title)],
+            [Part(total.title, brief=short(total.title, LONGEST))],
             [Part(f"{total.mean_rank:.2f}")],
             [Part(number(total.iqm, 2) if np.isfinite(total.iqm) else "lost")],
             [Part(number(total.worst, 2) if np.isfinite(total.worst) else "lost")],
-            [Part(total.worst_on, "soft")],
+            [Part(total.worst_on, "soft", briefs.get(total.worst_on, ""))],
             [Part(f"{total.leads} of {len(one.tasks)}")],
             [Part(f"{total.improvement:.0%}")],
         ]
@@ -172,7 +173,8 @@ def across_sheet(one: Across) -> Sheet:
     few = f"no test: {len(one.tasks)} tasks are too few"
     test = f"Wilcoxon's signed-rank test, Holm over all pairs, {ALPHA:.0%}"
     notes = [
-        "log of the error over that of predicting 0; leads: tasks at which it may be the best; improves: the "
+        "IQM: interquartile mean of the log of the error over that of predicting 0, of which worst is the largest mean "
+        "of a task; leads: tasks at which it may be the best; improves: the "
         "probability of a lower loss than another method's, at a random seed of each, the mean over tasks and methods",
         f"beats: methods that it is better than over tasks: {test}" if one.tested else few,
     ]

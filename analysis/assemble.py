@@ -202,6 +202,8 @@ def _shown(cell: Cell, draws: bool, moves: Influence | None, sequential: bool) -
     mean, half_width = mean_interval(means, sequential=sequential)
     if moves is not None:
         half_width = moves.half_width(means.tolist())
+    exact = len(finite) == len(ended) and bool(finite.max() == EXACT)
+    half_width = 0.0 if exact and half_width is not None else half_width
     median = float(np.median(ended))
     return Shown(
         mean,
@@ -210,7 +212,7 @@ def _shown(cell: Cell, draws: bool, moves: Influence | None, sequential: bool) -
         median=median if median < np.inf else None,
         tail=2 * sum(one.heavy for one in cell.draws) > len(finite),
         outlier=outlier(means),
-        exact=len(finite) == len(ended) and bool(finite.max() == EXACT),
+        exact=exact,
         loose=any(one.loose for one in cell.draws),
         **({"low": means.min().item(), "high": means.max().item()} if draws else {"tenth": tenth(means)}),
     )

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from .rounding import at_most
 from .verdicts import Difference
 
 MANY = 6  # places, above which they are counted instead of told one by one
@@ -21,7 +22,8 @@ class Meeting:
     """Two solvers on one test task, under one protocol, at one depth: the first minus the second.
 
     prompts: the part of the variance over seeds that finitely many test prompts explain; None where the store does not
-    say, or all seeds share their prompts. means: their mean log errors; None where all seeds were lost.
+    say, or all seeds share their prompts. means: their mean log errors over the seeds that both have an outcome for;
+    None where all were lost.
     """
 
     task: str
@@ -32,6 +34,7 @@ class Meeting:
     difference: Difference
     prompts: float | None
     shared: bool
+    extended: bool = False  # whether seeds were added until something was decided
 
     @property
     def place(self) -> tuple[str, str, str]:
@@ -56,6 +59,11 @@ class Comparison:
         kinds = Counter(_kind(meeting.difference) for meeting in self.meetings)
         counts = "; ".join(f"{KINDS[kind]} at {kinds[kind]}" for kind in KINDS if kinds[kind])
         return [f"{self.first} against {self.second}, of {len(self.meetings)} depths and places: {counts}"]
+
+    @property
+    def extended(self) -> bool:
+        """Whether any of it rests on e values and confidence sequences."""
+        return any(meeting.extended for meeting in self.meetings)
 
     def __str__(self) -> str:
         return "\n".join([*self.words, *filter(None, [self.advice])])
@@ -116,9 +124,9 @@ def _part(kind: str, meetings: Sequence[Meeting]) -> str:
         words = "" if not sizes else f" (by {_size(sizes[0])}{f' to {_size(sizes[-1])}' if len(sizes) > 1 else ''})"
         return f"{kind} {at}{words}"
     if kind == "none":
-        return f"no difference beyond {_size(max(bounds))} {at}"
+        return f"no difference beyond {at_most(max(bounds))} {at}"
     if kind == "open":
-        return f"undecided {at}{f', up to {_size(max(bounds))} either way' if bounds else ''}"
+        return f"undecided {at}{f', up to {at_most(max(bounds))} either way' if bounds else ''}"
     return f"identical {at}" if kind == "identical" else f"one common seed or none {at}, which decides nothing"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from .board import Board, Row, listed
+from .board import Board, Row
 from .losses import Losses
 from .results import Tables
 
@@ -21,11 +21,12 @@ FRONTS = ("params", "flops", "prompts")  # against which a report draws losses: 
 
 def costs(tables: Tables, losses: Losses) -> dict[str, float]:
     """What a method takes at its depth: those of COSTS that the store knows. An iterate of a method that is not trained
-    takes what the deepest job took until then.
+    takes what a job of at least its depth took until then.
     """
     found: dict[str, float | None] = {"params": losses.params, "steps": losses.depth}
     by_depth = tables.spent.get((losses.task, losses.protocol, losses.solver), {})
-    spent = by_depth.get(losses.depth if losses.family == "learned" else max(by_depth, default=0))
+    passing = min((depth for depth in by_depth if depth >= losses.depth), default=0)
+    spent = by_depth.get(losses.depth if losses.family == "learned" else passing)
     if spent:
         flops = spent.flops[losses.depth - 1] if spent.flops else None
         found |= {"flops": flops, "prompts": spent.prompts, "labels": spent.labels}
@@ -71,17 +72,25 @@ def _placed(board: Board, row: Row, rows: list[Row], at: int, cost: str) -> Pric
 
 def chosen(rows: Sequence[Row], limits: Mapping[str, float]) -> tuple[list[Row], list[str]]:
     """The methods that have a depth within all limits, each with its deepest alone, which no test error chose; and in
-    words why others have none.
+    words why others have none, and of which deeper ones it is not known what they take.
     """
-    within, unknown, dearer = list[Row](), list[str](), list[str]()
+    within, dearer, never, older = list[Row](), list[str](), list[str](), list[str]()
     for row in (row for row in rows if row.competes):
-        known = {depth: found for depth, found in row.costs.items() if found.keys() >= limits.keys()}
-        fits = [depth for depth, found in known.items() if all(found[name] <= most for name, most in limits.items())]
+        depths = [depth for depth, known in row.costs.items() if not _above(known, limits)]
+        fits = [depth for depth in depths if row.costs[depth].keys() >= limits.keys()]
         if fits:
             within.append(replace(row, cells={max(fits): row.cells[max(fits)]}))
-        else:
-            (dearer if known else unknown).append(row.title)
+        if not depths:
+            dearer.append(row.title)
+        for depth in (depth for depth in depths if depth > max(fits, default=0)):
+            (older if row.cells[depth].seeds else never).append(f"{row.title} at {depth}")
     return within, [
-        *([f"above the limit at each depth: {listed(dearer)}"] if dearer else []),
-        *([f"the store does not know what it takes: {listed(unknown)}; its jobs are older"] if unknown else []),
+        *([f"above the limit at each depth: {', '.join(dearer)}"] if dearer else []),
+        *([f"not known what it takes, as none of its jobs is done: {', '.join(never)}"] if never else []),
+        *([f"not known what it takes, as its jobs ran before that was counted: {', '.join(older)}"] if older else []),
     ]
+
+
+def _above(known: Mapping[str, float], limits: Mapping[str, float]) -> bool:
+    """Whether a cost that is known is above its limit."""
+    return any(known[name] > most for name, most in limits.items() if name in known)

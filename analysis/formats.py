@@ -25,7 +25,7 @@ def markdown(sheet: Sheet) -> str:
 
     def cell(parts: Sequence[Part], soft: bool) -> str:
         marks = {"strong": "**"}
-        text = " ".join(f"{marks.get(style, '')}{text}{marks.get(style, '')}" for text, style in parts)
+        text = " ".join(f"{marks.get(style, '')}{text}{marks.get(style, '')}" for text, style, _ in parts)
         text = re.sub(r"([|\\`<])", r"\\\1", text)
         return f"*{text}*" if soft and text and "*" not in text else text
 
@@ -41,7 +41,9 @@ def latex(sheet: Sheet) -> str:
     """A table in LaTeX, for the package booktabs."""
 
     def cell(parts: Sequence[Part], soft: bool) -> str:
-        text = " ".join(f"\\textbf{{{escaped(text)}}}" if style == "strong" else escaped(text) for text, style in parts)
+        text = " ".join(
+            f"\\textbf{{{escaped(text)}}}" if style == "strong" else escaped(text) for text, style, _ in parts
+        )
         return f"\\textit{{{text}}}" if soft and text else text
 
     columns = "".join("l" if i in sheet.words else "r" for i in range(len(sheet.head)))

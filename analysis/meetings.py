@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
+from jaxtyping import Float
 
 from lfombench.harness.errors import UserError, nearest
 from lfombench.harness.store.manifest import Manifest
@@ -29,13 +30,15 @@ class Solvers:
     """What names stand for: labels of solvers, several of which may have one name; the best of them counts."""
 
     labels: Mapping[str, Sequence[str]]
+    where: str
 
     @staticmethod
-    def of(losses: Sequence[Losses], manifests: Sequence[Manifest]) -> Solvers:
-        """The solvers that a store has outcomes of."""
+    def of(losses: Sequence[Losses], manifests: Sequence[Manifest], where: str = "this store") -> Solvers:
+        """The solvers that sweeps have outcomes of. where: what the sweeps are called."""
         known = sorted({one.solver for one in losses})
         named = {name: labels for sweep in manifests for name, labels in sweep.named.items()}
-        return Solvers({label: [label] for label in known} | {n: ls for n, ls in named.items() if set(ls) & set(known)})
+        labels = {label: [label] for label in known} | {n: ls for n, ls in named.items() if set(ls) & set(known)}
+        return Solvers(labels, where)
 
     def rivals(self, losses: Sequence[Losses]) -> list[str]:
         """The labels of all that compete: no bounds, no controls."""
@@ -50,7 +53,7 @@ class Solvers:
             return holding[0]
         if holding:
             raise UserError(f"{word!r} is in the names of several solvers: {'; '.join(holding[:8])}")
-        raise UserError(f"no solver {word!r} in this store; {nearest(word, self.labels)}")
+        raise UserError(f"no solver {word!r} in {self.where}; {nearest(word, self.labels)}")
 
 
 def gathered(tables: Tables, manifests: Sequence[Manifest], test: str | None) -> list[Losses]:
@@ -72,6 +75,8 @@ def gathered(tables: Tables, manifests: Sequence[Manifest], test: str | None) ->
 
 def compared(tables: Tables, losses: Sequence[Losses], solvers: Solvers, first: str, second: str) -> Comparison:
     """Two solvers by name wherever both have outcomes at the same depth."""
+    if first == second:
+        raise UserError(f"both names stand for {first}: compare needs two solvers")
     wanted = {*solvers.labels[first], *solvers.labels[second]}
     found = list(_met(_places(tables, losses, wanted), solvers, first, second))
     if not found:
@@ -81,8 +86,8 @@ def compared(tables: Tables, losses: Sequence[Losses], solvers: Solvers, first: 
     for at, one in enumerate(found):
         alike = shared(one.sides[0].draws[0].protocol)
         part = None if alike else _share(tables, one.sides, float(pairs.error[at] ** 2 * pairs.seeds[at]))
-        means = _mean(one.sides[0]), _mean(one.sides[1])
-        meetings.append(Meeting(*one.place, means, difference_at(pairs, at, 1, second), part, alike))
+        difference, extended = difference_at(pairs, at, 1, second), bool(pairs.sequential[at])
+        meetings.append(Meeting(*one.place, _means(one.losses), difference, part, alike, extended))
     return Comparison(first, second, meetings)
 
 
@@ -92,6 +97,7 @@ class _Met:
 
     place: tuple[str, str, str, int]
     sides: tuple[Cell, Cell]
+    losses: Float[np.ndarray, "2 seeds"]
     pairs: Pairs
 
 
@@ -134,8 +140,8 @@ def _met(places: Sequence[_Place], solvers: Solvers, first: str, second: str) ->
         draws = [one for side in both for one in side.draws]
         common = shared_variance([place.moves.get((side.solver, side.depth)) for side in both])
         sequential = any(one.extended for one in draws) and common is None
-        pairs = paired(by_unit(both, redrawn(draws)), place.zero, common, sequential=sequential)
-        yield _Met(place.key, both, pairs)
+        losses = by_unit(both, redrawn(draws))
+        yield _Met(place.key, both, losses, paired(losses, place.zero, common, sequential=sequential))
 
 
 def _best(sides: Sequence[Cell]) -> Cell | None:
@@ -143,9 +149,11 @@ def _best(sides: Sequence[Cell]) -> Cell | None:
     return min(sides, key=lambda side: (float(np.nanmean(side.values)), side.solver), default=None)
 
 
-def _mean(side: Cell) -> float | None:
-    kept = side.values[np.isfinite(side.values)]
-    return float(kept.mean()) if len(kept) else None
+def _means(losses: Float[np.ndarray, "2 seeds"]) -> tuple[float | None, float | None]:
+    """The means over the seeds that both have an outcome for, of those that each did not lose."""
+    common = losses[:, ~np.isnan(losses).any(0)]
+    first, second = (float(np.mean(each[np.isfinite(each)])) if np.isfinite(each).any() else None for each in common)
+    return first, second
 
 
 def _share(tables: Tables, sides: tuple[Cell, Cell], variance: float) -> float | None:
@@ -174,7 +182,10 @@ def matrix(tables: Tables, losses: Sequence[Losses], solvers: Solvers, names: Se
     found = {pair: list(_met(places, solvers, *pair)) for pair in combinations(names, 2)}
     every = [one.pairs for met in found.values() for one in met]
     if not every:
-        raise UserError("no two of these solvers were tested on the same task at the same depth and protocol")
+        raise UserError(
+            f"no two of {'; '.join(names) or 'no methods'} were tested on the same task at the same depth and "
+            "protocol; bounds and controls are compared where they are named"
+        )
     pairs, at, table = joined(every), 0, Counts()
     for (first, second), met in found.items():
         verdicts = [difference_at(pairs, at + i, 1, second).verdict for i in range(len(met))]

@@ -12,7 +12,9 @@ store.sql("SELECT solver, depth, mean, verdict FROM board WHERE protocol = 'rigo
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
+from os import PathLike
 from typing import Any
 
 import polars as pl
@@ -41,8 +43,8 @@ class Results:
     where a class has no such field; lists as JSON), and `sweeps`, the names of the sweeps that want the job.
     """
 
-    def __init__(self, out: str) -> None:
-        self.out = out
+    def __init__(self, out: str | PathLike[str]) -> None:
+        self.out = str(out)
         self.known()
 
     def __repr__(self) -> str:
@@ -104,8 +106,11 @@ class Results:
         """The boards of one sweep, or of all, as objects. at_most: limits by cost, of params, steps, flops (operations
         for a prompt), prompts and labels (met in training): then methods are ranked at the deepest these allow.
         """
-        if wrong := next((name for name in at_most or () if name not in COSTS), None):
-            raise UserError(f"at_most: no cost {wrong!r}; {nearest(wrong, COSTS)}")
+        for name, most in (at_most or {}).items():
+            if name not in COSTS:
+                raise UserError(f"at_most: no cost {name!r}; {nearest(name, COSTS)}")
+            if not isinstance(most, int | float) or not most >= 0:
+                raise UserError(f"at_most: got {most!r} for {name}, needs a number of 0 or more")
         tables = Tables(self.out)
         return [boards(tables, manifest, at_most) for manifest in leaves(self.out, self.known(sweep))]
 
@@ -133,11 +138,14 @@ class Results:
         return frame.join(wanted, on="job", how="left", maintain_order="left")
 
 
+WRITES = re.compile(r"(\s|--.*\n)*(insert|update|delete|drop|create|alter|truncate|merge|copy|set)\b", re.IGNORECASE)
 VIEWS = ("board", "cases", "sweeps")
 
 
 def answer(query: str, store: Results) -> pl.DataFrame:
     """The answer to a query. UserError, with the place and the nearest right word, where it has none."""
+    if WRITES.match(query):
+        raise UserError(f"query only reads: got {query[:40]!r}, allowed: SELECT, WITH, SHOW, EXPLAIN")
     frames: dict[str, pl.LazyFrame] = {name: table(store.out, name) for name in TABLES}
     words = query.lower()
     for name in VIEWS:  # made only where they may be meant: each reads the store

@@ -21,6 +21,7 @@ from .sequential import sequence_equivalence_p, sequence_factor, sequence_p
 from .statistics import ALPHA, MARGIN, ROUNDING, equivalence, grubbs, holm, satterthwaite, t_factor, two_sided
 
 Array = np.ndarray
+TINY = np.finfo(float).tiny
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,8 @@ class Pairs:
     p: Float[Array, " pairs"]  # of no difference; nan where fewer than two seeds are common
     equivalence_p: Float[Array, " pairs"]  # of a difference outside the margin
     lost: Int[Array, "2 pairs"]  # seeds that i lost and j did not; that j lost and i did not
-    same: Bool[Array, " pairs"]  # whether all differences are 0
+    barred: Bool[Array, " pairs"]  # whether the one with the lower mean lost a seed that the other did not
+    same: Bool[Array, " pairs"]  # whether all differences are 0, of seeds that neither lost
     outlier: Bool[Array, " pairs"]  # whether one seed lies far from the others and may decide
     sequential: Bool[Array, " pairs"]  # whether p and intervals are valid whenever one stops adding seeds
 
@@ -92,7 +94,8 @@ class Pairs:
         factor = t_factor(self.df, alpha)
         factor[self.sequential] = sequence_factor(self.seeds[self.sequential], alpha)
         with np.errstate(invalid="ignore"):
-            return np.where(self.df > 0, np.where(self.error > 0, factor * self.error, 0.0), np.nan)
+            whole = np.where((self.error > 0) | np.isinf(factor), factor * np.maximum(self.error, TINY), 0.0)
+            return np.where(self.df > 0, whole, np.nan)
 
 
 def paired(
@@ -115,7 +118,9 @@ def paired(
         variance = sums.squares / (seeds - 1) / seeds
     if shared is not None:
         df, variance = satterthwaite(variance, df, *shared), variance + shared[0]
-    variance, df = np.where(seeds > 1, variance, np.nan), np.where(seeds > 1, df, 0.0)
+    same = (sums.met > 0) & (sums.largest == 0) & (mean == 0)
+    variance = np.where(seeds > 1, np.where(same, 0.0, variance), np.nan)
+    df = np.where(seeds > 1, df, 0.0)
     error, lost = np.sqrt(variance), sums.lost
     if sequential:
         found = sums.seeds, np.nan_to_num(mean), sums.squares
@@ -131,9 +136,10 @@ def paired(
         error,
         df,
         np.where(barred & ~np.isnan(p), 1.0, p),
-        np.where(lost.any(0) & ~np.isnan(p), 1.0, equivalence_p),
+        np.where((lost.any(0) | (sums.met == 0)) & ~np.isnan(p), 1.0, equivalence_p),
         lost,
-        (seeds > 0) & (sums.largest == 0) & (mean == 0),
+        barred,
+        same,
         grubbs(sums.largest, np.sqrt(sums.squares / np.maximum(seeds - 1, 1)), seeds),
         np.full(len(seeds), sequential),
     )
@@ -147,6 +153,7 @@ class _Sums:
     mean: Float[Array, " pairs"]
     squares: Float[Array, " pairs"]  # the sum of squared deviations from the mean
     largest: Float[Array, " pairs"]  # of those deviations
+    met: Int[Array, " pairs"]  # seeds that neither lost
     lost: Int[Array, "2 pairs"]
 
 
@@ -163,7 +170,9 @@ def _against(one: Float[Array, " seeds"], others: Float[Array, "pairs seeds"], w
     squares, largest = np.einsum("ps,ps->p", D, D), np.maximum(D.max(1, initial=0.0), -D.min(1, initial=0.0))
     mine, theirs = np.isinf(one), np.isinf(others)
     lost = np.stack([(known & mine & ~theirs).sum(1), (known & theirs & ~mine).sum(1)])
-    return _Sums(seeds, np.where(same, 0.0, mean), np.where(same, 0.0, squares), np.where(same, 0.0, largest), lost)
+    met = seeds - (known & (mine | theirs)).sum(1)
+    mean, squares, largest = (np.where(same, 0.0, values) for values in (mean, squares, largest))
+    return _Sums(seeds, mean, squares, largest, met, lost)
 
 
 def _difference(one: Array, others: Array, worst: Array) -> tuple[Array, Array]:

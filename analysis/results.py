@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from polars.io.plugins import register_io_source
+from pyarrow import fs
 
 from lfombench.harness.store import tables
 from lfombench.harness.store.filesystem import place
@@ -186,6 +187,8 @@ class Tables:
 def sweeps(out: str, name: str = "*") -> list[Manifest]:
     """The manifests of the sweeps in a store whose names match a pattern."""
     root = place(out)
+    if root.kind() == fs.FileType.File:
+        raise NoStore(f"--out {out} is a file; a store is a folder")
     if not is_store(root, out):
         raise NoStore(f"--out {out} holds no results yet; make some with `lfombench run SWEEP --out {out}`")
     try:

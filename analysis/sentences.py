@@ -11,6 +11,7 @@ from .compare import FEW
 from .leaders import Lead, leaders_along
 from .overview import Overview
 from .overview import short as value_in_words
+from .rounding import at_most
 from .titles import short as _short
 from .verdicts import Difference
 
@@ -74,7 +75,7 @@ def _apart(board: Board, rows: Sequence[Row]) -> str:
     within = [(depth, each.within) for depth, each in differences if each.within is not None]
     if len(within) == len(differences) and all(x <= FEW for _, x in within if x is not None):
         largest = max(x for _, x in within if x is not None)
-        return f"no difference beyond {size(largest)} at {'any depth' if len(depths) > 1 else f'depth {depths[0]}'}"
+        return f"no difference beyond {at_most(largest)} at {'any depth' if len(depths) > 1 else f'depth {depths[0]}'}"
     return _undecided([(depth, each) for depth, each in differences])
 
 
@@ -83,7 +84,7 @@ def _undecided(differences: Sequence[tuple[int, Difference]]) -> str:
     at = differences[-1][0]
     last = [each.within for depth, each in differences if depth == at]
     known = [x for x in last if x is not None]
-    text = f"not told apart at depth {at}" + (f" (the difference may be up to {size(max(known))})" if known else "")
+    text = f"not told apart at depth {at}" + (f" (the difference may be up to {at_most(max(known))})" if known else "")
     if real:
         text += f", though they differ at {', '.join(map(str, real))}" if at not in real else ""
     return text
@@ -100,11 +101,11 @@ def _bound(rows: Sequence[Row], at: int) -> list[str]:
     they = "Both are" if len(rows) == 2 else "All are" if len(rows) > 2 else "It is"
     largest = max(each.within or 0.0 for each in known)
     if largest <= FEW:
-        return [f"{they} within {size(largest)} of the bound, {name}."]
+        return [f"{they} within {at_most(largest)} of the bound, {name}."]
     gaps = sorted(each.mean or 0.0 for each in known)
     if not all(each.real for each in known):
         few = "It is" if len(rows) == 1 else "They are"
-        return [f"{few} at most {size(largest)} above the bound, {name}."]
+        return [f"{few} at most {at_most(largest)} above the bound, {name}."]
     spread = f"{size(gaps[0])} to {size(gaps[-1])}" if size(gaps[0]) != size(gaps[-1]) else size(gaps[0])
     return [f"{they} {spread} above the bound, {name}."]
 
@@ -163,7 +164,7 @@ def _named(leads: Sequence[Lead]) -> str:
     if len(names) == 1:
         return short(names[0])
     within = max(lead.within for lead in leads)
-    apart = f"no difference beyond {size(within)}" if within <= FEW else "not told apart"
+    apart = f"no difference beyond {at_most(within)}" if within <= FEW else "not told apart"
     if len(names) <= NAMED:
         return f"{', '.join(short(name) for name in names[:-1])} and {short(names[-1])} ({apart})"
     rest = sorted({name for lead in leads for name in lead.behind})

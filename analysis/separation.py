@@ -57,7 +57,9 @@ def contests(tables: Tables, found: Outcomes, depths: Sequence[int], test: str |
 
 @dataclass(frozen=True)
 class Standing:
-    """The pairs of all contests as one family, at an error rate of alpha together, and which are decided."""
+    """The pairs of all contests as one family, and which are decided: with probability alpha at most any pair of equals
+    is called separated, and likewise any pair beyond the margin equivalent.
+    """
 
     contests: Sequence[Contest]
     alpha: float = ALPHA
@@ -97,17 +99,17 @@ class Standing:
         return [seeds_needed(float(effect), many, self.alpha) for effect in effects]
 
     def wanted(self, most: int) -> Mapping[tuple[Place, str], int]:
-        """By place and solver: the number of seeds that it is to have next, where any of its pairs is undecided and it
-        may still get some.
+        """By place and solver: the number of seeds that it is to have next, where a pair of it is undecided that more
+        seeds that both have may decide.
         """
-        forecast, undecided, at = self.forecast, self.undecided, 0
+        forecast, undecided, at = self.forecast, self.undecided & ~self.pairs.barred, 0
         found: dict[tuple[Place, str], int] = {}
         for contest in self.contests:
             i, j = np.triu_indices(len(contest.solvers), 1)
             for first, second in zip(i.tolist(), j.tolist(), strict=True):
                 if undecided[at]:
+                    target = _next(int(self.pairs.seeds[at]), forecast[at], most)
                     for k in (first, second):
-                        target = _next(int(contest.seeds[k]), forecast[at], most)
                         key = contest.place, contest.solvers[k]
                         if target > contest.seeds[k]:
                             found[key] = max(found.get(key, 0), target)

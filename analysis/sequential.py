@@ -25,7 +25,7 @@ Array = np.ndarray
 
 
 def log_e(n: Float[Array, "*any"], s1: Float[Array, "*any"], s2: Float[Array, "*any"]) -> Float[Array, "*any"]:
-    """Log of the e value against a mean of 0 of n differences with sum s1 and sum of squares s2; 0 where all are 0."""
+    """Log of the e value against a mean of 0 of n differences with sum s1 and sum of squares s2; 0 of none."""
     with np.errstate(divide="ignore", invalid="ignore"):
         r = np.where(s2 > 0, np.minimum(s1**2 / s2, n), 0.0)
     parts = [math.log(weight) + _log_e(n, r, tau) for tau, weight in SCALES]
@@ -85,4 +85,4 @@ def _factor(n: int, alpha: float) -> float:
 
 def seeds_needed(effect: float, pairs: int, alpha: float) -> int:
     """About how many seeds separate a pair whose mean difference is `effect` standard deviations, among so many."""
-    return math.ceil(2 * (math.log(max(pairs, 1) / alpha) + 2) / math.log1p(effect**2)) if effect > 0 else 1 << 30
+    return math.ceil(2 * (math.log(max(pairs, 1) / alpha) + 2) / math.log1p(effect**2)) if effect > 1e-4 else 1 << 30

@@ -10,16 +10,19 @@ from typing import Literal, NamedTuple
 from .board import TOLD, Board, Boards, Cell, Row
 from .costs import COSTS
 from .statistics import ALPHA
+from .titles import short
 from .verdicts import Difference
 
+LONGEST = 80  # letters of a short name in a table
 Style = Literal["", "strong", "soft", "bad"]
 
 
 class Part(NamedTuple):
-    """A piece of a table's cell."""
+    """A piece of a table's cell. brief: the same in few letters, for narrow terminals."""
 
     text: str
     style: Style = ""
+    brief: str = ""
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,7 @@ def _within(board: Board) -> Sheet:
     about = [tasks, *(seeds_in_words(*counts) for counts, _ in usual)]
     about.append(f"each method at its deepest with at most {limits}")
     head = ["rank", "solver", "depth", *costs, "loss", "to the method before"]
-    none = [] if lines else ["no method is within the limits"]
+    none = [] if lines else ["no method is known to be within the limits"]
     notes = [*none, *board.notes, *board.left, *_shared(board)]
     return Sheet(board.protocol, "; ".join(about), head, lines, notes, (0, 1, len(head) - 1))
 
@@ -164,7 +167,7 @@ def _rank(row: Row, cell: Cell | None) -> list[Part]:
 
 
 def _name(row: Row) -> list[Part]:
-    parts = [Part(row.title)]
+    parts = [Part(row.title, brief=short(row.title, LONGEST))]
     if not row.competes:
         parts.append(Part(row.family, "soft"))
     return [*parts, Part(f"{row.diverged} diverged", "bad")] if row.diverged else parts

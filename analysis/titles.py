@@ -30,6 +30,15 @@ def natural(label: str) -> list[tuple[float, str]]:
     return [(float(part), "") if i % 2 else (0.0, part) for i, part in enumerate(parts)]
 
 
+def differing(labels: Sequence[str]) -> dict[str, str]:
+    """Of each label the fields in which it differs from the others: `noise=3`; `base` where others have more."""
+    fields = {label: re.findall(r"\w+=(?:\[[^\]]*\]|[^,)]*)", label) for label in labels}
+    common = set.intersection(*map(set, fields.values())) if fields else set()
+    briefs = {label: ", ".join(field for field in each if field not in common) for label, each in fields.items()}
+    same_class = len({label.partition("(")[0] for label in labels}) == 1
+    return {label: brief or "base" for label, brief in briefs.items()} if same_class else {}
+
+
 WORDS = {
     "conjugate_gradient": "CG",
     "gradient_descent": "GD",

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from .pairs import Pairs
+from .rounding import at_least
 from .statistics import MARGIN, rank_sets, ties
 
 
@@ -57,7 +58,7 @@ class Difference:
         elif self.real and self.equivalent:
             text += f", but within {MARGIN:g}"
         elif self.real and self.at_least:
-            text += f" by at least {self.at_least:.2g}"
+            text += f" by at least {at_least(self.at_least)}"
         lost = [f"{count} of {self.seeds} lost{whose}" for count, whose in self._lost if count]
         notes = lost + (["one seed lies far from the others"] if self.outlier else [])
         return f"{text} ({', '.join(notes)})" if notes else text
@@ -92,18 +93,22 @@ def difference_at(pairs: Pairs, at: int, sign: int, than: str) -> Difference:
         than,
         int(pairs.seeds[at]),
         mean if whole or (pairs.seeds[at] == 1 and not lost.any()) else None,
-        float(pairs.half_width[at]) if whole else None,
+        _finite(pairs.half_width[at]) if whole else None,
         float(pairs.adjusted[at]) if tested else None,
         bool(pairs.differs[at]),
         bool(pairs.equivalent[at]),
         float(pairs.at_least[at]) if whole and pairs.differs[at] else 0.0,
-        abs(mean) + float(pairs.together[at]) if whole else None,
+        _finite(abs(mean) + pairs.together[at]) if whole else None,
         bool(pairs.same[at]),
         int(lost[0]),
         int(lost[1]),
         bool(pairs.outlier[at]),
         mean < 0,
     )
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
 
 
 def ranking(solvers: Sequence[str], classes: Sequence[str], order: Sequence[int], pairs: Pairs) -> Ranking:

@@ -40,13 +40,17 @@ def compare(words: tuple[str, ...], test: str | None, out: str, as_json: bool) -
 
     known = {manifest.name for manifest in known_sweeps(out, None)}
     *names, last = words or ("",)
+    if sweeps := [name for name in names if name in known and name != last]:
+        raise UserError(f"sweep {sweeps[0]!r} must come last, and alone; {USAGE}")
     sweep = name_in(last) if last else ""
     names = [*names, *([last] if last and sweep not in known else [])]
     tables, manifests = Tables(out), leaves(out, known_sweeps(out, sweep if sweep in known else None))
     frame = gathered(tables, manifests, test)
-    solvers = Solvers.of(frame, manifests)
+    solvers = Solvers.of(frame, manifests, f"sweep {sweep}" if sweep in known else "this store")
     found = [solvers.find(name) for name in names]
-    if len(found) == 1 or len(set(found)) < len(found):
+    if twice := next((name for name in found if found.count(name) > 1), None):
+        raise UserError(f"got {', '.join(map(repr, names))}, of which two stand for {twice}; {USAGE}")
+    if len(found) == 1:
         raise UserError(f"got {', '.join(map(repr, names))}; {USAGE}")
     if len(found) == 2:
         one = compared(tables, frame, solvers, found[0], found[1])
@@ -73,12 +77,13 @@ def as_values(comparison: Comparison) -> dict[str, Any]:
     meetings = [
         asdict(one) | {"verdict": one.difference.verdict, "words": one.difference.words} for one in comparison.meetings
     ]
-    head = {"first": comparison.first, "second": comparison.second, "words": comparison.words}
-    return head | {"advice": comparison.advice, "meetings": meetings}
+    head: dict[str, Any] = {"first": comparison.first, "second": comparison.second, "words": comparison.words}
+    return head | {"advice": comparison.advice, "extended": comparison.extended, "meetings": meetings}
 
 
 def table_of(comparison: Comparison) -> Sheet:
     """A line for each place and depth at which two solvers meet."""
+    from lfombench.analysis.losses import EXACT
     from lfombench.analysis.sheets import Line, Part, Sheet, difference_in_words, number
 
     tasks, protocols = ({one.place[:2] for one in comparison.meetings}, {one.protocol for one in comparison.meetings})
@@ -86,16 +91,18 @@ def table_of(comparison: Comparison) -> Sheet:
     for one in comparison.meetings:
         task = one.task if one.task == one.test else f"{one.task}, tested on {one.test}"
         where = [*([Part(one.protocol)] if len(protocols) > 1 else []), *([Part(task)] if len(tasks) > 1 else [])]
-        means = [[Part("lost" if mean is None else number(mean))] for mean in one.means]
+        means = [[Part("lost" if mean is None else "exact" if mean <= EXACT else number(mean))] for mean in one.means]
         p = "" if one.difference.p is None else f"{one.difference.p:.2g}"
         values = [[Part(str(one.depth))], *means, [Part(str(one.difference.seeds))], [Part(p)]]
         lines.append(Line([*([where] if where else []), *values, difference_in_words(one.difference)]))
+    exact = any(mean is not None and mean <= EXACT for one in comparison.meetings for mean in one.means)
     place = ["where"] * (max(len(tasks), len(protocols)) > 1)
     head = [*place, "depth", "first", "second", "seeds", "p", "difference, first to second"]
     notes = [
         f"first: {comparison.first}; second: {comparison.second}",
         "difference of log errors, below 0 the first is better, ± half of its own 95 % interval; paired by seed; "
-        "p: t test, Holm over all lines",
+        f"p: {'t test' if not comparison.extended else 't test, of an extended sweep one over the e value'}, Holm over "
+        f"all lines{f'; exact: only rounding, which counts as {EXACT:g}' if exact else ''}",
     ]
     task, test, protocol = comparison.meetings[0].place
     about = task if task == test else f"{task}, tested on {test}"
@@ -118,7 +125,7 @@ def matrix_of(counts: dict[tuple[str, str], tuple[int, int, int]], names: Sequen
     head = ["", "solver", "all", *(str(i + 1) for i in range(len(order)) if shown)]
     notes = [
         f"wins/ties/losses {'against the solver of that number' if shown else 'against all others'}, over tasks, "
-        "protocols and depths: paired by seed, t test, Holm over all",
+        "protocols and depths: paired by seed, Holm over all",
         *([] if shown else ["--json has every pair"]),
     ]
     return Sheet("who beats whom", "", head, lines, notes, (1,))

@@ -25,7 +25,11 @@ SHOWN = 8  # undecided pairs that are named
 @OUT
 @click.option("--until-separated", is_flag=True, default=True, help="What this command does; it may be left out.")
 @click.option(
-    "--alpha", type=Number(0, 0.5, min_open=True), default=0.05, show_default=True, help="Error rate of it all."
+    "--alpha",
+    type=Number(0, 0.5, min_open=True),
+    default=0.05,
+    show_default=True,
+    help="Error rate of all pairs together.",
 )
 @click.option(
     "--margin",
@@ -78,7 +82,7 @@ def extend(sweep: str, out: str, until_separated: bool, **options: Any) -> None:
     if len(open_pairs) > SHOWN:
         click.echo(f"undecided: {len(open_pairs) - SHOWN} more")
     if open_pairs:
-        click.echo("budget spent: --max-seeds and --max-minutes allow more; what is decided stays decided")
+        click.echo("budget spent: --max-seeds and --max-minutes allow more, and go on from these seeds")
     click.echo(
         f"report: {write_report(out, known_sweeps(out, current.name))}; board: lfombench board {quote(current.name)}"
     )

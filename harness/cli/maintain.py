@@ -50,12 +50,13 @@ def prune(out: str, yes: bool, as_json: bool) -> None:
     """Remove jobs that no sweep of the store wants, and what was set aside as stale."""
     from ..store import maintenance
     from ..store.lease import take
+    from ..store.store import STALE
     from .format import counted
 
     store = opened(out)
     with take(store.place, "prune") if yes else contextlib.nullcontext():
         jobs = maintenance.unwanted(store)
-        files = store.place.names(maintenance.STALE)
+        files = store.place.names(STALE)
         if yes:
             maintenance.forget(store, jobs)
     if as_json:

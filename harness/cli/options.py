@@ -13,6 +13,8 @@ from ..errors import nearest
 class Number(click.FloatRange):
     """A number in a range; neither nan, which no range keeps out, nor infinity."""
 
+    name = "number"
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """The number; a usage error where it is none."""
         number = float(super().convert(value, param, ctx))

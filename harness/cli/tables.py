@@ -21,7 +21,13 @@ from ..store.manifest import Manifest
 if TYPE_CHECKING:
     from ..store.merge import Contradiction
 
+BRIEF = 100  # columns of a terminal, below which names are short
 STYLES = {"": "", "strong": "bold green", "soft": "not bold dim", "bad": "not bold red"}
+
+
+SHORT = (
+    "LT: linear transformer; CG: conjugate gradients; GD: gradient descent; Σ: covariance; 100 columns have full names"
+)
 
 
 def show_sweep(
@@ -36,7 +42,7 @@ def show_sweep(
         console.print(Text(line), style="dim", highlight=False)
     for line in page.words:
         console.print(Text(line), highlight=False)
-    for text, style in page.warnings:
+    for text, style, _ in page.warnings:
         console.print(Text(text, style=STYLES[style]), highlight=False)
     return page.boards
 
@@ -54,6 +60,7 @@ def written(tables: Tables, manifest: Manifest, form: str, limits: Mapping[str, 
 def show_sheet(console: Console, sheet: Sheet) -> None:
     """Print a table; where the terminal is too narrow for its lines, parts of its cells stand below each other."""
     widths = [max((_width(line.cells[i]) for line in sheet.lines), default=0) for i in range(len(sheet.head))]
+    brief = console.width < BRIEF
     narrow = console.width < sum(max(w, len(h)) + 2 for w, h in zip(widths, sheet.head, strict=True))
     title = Text.assemble((sheet.title, "bold"), "  ", (sheet.about, "dim"))
     table = Table(title=title, title_justify="left", title_style="", box=SIMPLE_HEAD)
@@ -61,10 +68,11 @@ def show_sheet(console: Console, sheet: Sheet) -> None:
         words = i in sheet.words
         table.add_column(name, justify="left" if words else "right", overflow="fold", no_wrap=not words)
     for line in sheet.lines:
-        cells = [_parts(parts, narrow) for parts in line.cells]
+        cells = [_parts(parts, narrow, brief) for parts in line.cells]
         table.add_row(*cells, style="italic" if line.soft else "")
     console.print(table)
-    for note in sheet.notes:
+    short = [SHORT] if brief and any(part.brief for line in sheet.lines for cell in line.cells for part in cell) else []
+    for note in [*sheet.notes, *short]:
         console.print(Text(note), highlight=False)
 
 
@@ -72,10 +80,11 @@ def _width(parts: Sequence[Part]) -> int:
     return sum(len(part.text) + 1 for part in parts)
 
 
-def _parts(parts: Sequence[Part], narrow: bool) -> Text:
+def _parts(parts: Sequence[Part], narrow: bool, brief: bool) -> Text:
     text = Text()
     for part in parts:
-        words = part.text.replace("(", "\n  (", 1) if narrow and len(part.text) > 30 else part.text
+        words = part.brief if brief and part.brief else part.text
+        words = words.replace("(", "\n  (", 1) if narrow and len(words) > 30 else words
         text.append(("\n" if narrow else " ") if text else "")
         text.append(words, style=STYLES[part.style])
     return text

@@ -50,8 +50,9 @@ def one_job(store: Store, prefix: str, wanted: Collection[str] = ()) -> str:
     known = {*wanted} | set(queries.column(store.place, "jobs", "job", pc.starts_with(pc.field("job"), prefix)))
     matches = sorted(job for job in known if job.startswith(prefix))
     if not matches:
+        every = {*wanted, *queries.column(store.place, "jobs", "job")}
         raise UserError(
-            f"no job of {store.out} has an id that begins with {prefix!r}; it knows {len(known)}. "
+            f"no job of {store.out} has an id that begins with {prefix!r}; it knows {len(every)}. "
             "A sweep that is new here, or whose files are gone, is known after the next run of it"
         )
     if len(matches) > 1:

@@ -26,8 +26,8 @@ BEGIN = 3  # seeds that a sweep needs before a pair can be judged
 
 @dataclass(frozen=True, kw_only=True)
 class Goal:
-    """When to stop: the error rate of all that is said together, the margin in nat within which solvers count as
-    equivalent, and the seeds of any solver and the minutes that may be spent.
+    """When to stop: the error rate of all pairs called separated, and that of all called equivalent, each together; the
+    margin in nat within which solvers count as equivalent; the seeds of any solver and the minutes that may be spent.
 
     depths: to decide at these only; all where empty. test: the label of a further test task to decide on instead of
     the training tasks.
@@ -67,10 +67,14 @@ def extend(sweep: Sweep, out: str, goal: Goal, told: Told = _silent, **options: 
         standing = Standing(_contests(out, sweep.name, goal), goal.alpha, goal.margin)
         wanted = standing.wanted(goal.max_seeds)
         told(standing, wanted)
-        if not wanted or summary.failed or over():
-            return standing, summary
+        grown: dict[Key, int] = {}
         for (place, solver), count in wanted.items():
             key = _case(seeds, place, solver)
+            if count > len(seeds[key]):  # it is not where jobs of seeds that were asked for are missing
+                grown[key] = max(count, grown.get(key, 0))
+        if not grown or summary.failed or over():
+            return standing, summary
+        for key, count in grown.items():
             seeds[key] = first_seeds(seeds[key], count)
 
 

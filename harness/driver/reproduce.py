@@ -100,6 +100,8 @@ def reproduce(store: Store, what: str, task: str | None = None, protocol: str | 
 
 
 def _of_job(store: Store, prefix: str) -> list[dict[str, Any]]:
+    if not re.fullmatch(r"[0-9a-f]+", prefix):
+        raise UserError(f"{prefix!r} is neither a job's id, of digits and a to f, nor a cell, SOLVER@DEPTH")
     job = one_job(store, prefix)
     rows: list[dict[str, Any]] = queries.rows_of(store.place, "jobs", {job}).to_pylist()
     if not rows or rows[0]["status"] not in ("done", "diverged"):

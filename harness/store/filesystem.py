@@ -80,6 +80,13 @@ class Place(ABC):
     def create(self, name: str, content: bytes | pa.Buffer) -> bool:
         """Write a file in one step if there is none of that name yet; False where there is one."""
 
+    def move(self, name: str, to: str) -> None:
+        """Give a file another name."""
+        content = self.read(name)
+        if content is not None:
+            self.put(to, content)
+            self.delete(name)
+
     @abstractmethod
     def sweep(self) -> None:
         """Delete the incomplete files that killed writers have left."""
@@ -103,6 +110,11 @@ class Folder(Place):
     def put(self, name: str, content: bytes | pa.Buffer) -> None:
         """Write a file under a temporary name, then rename it."""
         self._write(name, content, os.replace)
+
+    def move(self, name: str, to: str) -> None:
+        """Rename a file."""
+        os.makedirs(posixpath.dirname(self.path(to)), exist_ok=True)
+        os.replace(self.path(name), self.path(to))
 
     def create(self, name: str, content: bytes | pa.Buffer) -> bool:
         """Write a file under a temporary name, then link it to its own."""

@@ -11,13 +11,12 @@ from . import queries, schema, tables
 from .filesystem import Place
 from .manifest import jobs_by_sweep
 from .snapshots import File
-from .store import Store, parquet
+from .store import STALE, Store, parquet
 
 LARGE = 64 << 20  # bytes of a file that is never merged again
 MANY = 8  # files that are worth merging while a sweep runs
 BATCH = 1 << 14  # rows that are rewritten at once
 SLACK = 1.5  # a file and newer ones that are merged: it is at most so much larger than they are
-STALE = "stale"  # the folder of rows that were set aside
 
 Selection = Callable[[pa.Table], pa.Array]  # from rows to a mask
 

@@ -93,6 +93,15 @@ def latest(place: Place) -> Snapshot:
         time.sleep(0.05)
 
 
+def orphans(place: Place) -> list[str]:
+    """Data files that a snapshot once listed, where no snapshot is left: a commit names its files after the snapshot
+    that it makes, so those of a second one, and all beside them, are not what a killed driver left of the first.
+    """
+    names = [f"{table}/{name}" for table in schema.TABLES for name in place.names(table) if DATA_FILE.fullmatch(name)]
+    later = any(int(name.partition("/")[2].partition("-")[0]) > 1 for name in names)
+    return names if later and not latest(place).files else []
+
+
 def _following(place: Place, number: int) -> Iterator[tuple[int, bytes]]:
     """The snapshots after this number, without a gap, and what they hold."""
     while (content := place.read(_name(number := number + 1))) is not None:

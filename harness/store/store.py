@@ -10,6 +10,7 @@ Questions to a store are functions in `queries.py`; what stands beside its table
 from __future__ import annotations
 
 import itertools
+import logging
 import secrets
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -25,6 +26,9 @@ from .outcome import Outcome
 from .snapshots import DATA_FILE, File, Snapshot
 from .version import is_store
 
+log = logging.getLogger("lfombench")
+
+STALE = "stale"  # the folder of rows that were set aside
 GROUP = 32 << 20  # bytes of a row group, before compression: what is read at once
 
 
@@ -53,9 +57,21 @@ class Store:
             raise self._unwritable(error) from error
 
     def remove_uncommitted(self) -> None:
-        """Delete what a killed driver left: half-written files, and data files that are in no snapshot."""
+        """Delete what a killed driver left: half-written files, and data files that are in no snapshot; where what said
+        which are is lost, set these aside.
+        """
         self.snapshot = snapshots.latest(self.place)
         self.place.sweep()
+        lost = snapshots.orphans(self.place)
+        for path in lost:
+            self.place.move(path, f"{STALE}/{path.replace('/', '-')}")
+        if lost:
+            log.warning(
+                "%s is gone or damaged: %d data files are set aside in %s, and their jobs run again",
+                self.place.path(snapshots.LOG),
+                len(lost),
+                self.place.path(STALE),
+            )
         for table in schema.TABLES:
             committed = {file.name for file in self.snapshot.files.get(table, ())}
             for name in self.place.names(table):

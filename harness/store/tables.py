@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from ..errors import UserError
 from . import schema
 from .filesystem import Place
-from .snapshots import File, latest
+from .snapshots import LOG, File, Snapshot, latest, orphans
 
 T = TypeVar("T")
 Look = Callable[[Place, str, Sequence[File]], list[File]]  # finds those of a table's files that are not as they were
@@ -56,7 +56,7 @@ def read(
     coded: text columns that are read as dictionaries.
     """
     while True:
-        snapshot = latest(place)
+        snapshot = _latest(place)
         files = snapshot.files.get(table, ())
         bad = resized(place, table, files) if check else []
         wanted = [file for file in newest(files) if check and file not in bad]
@@ -130,12 +130,23 @@ def newest(files: Sequence[File]) -> list[File]:
 def verify(place: Place, look: Look) -> None:
     """Raise UserError where files of a store are not what was written, as `look` finds, and name them."""
     while True:
-        snapshot = latest(place)
+        snapshot = _latest(place)
         bad = [f"{table}/{f.name}" for table, files in snapshot.files.items() for f in look(place, table, files)]
         if not bad:
             return
         if latest(place).number == snapshot.number:  # else they were merged into others meanwhile
             raise unreadable(place, bad)
+
+
+def _latest(place: Place) -> Snapshot:
+    """The latest snapshot; UserError where it says that nothing is committed because what said so is lost."""
+    snapshot = latest(place)
+    if not snapshot.files and (lost := orphans(place)):
+        raise UserError(
+            f"{place.path(LOG)}, which says what is committed, is gone or damaged, and {len(lost)} data files stand "
+            "without it: bring it back, or the next run sets them aside and makes their rows again"
+        )
+    return snapshot
 
 
 def unreadable(place: Place, paths: Sequence[str]) -> UserError:

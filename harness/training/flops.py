@@ -22,11 +22,23 @@ from .evaluate import iterates
 from .pack import Pack, drawing, floats, with_floats
 
 FEW = 2  # prompts; what they take is subtracted from what twice as many take, which leaves what a prompt takes
-COPIES = {"aten::clone", "aten::_to_copy", "aten::copy_", "aten::fill_", "aten::zeros_like", "aten::ones_like"}
+# fmt: off
+MOVES = {  # operations that compute no number
+    "_reshape_alias", "_to_copy", "_unsafe_view", "arange", "cat", "clone", "constant_pad_nd", "copy_", "empty",
+    "empty_like", "eye", "fill_", "flip", "full", "full_like", "gather", "index", "index_put", "index_put_",
+    "index_select", "lift_fresh_copy", "linspace", "new_empty", "new_full", "new_ones", "new_zeros", "ones",
+    "ones_like", "repeat", "roll", "scalar_tensor", "scatter", "stack", "tril", "triu", "zero_", "zeros",
+    "zeros_like",
+}
+# fmt: on
+EACH = {"cumsum": 1, "dot": 2, "mv": 2, "_softmax": 5}  # operations on each number of the first argument
 
 
 class _Counted(TorchDispatchMode):
-    """Counts operations on numbers: each number of an elementwise result, each summand, 2 m n k for a product."""
+    """Counts operations on numbers: each number of an elementwise result, each summand, 2 m n k for a product.
+
+    RuntimeError at an operation that it does not know, such as a decomposition: a count without it would flatter.
+    """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # PyTorch's own has no types
@@ -42,22 +54,26 @@ class _Counted(TorchDispatchMode):
         result = func(*args, **(kwargs or {}))
         if func._overloadpacket in flop_registry:
             self.operations += flop_registry[func._overloadpacket](*args, **(kwargs or {}), out_val=result)
-        elif func._schema.name not in COPIES and not func.is_view:
+        elif not func.is_view:
             self.operations += _numbers(func, args, result)
         return result
 
 
 def _numbers(func: Any, args: Any, result: Any) -> int:
-    if not isinstance(result, Tensor):
+    name = func._schema.name.removeprefix("aten::")
+    if name in MOVES or not isinstance(result, Tensor | tuple | list):  # a test whether numbers are equal, say
         return 0
-    if torch.Tag.reduction in func.tags:
-        return math.prod(args[0].shape)
-    return result.numel() if torch.Tag.pointwise in func.tags else 0
+    if torch.Tag.reduction in func.tags or name in EACH:
+        return EACH.get(name, 1) * int(math.prod(args[0].shape))
+    if torch.Tag.pointwise in func.tags:
+        count: int = result.numel()  # type: ignore[union-attr]  # of an elementwise operation it is one tensor
+        return count
+    raise RuntimeError(f"not known how many operations {func._schema.name} takes")
 
 
 def flops(pack: Pack, params: Tensors) -> list[int] | None:
-    """Operations for one prompt after 1 .. depth steps, the same for all jobs of a pack; None where PyTorch cannot
-    watch them, as within a program of torch.compile.
+    """Operations for one prompt after 1 .. depth steps, the same for all jobs of a pack; None where they
+    are not known: of a decomposition, or where PyTorch cannot watch them, as within a program of torch.compile.
     """
     place = _remembered(pack.program)
     if not place:

@@ -71,7 +71,7 @@ def test_a_small_gap_that_every_seed_shows_is_real(tmp_path):
     out = store(tmp_path, rows_of({"a": shared, "b": [x + gap for x, gap in zip(shared, gaps, strict=True)]}))
     board, cells = board_of(out)
     assert board.leaders(1) == {"a"}
-    assert cells["b"].above.words == "worse by at least 0.09"
+    assert cells["b"].above.words == "worse by at least 0.089"
     assert cells["a"].half_width > 1
 
 

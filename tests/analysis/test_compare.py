@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from lfombench.analysis.assemble import boards
 from lfombench.analysis.meetings import Solvers, compared, gathered, matrix
+from lfombench.analysis.opened import Results
 from lfombench.analysis.results import Tables, sweeps
 from lfombench.harness.errors import UserError
 from tests.commands import lfombench
@@ -31,9 +34,9 @@ def test_an_answer_in_words(made):
     frame = gathered(tables, manifests, None)
     solvers = Solvers.of(frame, manifests)
     one = compared(tables, frame, solvers, "a", "b")
-    assert one.words == ["a against b: better at 2 (by 0.98); no difference beyond 0.0019 at 1"]
+    assert one.words == ["a against b: better at 2 (by 0.98); no difference beyond 0.002 at 1"]
     back = compared(tables, frame, solvers, "b", "a")
-    assert back.words == ["b against a: worse at 2 (by 0.98); no difference beyond 0.0019 at 1"]
+    assert back.words == ["b against a: worse at 2 (by 0.98); no difference beyond 0.002 at 1"]
     assert compared(tables, frame, solvers, "c", "a").words == ["c against a: worse at 1, 2 (by 3.0)"]
     assert matrix(tables, frame, solvers, solvers.rivals(frame)) == {
         ("a", "b"): (1, 1, 0),
@@ -48,7 +51,7 @@ def test_an_answer_in_words(made):
 def test_the_command(made):
     text = lfombench("compare", "a", "b", "made", "--out", made).stdout
     assert "a against b: better at 2" in text
-    assert "-0.980 ±0.020 better by at least 0.96" in " ".join(text.split())
+    assert "-0.980 ±0.020 better by at least 0.95" in " ".join(text.split())
     values = json.loads(lfombench("compare", "a", "b", "--out", made, "--json").stdout)
     assert [one["verdict"] for one in values["meetings"]] == ["equivalent", "better"]
     assert "who beats whom" in lfombench("compare", "made", "--out", made).stdout
@@ -58,7 +61,10 @@ def test_the_command(made):
     ("words", "message"),
     [
         (["a", "nobody"], "no solver 'nobody' in this store; allowed: a, b, c, limit"),
-        (["a", "a"], "compare A B [SWEEP] compares two solvers"),
+        (["a", "a"], "got 'a', 'a', of which two stand for a; compare A B [SWEEP] compares two solvers"),
+        (["a", "nobody", "made"], "no solver 'nobody' in sweep made; allowed: a, b, c, limit"),
+        (["made", "a", "b"], "sweep 'made' must come last, and alone; compare A B"),
+        (["limit", "limit"], "two stand for limit"),
         (["a", "made"], "compare A B [SWEEP] compares two solvers"),
         (["a", "b", "--test", "moon"], "nothing is tested on 'moon'; allowed: t"),
     ],
@@ -67,6 +73,50 @@ def test_bad_words(made, words, message):
     result = lfombench("compare", *words, "--out", made)
     assert result.returncode == 1
     assert message in result.stderr
+
+
+def test_what_is_bounds_alone_says_how_to_compare_them(tmp_path):
+    out = store(tmp_path, [("a", "classical", 1, 1, 0, 0.0), ("b", "bound", 1, 1, 0, 0.0)])
+    assert "bounds and controls are compared where they are named" in lfombench("compare", "made", "--out", out).stderr
+    assert lfombench("compare", "a", "b", "--out", out).returncode == 0
+    with pytest.raises(UserError, match="both names stand for a: compare needs two"):
+        Results(out).compare("a", "a")
+
+
+def extended(tmp_path, rows) -> str:
+    """A store whose sweep was extended."""
+    out = store(tmp_path, rows)
+    path = Path(out) / "sweeps" / "made.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"extended": True}))
+    return out
+
+
+def test_an_extended_sweep_is_compared_by_e_values_and_says_so(tmp_path):
+    noise = np.random.default_rng(0).normal(size=(2, 9))
+    rows = [("a", "classical", 1, 1, seed, noise[0, seed]) for seed in range(9)]
+    rows += [("b", "classical", 1, 1, seed, 3 + noise[1, seed]) for seed in range(6)]
+    out = extended(tmp_path, rows)
+    text = " ".join(lfombench("compare", "a", "b", "--out", out).stdout.split())
+    assert "of an extended sweep one over the e value" in text
+    values = json.loads(lfombench("compare", "a", "b", "--out", out, "--json").stdout)
+    assert values["extended"]
+    [meeting] = values["meetings"]
+    D = noise[0, :6] - 3 - noise[1, :6]
+    assert meeting["difference"]["mean"] == pytest.approx(D.mean())
+    assert np.subtract(*meeting["means"]) == pytest.approx(D.mean())  # of the seeds that both have
+    assert meeting["difference"]["half_width"] > stats.t.ppf(0.975, 5) * D.std(ddof=1) / np.sqrt(6)
+
+
+def test_what_is_only_rounding_is_exact(tmp_path):
+    rows = [(name, "classical", 1, 1, seed, -40.0 - seed - ord(name)) for name in "ab" for seed in range(4)]
+    rows += [("c", "classical", 1, 1, seed, -1.0 - 0.1 * seed) for seed in range(4)]
+    out = store(tmp_path, rows)
+    text = " ".join(lfombench("compare", "a", "b", "--out", out).stdout.split())
+    assert "exact exact 4 1 +0.000 ±0.000 identical" in text
+    assert "exact: only rounding, which counts as -25" in text
+    cell = next(row for row in boards(Tables(out), sweeps(out)[0]).boards[0].rows if row.solver == "a").cells[1]
+    assert cell.exact
+    assert cell.half_width == 0.0
 
 
 def test_solvers_that_never_met(tmp_path):

@@ -94,10 +94,12 @@ def test_a_cost_that_the_store_does_not_know_is_no_cost_of_nothing(tmp_path):
     out = store(tmp_path, rows)
     [board] = boards(Tables(out), sweeps(out)[0], {"flops": 1e9}).boards
     assert board.rows == []
-    assert board.left == ["the store does not know what it takes: a, b; its jobs are older"]
+    assert board.left == ["not known what it takes, as its jobs ran before that was counted: a at 1, b at 1"]
     sheet = sheet_of(board)
     assert sheet.lines == []
-    assert "no method is within the limits" in command("board", "--out", out, "--at-most", "flops=1e9").stdout
+    assert (
+        "no method is known to be within the limits" in command("board", "--out", out, "--at-most", "flops=1e9").stdout
+    )
 
 
 def test_all_forms_of_a_board_at_equal_cost_say_the_same(finished):
@@ -143,3 +145,34 @@ def test_limits_that_make_no_sense(finished, given, said):
     assert said in found.stderr
     with pytest.raises(UserError, match="did you mean 'params'"):
         lfombench.open(finished).board(at_most={"param": 3})
+
+
+def test_depths_that_have_no_result_yet_or_lost_all_are_named(tmp_path):
+    """`slow` has no job of depth 4 done, `weak` lost all of its; a board of depths shows both at 4."""
+    rows, jobs = [], []
+    for name, family in (("slow", "classical"), ("weak", "learned")):
+        for seed in range(4):
+            steps = (1, 2) if family == "classical" else (2,)
+            rows += [(name, family, 2, step, seed, -float(step) + 0.01 * seed) for step in steps]
+            own = {"solver": name, "depth": 2, "seed": seed, "budget": 0, "labels": 0, "flops": [10, 20]}
+            jobs.append({"task": "t", "protocol": "p", "job": f"{name}-2-{seed}"} | own)
+    asked = [("slow", "classical", 4, range(4)), ("weak", "learned", 4, range(4))]
+    out = store(tmp_path, rows, asked=asked, failed=[("weak", 4, seed) for seed in range(4)], params={"weak": 2})
+    add(Store(out), jobs=jobs)
+    [plain] = boards(Tables(out), sweeps(out)[0]).boards
+    assert {row.solver: max(row.cells) for row in plain.rows} == {"slow": 4, "weak": 4}
+    [board] = boards(Tables(out), sweeps(out)[0], {"flops": 100.0}).boards
+    assert {row.solver: [*row.cells] for row in board.rows} == {"slow": [2], "weak": [2]}
+    assert board.left == ["not known what it takes, as none of its jobs is done: slow at 3, slow at 4, weak at 4"]
+    [deepest] = boards(Tables(out), sweeps(out)[0], {"steps": 9.0}).boards
+    assert {row.solver: [*row.cells] for row in deepest.rows} == {"slow": [4], "weak": [4]}
+    assert next(row for row in deepest.rows if row.solver == "weak").cells[4].lost == 4
+
+
+def test_a_number_that_is_none_is_refused_from_python(finished):
+    for most in ("a", -1, float("nan")):
+        with pytest.raises(UserError, match="needs a number of 0 or more"):
+            lfombench.open(finished).board(at_most={"flops": most})
+    done = command("board", "--out", finished, "--at-most", "flops=1", "--at-most", "flops=2")
+    assert done.returncode == 2
+    assert "flops has two limits" in done.stderr

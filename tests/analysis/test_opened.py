@@ -69,7 +69,12 @@ def test_what_is_not_there(finished, tmp_path):
     with pytest.raises(UserError, match=r"no column 'q9'.*did you mean 'q9[09]'"):
         opened.meaning("q9")
     with pytest.raises(UserError, match="holds no results yet"):
-        lfombench.open(str(tmp_path))
+        lfombench.open(tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="file is a file; a store is a folder"):
+        lfombench.open(tmp_path / "file")
+    with pytest.raises(UserError, match="query only reads: got 'drop table results'"):
+        opened.sql("drop table results")
 
 
 def test_an_empty_answer_says_how_much_is_missing(tmp_path):

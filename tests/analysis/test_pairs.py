@@ -126,3 +126,23 @@ def test_outliers_are_grubbs():
     assert not outlier(np.array([1.0, 1.0, 1.0, 1.0 + 1e-13]))
     found = paired(np.array([masses, np.zeros(8)]))
     assert found.outlier.all()
+
+
+def test_solvers_that_lost_every_seed_are_not_equal():
+    found = paired(np.full((2, 3), np.inf))
+    assert not found.same[0]
+    assert (found.p[0], found.equivalence_p[0]) == (1.0, 1.0)
+
+
+def test_too_few_seeds_for_a_confidence_sequence_give_no_interval():
+    """Two equal differences: nothing is decided, so their interval is no point."""
+    found = paired(np.array([[0.0, 0.0], [0.5, 0.5]]), sequential=True)
+    assert found.half_width[0] == found.together[0] == np.inf
+    assert not found.differs[0]
+    assert found.at_least[0] == 0.0
+
+
+def test_identical_solvers_are_so_whatever_shared_prompts_add():
+    found = paired(np.tile(np.array([0.0, 0.1, 0.3]), (2, 1)), shared=(np.array([0.01]), 63))
+    assert found.same[0]
+    assert found.half_width[0] == 0.0

@@ -126,3 +126,19 @@ def test_simulations(claim):
     rate = claim.rate(np.random.default_rng(1), sweeps)
     slack = 4 * math.sqrt(0.05 * 0.95 / sweeps)
     assert claim.low - slack <= rate <= claim.high + slack
+
+
+def test_no_seeds_for_pairs_that_seeds_cannot_decide():
+    """The better one by the mean lost a seed that the other did not, so neither is better."""
+    every = losses(np.random.default_rng(0), np.array([0.0, 5.0]), 8)
+    every[0, 3] = np.inf
+    standing = Standing([Contest(("t", "t", "p", 1), ["a", "b"], every, 9.0)])
+    assert standing.undecided.all()
+    assert standing.wanted(64) == {}
+
+
+def test_seeds_go_to_the_solver_that_has_fewer():
+    every = losses(np.random.default_rng(0), np.zeros(2), 40)
+    every[1, 5:] = np.nan
+    standing = Standing([Contest(("t", "t", "p", 1), ["a", "b"], every, None)])
+    assert {solver for _, solver in standing.wanted(64)} == {"b"}

@@ -61,6 +61,14 @@ def test_tables_fit_the_terminal(finished, columns):
     assert "…" not in text
 
 
+def test_names_are_short_where_the_terminal_is_narrow(finished):
+    narrow, wide = (shown(words("board", "--out", finished), columns=columns) for columns in (80, 120))
+    assert "Memformer" in narrow
+    assert "100 columns have full names" in narrow
+    assert "memformer" in wide
+    assert "100 columns" not in wide
+
+
 def test_a_plan_fits_a_narrow_terminal(small, tmp_path):
     plan = shown(words("plan", str(small), "--out", str(tmp_path / "none")), columns=40)
     assert "…" not in plan

@@ -73,7 +73,9 @@ def test_a_rounding_is_within_tolerance_and_the_difference_of_machines_is_told(f
         (CELL, "is on several boards: say which with --protocol, one of published.*; rigorous"),
         ("memformer@2", "no solver 'memformer'.*did you mean"),
         ("memformer(memory=cgd, preconditioner=full)@9", "has no results at depth 9"),
-        ("zzz", "no job of .* has an id that begins with 'zzz'"),
+        ("eee0", "no job of .* has an id that begins with 'eee0'; it knows 20"),
+        ("zzz", "'zzz' is neither a job's id, of digits and a to f, nor a cell, SOLVER@DEPTH"),
+        ("conjugate_gradient", "nor a cell, SOLVER@DEPTH"),
     ],
 )
 def test_what_is_not_there(finished, what, message):

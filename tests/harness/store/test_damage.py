@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from lfombench.analysis.results import table
@@ -165,3 +166,28 @@ def test_a_plan_deletes_nothing(out):
     assert {path.name for path in (out / "checkpoints").iterdir()} == {"notes.json", "0a1b.safetensors"}
     assert run_again(out).returncode == 0
     assert [path.name for path in (out / "checkpoints").iterdir()] == ["notes.json"]
+
+
+@pytest.mark.parametrize("lost", ["deleted", "damaged"])
+def test_a_store_that_lost_its_log_is_not_empty_and_loses_no_row(out, lost):
+    """Its files looked like those that a killed driver left: boards were empty, and the next run deleted them."""
+    for path in out.glob("log/*.json"):
+        path.unlink() if lost == "deleted" else path.write_text("{")
+    files, before = sorted(path.name for path in out.rglob("*.parquet")), numbers_of(out)
+    assert any(name > "00000002" for name in files)
+    for command in (["board"], ["status"], ["query", COUNT], ["report"]):
+        told = lfombench(*command, "--out", str(out))
+        assert told.returncode == 1, command
+        assert "is gone or damaged" in told.stderr
+        assert "the next run sets them aside" in told.stderr
+    assert sorted(path.name for path in out.rglob("*.parquet")) == files
+    assert run_again(out).returncode == 0
+    aside = [path.name for path in (out / "stale").iterdir()]
+    assert sorted(name.partition("-")[2] for name in aside) == files
+    assert numbers(out) == before
+
+
+def numbers_of(out: Path) -> list[tuple]:
+    """The numbers of all result files, whatever lists them."""
+    rows = pl.read_parquet(out / "results" / "*.parquet").sort("job", "test", "step")
+    return rows.select("job", "test", "step", "log_mse").rows()
