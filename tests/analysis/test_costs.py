@@ -172,7 +172,7 @@ def test_depths_that_have_no_result_yet_or_lost_all_are_named(tmp_path):
 def test_a_number_that_is_none_is_refused_from_python(finished):
     for most in ("a", -1, float("nan")):
         with pytest.raises(UserError, match="needs a number of 0 or more"):
-            lfombench.open(finished).board(at_most={"flops": most})
+            lfombench.open(finished).board(at_most={"flops": most})  # type: ignore[dict-item]
     done = command("board", "--out", finished, "--at-most", "flops=1", "--at-most", "flops=2")
     assert done.returncode == 2
     assert "flops has two limits" in done.stderr
