@@ -50,12 +50,16 @@ def yardsticks(found: Mapping[str, Mapping[int, float]], palette: Palette) -> st
 
 
 def front(found: Sequence[Priced], title: str, palette: Palette) -> str:
-    """Loss against cost, on a log axis that holds 0; a ring around each method on the front. SVG."""
+    """Loss against cost, on a log axis, which holds 0 where a cost is; a ring around each method on the front. SVG."""
     data = pl.DataFrame(
         [{"solver": one.solver, "x": one.cost, "mean": one.mean, "text": short(one.solver)} for one in found]
     )
     ring = data.filter(pl.Series([one.front for one in found]))
-    x = alt.X("x:Q", title=title, scale=alt.Scale(type="symlog", nice=True), axis=alt.Axis(format="~s", tickCount=6))
+    least = min((one.cost for one in found if one.cost > 0), default=1.0)
+    kind = {"type": "log"} if all(one.cost > 0 for one in found) else {"type": "symlog", "constant": least / 4}
+    x = alt.X(
+        "x:Q", title=title, scale=alt.Scale(**kind, nice=False, padding=12), axis=alt.Axis(format="~s", tickCount=6)
+    )
     y = alt.Y("mean:Q", title="log mean squared error", scale=alt.Scale(zero=False))
     base = alt.Chart(data).encode(x=x, y=y, color=colour(palette))
     points = base.mark_point(filled=True, size=50, opacity=1).encode(shape=shape(palette))
