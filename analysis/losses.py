@@ -7,6 +7,7 @@ gathered by group as they come.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -185,9 +186,11 @@ def _groups(batch: pa.RecordBatch, codes: set[str]) -> Iterator[_Group]:
     if not len(rows):
         return
     labels = [words(name) for name in WORDS]
-    key = np.zeros(len(rows), dtype=np.int64)
-    for part, size in [(i, len(each)) for i, each in labels] + [(x, int(x.max()) + 2) for x in (step, depth)]:
-        key = key * size + part[rows] + (part.min() < 0)
+    parts = [(i, len(each)) for i, each in labels] + [(x, int(x.max()) + 2) for x in (step, depth)]
+    small = np.min_scalar_type(math.prod(size for _, size in parts))  # numbers of 16 bits are sorted by radix
+    key = np.zeros(len(rows), dtype=small)
+    for part, size in parts:
+        key = key * small.type(size) + part[rows].astype(small) + small.type(part.min() < 0)
     order = np.argsort(key, kind="stable")
     rows, key = rows[order], key[order]
     begins = np.flatnonzero(np.append(True, key[1:] != key[:-1]))
