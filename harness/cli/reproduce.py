@@ -15,9 +15,10 @@ from .options import JSON, OUT
 @click.argument("what", metavar="JOB|CELL")
 @click.option("--task", help="The cell's task, by its label, where it has several.")
 @click.option("--protocol", help="The cell's protocol, by its label, where it has several.")
+@click.option("--test", help="The task to compare on, by its label, where it is not the cell's own.")
 @OUT
 @JSON
-def reproduce(what: str, task: str | None, protocol: str | None, out: str, as_json: bool) -> None:
+def reproduce(what: str, task: str | None, protocol: str | None, test: str | None, out: str, as_json: bool) -> None:
     """Run again what is behind one number, each job alone, and compare: equal, within tolerance, or different and why.
 
     JOB is an id or its beginning. CELL is SOLVER@DEPTH, such as 'memformer(memory=cgd, preconditioner=full)@4'.
@@ -29,7 +30,7 @@ def reproduce(what: str, task: str | None, protocol: str | None, out: str, as_js
     from .tables import show_sheet
     from .terminal import console
 
-    found = run_again(opened(out), what, task, protocol)
+    found = run_again(opened(out), what, task, protocol, test)
     if as_json:
         rows = [asdict(job) | {"verdict": job.verdict} for job in found.jobs]
         answer = {"what": found.what, "answer": found.words, "passed": found.passed, "jobs": rows}

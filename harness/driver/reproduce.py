@@ -20,6 +20,7 @@ from ..scheduler.pending import what_changed
 from ..scheduler.schedule import outcomes
 from ..spec import fingerprint
 from ..spec.job import Job
+from ..spec.named import task_of
 from ..store import queries, side_files
 from ..store.deviation import TOLERANCE, deviation
 from ..store.store import Store
@@ -80,22 +81,30 @@ class Reproduction:
         )
 
 
-def reproduce(store: Store, what: str, task: str | None = None, protocol: str | None = None) -> Reproduction:
-    """Run again a job, by its id or the beginning of it, or a cell, `SOLVER@DEPTH`: all its seeds, on its own task.
+def reproduce(
+    store: Store, what: str, task: str | None = None, protocol: str | None = None, test: str | None = None
+) -> Reproduction:
+    """Run again a job, by its id or the beginning of it, or a cell, `SOLVER@DEPTH`: all its seeds.
 
-    task, protocol: labels that tell the cell from others of the store.
+    task, protocol: labels that tell the cell from others of the store. test: the label of the task to compare on, where
+    it is not the job's own.
     """
     cell = CELL.fullmatch(what)
     rows = _of_cell(store, cell["solver"], int(cell["depth"]), task, protocol) if cell else _of_job(store, what)
     step = int(cell["depth"]) if cell else None
     jobs = [Job(case_of(json.loads(row["spec"])), row["seed"]) for row in rows]
     old = queries.rows_of(store.place, "results", {job.id for job in jobs}).to_pylist()
-    packs = [PlannedPack(Pack((job,), ())) for job in jobs]
+    tests = sorted({row["test"] for row in old})
+    if test is not None and test not in tests:
+        raise UserError(f"test: {what} has no results on {test!r}; {nearest(test, tests)}")
+    further = () if test is None else (task_of(test),)
+    packs = [PlannedPack(Pack((job,), further)) for job in jobs]
     ends = outcomes(packs, InProcess(), NoRecord(store))
     new = [row for _, outcome in ends for row in outcome.tables["results"].to_pylist()]
-    again = [_compared(job, step, old, new) for job in sorted(jobs, key=lambda job: job.seed)]
+    again = [_compared(job, step, old, new, test) for job in sorted(jobs, key=lambda job: job.seed)]
     first = rows[0]
-    name = f"{first['solver']} at depth {step or first['depth']} on {first['task']}, {first['protocol']}"
+    tested = "" if test is None else f", tested on {test}"
+    name = f"{first['solver']} at depth {step or first['depth']} on {first['task']}{tested}, {first['protocol']}"
     return Reproduction(name, again, _differences(store, rows, old))
 
 
@@ -132,8 +141,10 @@ def _of_cell(store: Store, solver: str, depth: int, task: str | None, protocol: 
     return jobs.filter(pl.col("depth") == pl.col("depth").min()).sort("seed").to_dicts()
 
 
-def _compared(job: Job, step: int | None, old: list[dict[str, Any]], new: list[dict[str, Any]]) -> Again:
-    own = job.case.names["task"]
+def _compared(
+    job: Job, step: int | None, old: list[dict[str, Any]], new: list[dict[str, Any]], test: str | None
+) -> Again:
+    own = test or job.case.names["task"]
     before, after = (
         {row["step"]: row for row in rows if row["job"] == job.id and row["test"] == own} for rows in (old, new)
     )

@@ -12,6 +12,7 @@ import pytest
 from lfombench.harness import load, run
 from lfombench.harness.driver.reproduce import reproduce
 from lfombench.harness.errors import UserError
+from lfombench.harness.spec.named import task_of
 from lfombench.harness.store.maintenance import rewrite
 from lfombench.harness.store.store import Store
 from tests.builders import CLOSED
@@ -94,3 +95,35 @@ def test_a_cell_of_several_draws_is_all_of_them(tmp_path):
     assert found.words == "equal to the bit: 20 of 20 jobs"
     one = reproduce(store, "conjugate_gradient@1", protocol="published(data_seed=4, test_prompts=64)")
     assert one.words == "equal to the bit: 10 of 10 jobs"
+
+
+def test_a_cell_of_a_shifted_test_runs_again_on_that_test(tmp_path):
+    shifted = "linear_regression(d=3, n=8, noise=0.5, covariates=student_t, degrees=6)"
+    tests = "tests: [linear_regression: {d: 3, n: 8, noise: 0.5, covariates: student_t, degrees: 6}]\n"
+    (tmp_path / "tested.yaml").write_text(CLOSED + tests)
+    assert run(load(str(tmp_path / "tested.yaml")), str(tmp_path / "out"), workers=0, mlflow="off").exit_code == 0
+    store = Store(str(tmp_path / "out"))
+    found = reproduce(store, "conjugate_gradient@2", test=shifted)
+    assert found.words == "equal to the bit: 10 of 10 jobs"
+    assert found.what.endswith(f"tested on {shifted}, published(test_prompts=64)")
+    assert found.jobs[0].now != reproduce(store, "conjugate_gradient@2").jobs[0].now
+    with pytest.raises(UserError, match="has no results on 'moon'"):
+        reproduce(store, "conjugate_gradient@2", test="moon")
+    html = lfombench("report", "--out", store.out)
+    assert html.returncode == 0
+    assert f'data-test="{shifted}"' in (tmp_path / "out" / "report" / "index.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("union(d=5, n=20, components=[noise=0.1, noise=0.6] #7612)", "which leaves something out"),
+        ("linear_regression(d=5, n=)", "cannot be made again from its name"),
+        ("linear_regresion(d=5, n=20)", "did you mean 'linear_regression'"),
+        ("linear_regression(d=5, n=20, moise=3)", "cannot be made again from its name"),
+        ("linear_regression(d=5, n=20, noise=0.0)", "which leaves something out"),
+    ],
+)
+def test_names_that_are_no_task(name, message):
+    with pytest.raises(UserError, match=message):
+        task_of(name)
