@@ -44,6 +44,10 @@ class Solvers:
         """The labels of all that compete: no bounds, no controls."""
         return sorted({one.solver for one in losses if one.family in ("classical", "learned")})
 
+    def begins(self, word: str) -> bool:
+        """Whether the name of any begins with a word."""
+        return any(name.startswith(word) for name in self.labels)
+
     def find(self, word: str) -> str:
         """The name that a word stands for: the name itself, or the only one that contains the word."""
         if word in self.labels:

@@ -21,7 +21,6 @@ from .sequential import sequence_equivalence_p, sequence_factor, sequence_p
 from .statistics import ALPHA, MARGIN, ROUNDING, equivalence, grubbs, holm, satterthwaite, t_factor, two_sided
 
 Array = np.ndarray
-TINY = np.finfo(float).tiny
 
 
 @dataclass(frozen=True)
@@ -94,8 +93,8 @@ class Pairs:
         factor = t_factor(self.df, alpha)
         factor[self.sequential] = sequence_factor(self.seeds[self.sequential], alpha)
         with np.errstate(invalid="ignore"):
-            whole = np.where((self.error > 0) | np.isinf(factor), factor * np.maximum(self.error, TINY), 0.0)
-            return np.where(self.df > 0, whole, np.nan)
+            width = np.where(np.isinf(factor), np.inf, factor * self.error)  # even where all differences are equal
+            return np.where(self.df > 0, width, np.nan)
 
 
 def paired(

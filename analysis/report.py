@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from shlex import quote
 from typing import Any
@@ -21,7 +21,7 @@ from .assemble import boards
 from .axis import Along, along
 from .board import TOLD, Board, Boards
 from .costs import COSTS, FRONTS, priced
-from .leaders import leaders_along
+from .leaders import Lead, leaders_along
 from .learned import portraits
 from .losses import outcomes
 from .overview import overview
@@ -103,14 +103,17 @@ def interactive(svg: str, keys: Palette) -> Markup:
 
 def _sweep(tables: Tables, sweep: Manifest, result: Boards, line: Along | None, keys: Palette) -> dict[str, Any]:
     plain = not (sweep.axis and sweep.named)  # otherwise its many boards are shown along the axis
-    drawn = _along(tables, sweep, line, keys) if line else None
+    leads = {chart: leaders_along(line, chart) for chart in line.charts} if line else {}
+    drawn = _along(tables, sweep, line, leads, keys) if line else None
     own = [board for board in result.boards if board.test == board.task]
     zeros = tables.zeros
     said = [(board, of_board(board)) for board in sorted(own, key=_methods)] if plain and not line else []
     return {
         "boards": result,
         "verdicts": [(board, lines) for board, lines in said if lines],
-        "along_verdicts": [text for chart in line.charts for text in of_axis(line, chart)] if line else [],
+        "along_verdicts": [text for chart in line.charts for text in of_axis(line, chart, leads[chart])]
+        if line
+        else [],
         "several_tasks": len({board.task for board, _ in said}) > 1,
         "calibration": _calibration(tables, sweep),
         "audit": audit(tables.out, sweep.name),
@@ -160,13 +163,15 @@ def _fronts(board: Board, keys: Palette) -> list[tuple[str, str]]:
     return [(title, profile_charts.front(one, title, keys)) for title, one in found if len({p.cost for p in one}) > 1]
 
 
-def _along(tables: Tables, sweep: Manifest, line: Along, keys: Palette) -> dict[str, Any]:
+def _along(
+    tables: Tables, sweep: Manifest, line: Along, leads: Mapping[str, Sequence[Lead]], keys: Palette
+) -> dict[str, Any]:
     """Charts and a table of losses along the field that a sweep varies."""
     overviews = overview(tables, sweep, line)
     return {
         "line": line,
         "charts": [(chart, shifts.along(line, chart, keys)) for chart in line.charts],
-        "leads": {chart: {lead.x: lead.names for lead in leaders_along(line, chart)} for chart in line.charts},
+        "leads": {chart: {lead.x: lead.names for lead in found} for chart, found in leads.items()},
         "standings": {
             chart: {standing.solver: standing for standing in standings(line, chart)} for chart in line.charts
         },

@@ -8,7 +8,7 @@ from itertools import combinations
 from .axis import Along
 from .board import TOLD, Board, Row
 from .compare import FEW
-from .leaders import Lead, leaders_along
+from .leaders import Lead
 from .overview import Overview
 from .overview import short as value_in_words
 from .rounding import at_most
@@ -127,10 +127,10 @@ def _alone(board: Board, at: int) -> list[str]:
     return []
 
 
-def of_axis(line: Along, chart: str) -> list[str]:
+def of_axis(line: Along, chart: str, leads: Sequence[Lead]) -> list[str]:
     """Who leads where along an axis."""
     runs: list[tuple[list[Lead], tuple[str, ...]]] = []
-    for lead in leaders_along(line, chart):
+    for lead in leads:
         if runs and set(runs[-1][1]) == set(lead.names):
             runs[-1][0].append(lead)
         else:

@@ -40,13 +40,13 @@ def compare(words: tuple[str, ...], test: str | None, out: str, as_json: bool) -
 
     known = {manifest.name for manifest in known_sweeps(out, None)}
     *names, last = words or ("",)
-    if sweeps := [name for name in names if name in known and name != last]:
-        raise UserError(f"sweep {sweeps[0]!r} must come last, and alone; {USAGE}")
     sweep = name_in(last) if last else ""
     names = [*names, *([last] if last and sweep not in known else [])]
     tables, manifests = Tables(out), leaves(out, known_sweeps(out, sweep if sweep in known else None))
     frame = gathered(tables, manifests, test)
     solvers = Solvers.of(frame, manifests, f"sweep {sweep}" if sweep in known else "this store")
+    if sweeps := [name for name in names if name in known and not solvers.begins(name)]:
+        raise UserError(f"sweep {sweeps[0]!r} must come last, and alone; {USAGE}")
     found = [solvers.find(name) for name in names]
     if twice := next((name for name in found if found.count(name) > 1), None):
         raise UserError(f"got {', '.join(map(repr, names))}, of which two stand for {twice}; {USAGE}")

@@ -20,6 +20,7 @@ from ..scheduler.pending import what_changed
 from ..scheduler.schedule import outcomes
 from ..spec import fingerprint
 from ..spec.job import Job
+from ..spec.labels import label
 from ..spec.named import task_of
 from ..store import queries, side_files
 from ..store.deviation import TOLERANCE, deviation
@@ -105,7 +106,7 @@ def reproduce(
     first = rows[0]
     tested = "" if test is None else f", tested on {test}"
     name = f"{first['solver']} at depth {step or first['depth']} on {first['task']}{tested}, {first['protocol']}"
-    return Reproduction(name, again, _differences(store, rows, old))
+    return Reproduction(name, again, _differences(store, rows, old, *further))
 
 
 def _of_job(store: Store, prefix: str) -> list[dict[str, Any]]:
@@ -162,15 +163,15 @@ def _compared(
     )
 
 
-def _differences(store: Store, rows: list[dict[str, Any]], old: list[dict[str, Any]]) -> list[str]:
-    """What was different when these jobs ran, in words."""
+def _differences(store: Store, rows: list[dict[str, Any]], old: list[dict[str, Any]], test: Any = None) -> list[str]:
+    """What was different when these jobs ran, in words. test: the task that they are compared on, if not their own."""
     found = []
     case = case_of(json.loads(rows[0]["spec"]))
-    own = case.names["task"]
+    own = label(test or case.task)
     for code in sorted({row["code"] for row in old if row["test"] == own and row["code"]}):
-        if code != fingerprint.code(case):
+        if code != fingerprint.code(case, test):
             parts = side_files.code_parts(store.place, code)
-            found.append(f"code: {what_changed(parts, fingerprint.code_parts(case))} since")
+            found.append(f"code: {what_changed(parts, fingerprint.code_parts(case, test))} since")
     here = device_name()
     found += [f"device: {name} then, {here} now" for name in _distinct(rows, "device") if name != here]
     ours = versions()

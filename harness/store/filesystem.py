@@ -112,7 +112,7 @@ class Folder(Place):
         self._write(name, content, os.replace)
 
     def move(self, name: str, to: str) -> None:
-        """Rename a file."""
+        """Rename a file, in one step."""
         os.makedirs(posixpath.dirname(self.path(to)), exist_ok=True)
         os.replace(self.path(name), self.path(to))
 

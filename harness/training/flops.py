@@ -81,15 +81,15 @@ def flops(pack: Pack, params: Tensors) -> list[int] | None:
         own = {name: p[:1].double().cpu() for name, p in params.items()}
         try:
             few, more = (_after_steps(one, own, count) for count in (FEW, 2 * FEW))
+            place.append([(after - before) // FEW for before, after in zip(few, more, strict=True)])
         except RuntimeError:
-            return None
-        place += [(after - before) // FEW for before, after in zip(few, more, strict=True)]
-    return place
+            place.append(None)
+    return place[0]
 
 
 @functools.lru_cache(maxsize=256)
-def _remembered(program: Hashable) -> list[int]:
-    """The place of a program's counts in this process: empty, or with them."""
+def _remembered(program: Hashable) -> list[list[int] | None]:
+    """The place of a program's counts in this process: empty, or with them, or with None."""
     return []
 
 

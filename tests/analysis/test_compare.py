@@ -83,6 +83,17 @@ def test_what_is_bounds_alone_says_how_to_compare_them(tmp_path):
         Results(out).compare("a", "a")
 
 
+def test_a_solver_may_be_called_as_a_sweep_is(tmp_path):
+    """`nesterov` is both, and so is `momentum` of the shipped ones."""
+    names = ("nesterov(step=1)", "b")
+    out = store(tmp_path, [(name, "classical", 1, 1, seed, 0.0) for name in names for seed in (0, 1)])
+    sweep = json.loads((Path(out) / "sweeps" / "made.json").read_text())
+    (Path(out) / "sweeps" / "nesterov.json").write_text(json.dumps(sweep | {"name": "nesterov"}))
+    found = lfombench("compare", "nesterov", "b", "made", "--out", out)
+    assert found.returncode == 0, found.stderr
+    assert "nesterov(step=1) against b" in found.stdout
+
+
 def extended(tmp_path, rows) -> str:
     """A store whose sweep was extended."""
     out = store(tmp_path, rows)

@@ -10,6 +10,7 @@ from typing import ClassVar
 import pytest
 import torch
 
+from lfombench.harness.training import flops
 from lfombench.harness.training.execute import execute
 from lfombench.solvers import GradientDescent, LinearTransformer, Memformer, Method, SoftmaxTransformer
 from tests.builders import order
@@ -101,6 +102,9 @@ class Soft(Method):
             yield w
 
 
-def test_what_cannot_be_counted_is_unknown_and_not_free():
+def test_what_cannot_be_counted_is_unknown_and_not_free(monkeypatch):
     assert counted(Solved(depth=2)) is None
+    monkeypatch.setattr(flops, "_after_steps", lambda *_: pytest.fail("what is not known was counted again"))
+    assert counted(Solved(depth=2)) is None
+    monkeypatch.undo()
     assert counted(Soft(depth=1)) == [5 * d + d + d + d]
