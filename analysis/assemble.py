@@ -89,6 +89,11 @@ class _Group:
         """What shared prompts do to each cell; empty where seeds have prompts of their own."""
         return influence(self.tables, self.losses) if self.alike and not self.draws else {}
 
+    @functools.cached_property
+    def zero(self) -> float | None:
+        """The log error of predicting 0, where one of the losses was lost and counts as that."""
+        return zero(self.tables, self.losses)
+
     @property
     def sequential(self) -> bool:
         """Whether seeds were added until something was decided."""
@@ -98,7 +103,7 @@ class _Group:
         """All pairs of some cells."""
         common = shared_variance([self.moves.get(key) for key in keys])
         losses = by_unit([self.cells[key] for key in keys], self.draws)
-        return paired(losses, zero(self.tables, self.losses), common, sequential=self.sequential)
+        return paired(losses, self.zero, common, sequential=self.sequential)
 
     def board(self, task: str, test: str, protocol: str, limits: Mapping[str, float]) -> Board:
         """The board of these losses: its cells, ranks and differences, its rows in order."""
@@ -106,14 +111,13 @@ class _Group:
         below = suspects(self.tables, self.losses)
         rows: dict[str, Row] = {}
         every = list(self.cells.values())
+        diverged = _diverged(every)
         typical = self._typical(every, test)
         for cell in every:
             solver, depth = cell.solver, cell.depth
             if solver not in rows:
                 name = self.titles.get(solver, solver)
-                rows[solver] = Row(
-                    solver, cell.family, {}, {}, _diverged(every, solver), name, self.told.get(solver, "")
-                )
+                rows[solver] = Row(solver, cell.family, {}, {}, diverged[solver], name, self.told.get(solver, ""))
             row, params = rows[solver], [one.params for one in cell.draws if one.params is not None]
             if params:
                 row.params[depth] = params[0]
@@ -180,11 +184,13 @@ class _Group:
             shown[depth] = replace(shown[depth], over=difference_at(pairs, at, 1, bound))
 
 
-def _diverged(every: Sequence[Cell], solver: str) -> int:
-    """The number of a solver's jobs that diverged: of each depth, which jobs of their own have if they are trained."""
-    mine = [sum(one.diverged for one in cell.draws) for cell in every if cell.solver == solver]
-    learned = any(cell.family == "learned" for cell in every if cell.solver == solver)
-    return sum(mine) if learned else max(mine, default=0)
+def _diverged(every: Sequence[Cell]) -> dict[str, int]:
+    """By solver, the number of jobs that diverged: those of all depths, which have jobs of their own if trained."""
+    found: dict[str, int] = {}
+    for cell in every:
+        here, before = sum(one.diverged for one in cell.draws), found.get(cell.solver, 0)
+        found[cell.solver] = before + here if cell.family == "learned" else max(before, here)
+    return found
 
 
 def _shown(cell: Cell, draws: bool, moves: Influence | None, sequential: bool) -> Shown:

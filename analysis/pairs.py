@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
 
 from .sequential import sequence_equivalence_p, sequence_factor, sequence_p
 from .statistics import ALPHA, MARGIN, ROUNDING, equivalence, grubbs, holm, satterthwaite, t_factor, two_sided
@@ -110,8 +110,7 @@ def paired(
     """
     tops = np.where(np.isfinite(losses), losses, -np.inf).max(1, initial=-np.inf if zero is None else zero)
     tops = np.where(np.isfinite(tops), tops, 0.0)  # who lost every seed, where nothing else is known
-    parts = [_against(losses[i], losses[i + 1 :], np.maximum(tops[i], tops[i + 1 :])) for i in range(len(losses) - 1)]
-    sums = _Sums(*(np.concatenate([getattr(part, f.name) for part in parts], -1) for f in fields(_Sums)))
+    sums = _sums(losses, tops)
     seeds, mean, df = sums.seeds, sums.mean, (sums.seeds - 1).astype(float)
     with np.errstate(divide="ignore", invalid="ignore"):
         variance = sums.squares / (seeds - 1) / seeds
@@ -156,35 +155,47 @@ class _Sums:
     lost: Int[Array, "2 pairs"]
 
 
-def _against(one: Float[Array, " seeds"], others: Float[Array, "pairs seeds"], worst: Float[Array, " pairs"]) -> _Sums:
-    """The differences of one solver to others: so many numbers stay in the cache."""
-    D, known = _difference(one, others, worst)
-    seeds = known.sum(1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        mean = D.sum(1) / seeds
-    same = np.maximum(D.max(1, initial=0.0), -D.min(1, initial=0.0)) <= ROUNDING
-    D -= mean[:, None]
-    if not known.all():
-        D[~known] = 0.0
-    squares, largest = np.einsum("ps,ps->p", D, D), np.maximum(D.max(1, initial=0.0), -D.min(1, initial=0.0))
-    mine, theirs = np.isinf(one), np.isinf(others)
-    lost = np.stack([(known & mine & ~theirs).sum(1), (known & theirs & ~mine).sum(1)])
-    met = seeds - (known & (mine | theirs)).sum(1)
-    mean, squares, largest = (np.where(same, 0.0, values) for values in (mean, squares, largest))
-    return _Sums(seeds, mean, squares, largest, met, lost)
+def _sums(losses: Float[Array, "k seeds"], tops: Float[Array, " k"]) -> _Sums:
+    """The sums of all pairs; a lost seed counts as the larger of the two solvers' tops."""
+    lost, met = (np.packbits(marks, axis=1) for marks in (np.isinf(losses), np.isfinite(losses)))
+
+    def common(mine: UInt8[Array, "k bytes"], theirs: UInt8[Array, "k bytes"]) -> Int[Array, " pairs"]:
+        """Of each pair, the number of seeds that i has in `mine` and j in `theirs`."""
+        counts = [np.bitwise_count(mine[row] & theirs[row + 1 :]).sum(1, dtype=int) for row in range(len(losses))]
+        return np.concatenate(counts)
+
+    moments = [
+        _moments(losses[row], losses[row + 1 :], np.maximum(tops[row], tops[row + 1 :]))
+        for row in range(len(losses) - 1)
+    ]
+    mean, squares, largest = np.concatenate(moments, -1) if moments else np.empty((3, 0))
+    ended, alone = lost | met, np.stack([common(lost, met), common(met, lost)])
+    return _Sums(common(ended, ended), mean, squares, largest, common(met, met), alone)
 
 
-def _difference(one: Array, others: Array, worst: Array) -> tuple[Array, Array]:
-    """Differences, 0 where one of the two has no outcome yet; worst: what a lost seed counts as."""
-    known = ~(np.isnan(one) | np.isnan(others))
+def _moments(
+    one: Float[Array, " seeds"], others: Float[Array, "pairs seeds"], worst: Float[Array, " pairs"]
+) -> Float[Array, "3 pairs"]:
+    """Of the differences of one solver to others: their means, the sums of their squared deviations, and the largest of
+    those. So many numbers stay in the cache, and each is touched six times. worst: what a lost seed counts as.
+    """
     if np.isinf(one).any() or np.isinf(others).any():
         level = np.broadcast_to(worst[:, None], others.shape)
         D: Array = np.where(np.isinf(one), level, one) - np.where(np.isinf(others), level, others)
     else:
         D = one - others
-    if not known.all():
-        D[~known] = 0.0
-    return D, known
+    sums = D.sum(1)
+    if np.isnan(sums).any():  # of a seed that one of the two has no outcome for
+        known = ~np.isnan(D)
+        mean = np.where(known, D, 0.0).sum(1) / np.maximum(known.sum(1), 1)
+        D = np.where(known, D, mean[:, None])
+    else:
+        mean = sums / max(D.shape[1], 1)
+    low, high = D.min(1, initial=np.inf), D.max(1, initial=-np.inf)
+    same = np.maximum(high, -low) <= ROUNDING
+    D -= mean[:, None]
+    found = np.stack([mean, np.einsum("ps,ps->p", D, D), np.maximum(high - mean, mean - low)])
+    return np.where(same, 0.0, found)
 
 
 def joined(parts: Sequence[Pairs]) -> Pairs:
