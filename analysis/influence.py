@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow.compute as pc
+import polars as pl
 from jaxtyping import Float
 from scipy.special import stdtrit
 
@@ -46,11 +46,9 @@ class Influence:
 def influence(tables: Tables, board: Sequence[Losses]) -> dict[tuple[str, int], Influence]:
     """By solver and depth, of losses on one test under one protocol; without blocks in the store, none."""
     first = board[0]
-    here = (
-        (pc.field("test") == first.test) & (pc.field("task") == first.task) & (pc.field("protocol") == first.protocol)
-    )
+    here = (pl.col("test") == first.test) & (pl.col("task") == first.task) & (pl.col("protocol") == first.protocol)
     wanted = {(one.solver, one.depth): set(one.seeds[np.isfinite(one.values)].tolist()) for one in board}
-    rows = tables.blocks(here & pc.field("solver").isin(sorted({one.solver for one in board})))
+    rows = tables.blocks(here & pl.col("solver").is_in(sorted({one.solver for one in board})))
     found: dict[tuple[str, int], dict[int, np.ndarray]] = {}
     for solver, step, seed, blocks in rows.select("solver", "step", "seed", "blocks").iter_rows():
         means = np.array(blocks)

@@ -54,8 +54,9 @@ def portraits(tables: Tables, sweep: Manifest, task: str, protocol: str) -> list
         .collect()
     )
     jobs = jobs.filter(pl.col("protocol").map_elements(undrawn, return_dtype=pl.String) == protocol)
-    weights = tables.weights.filter(pl.col("job").is_in(jobs["job"].to_list())).collect()
-    results = tables.results.filter(pl.col("job").is_in(jobs["job"].to_list())).collect()
+    wanted = pl.col("job").is_in(jobs["job"].implode())
+    weights = tables.frame("weights", where=wanted)
+    results = tables.frame("results", ["job", "step", "conjugacy"], wanted)
     depths = jobs.group_by("solver").agg(pl.col("depth").max())["depth"]
     if depths.is_empty():
         return []

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pyarrow as pa
-import pyarrow.dataset as ds
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from lfombench.harness.store.manifest import Asked, Manifest
+from lfombench.harness.store.rows import Rows, split
 
 from .published import undrawn
 from .results import Tables
@@ -151,9 +151,9 @@ def _gathered(tables: Tables, jobs: list[str]) -> tuple[list[_Group], list[str]]
     """The rows of these jobs that stand for a solver of depth `step`, by group; and the codes behind them."""
     ids = frozenset(jobs)
 
-    def gather(data: ds.Dataset) -> tuple[list[_Group], list[str]]:
+    def gather(rows: Rows) -> tuple[list[_Group], list[str]]:
         groups, codes = list[_Group](), set[str]()
-        for batch in data.to_batches(columns=[*CODED, "step", "depth", *NUMBERS], use_threads=False):
+        for batch in rows.batches([*CODED, "step", "depth", *NUMBERS], coded=CODED):
             ours = [job in ids for job in batch.column("job").dictionary.to_pylist()]
             if not all(ours):
                 batch = batch.filter(pa.array(ours, pa.bool_()).take(batch.column("job").indices))
@@ -161,52 +161,79 @@ def _gathered(tables: Tables, jobs: list[str]) -> tuple[list[_Group], list[str]]
                 groups += _groups(batch, codes)
         return groups, sorted(codes)
 
-    return tables.read("results", gather, CODED)
+    return tables.read("results", gather)
+
+
+@dataclass(frozen=True)
+class _Words:
+    """A text column: which of its names each row has, -1 for none; None where all rows have the same."""
+
+    which: np.ndarray | None
+    names: list[Any]
+
+    @classmethod
+    def of(cls, codes: pl.Series, texts: pl.Series) -> _Words:
+        """A column, by the number that each row has, and by the texts that these stand for."""
+        nulls = codes.null_count()
+        if len(texts) == 1 and not nulls:
+            return cls(None, texts.to_list())
+        return cls((codes.fill_null(-1) if nulls else codes).to_numpy(), [*texts.to_list(), None])
+
+    def at(self, row: int) -> Any:
+        """The name in a row."""
+        return self.names[0 if self.which is None else self.which[row]]
+
+    def mark(self, name: str) -> Bool[np.ndarray, "*rows"]:
+        """Whether each row has this name; one answer for all where all have the same."""
+        marks = np.array([each == name for each in self.names])
+        found: np.ndarray = marks[0] if self.which is None else marks[self.which]
+        return found
+
+    @property
+    def known(self) -> set[str]:
+        """The names that rows have."""
+        every = [0] if self.which is None else np.flatnonzero(np.bincount(self.which + 1)) - 1
+        return {self.names[i] for i in every} - {None}
 
 
 def _groups(batch: pa.RecordBatch, codes: set[str]) -> Iterator[_Group]:
     """The groups of some rows."""
-
-    def words(name: str) -> tuple[np.ndarray, list[Any]]:
-        column = batch.column(name)
-        which = column.indices.fill_null(-1) if column.null_count else column.indices
-        return which.to_numpy(), [*column.dictionary.to_pylist(), None]
-
-    def numbers(name: str) -> np.ndarray:
-        values: np.ndarray = batch.column(name).to_numpy(zero_copy_only=False)
-        return values
-
-    which, names = words("code")
-    codes.update(names[i] for i in np.unique(which) if names[i] is not None)
-    step, depth, params = numbers("step"), numbers("depth"), numbers("params")
-    family, families = words("family")
-    trained = np.array([name == "learned" for name in families])[family]
-    trained |= np.array([name == "control" for name in families])[family] & (params > 0)
+    plain, texts = split(batch)
+    words = {name: _Words.of(plain[name], each) for name, each in texts.items() if name != "job"}
+    codes |= words["code"].known
+    labels, family = [words[name] for name in WORDS], words["family"]
+    step, depth, params = (plain[name].to_numpy() for name in ("step", "depth", "params"))
+    trained = family.mark("learned") | (family.mark("control") & (params > 0))
     rows = np.flatnonzero((step > 0) & (~trained | (step == depth)))
     if not len(rows):
         return
-    labels = [words(name) for name in WORDS]
-    parts = [(i, len(each)) for i, each in labels] + [(x, int(x.max()) + 2) for x in (step, depth)]
+    parts = [(each.which, len(each.names)) for each in labels if each.which is not None]
+    parts += [(each, int(each.max()) + 2) for each in (step, depth)]
     small = np.min_scalar_type(math.prod(size for _, size in parts))  # numbers of 16 bits are sorted by radix
     key = np.zeros(len(rows), dtype=small)
     for part, size in parts:
-        key = key * small.type(size) + part[rows].astype(small) + small.type(part.min() < 0)
+        key = key * small.type(size) + (part[rows] + 1).astype(small)
     order = np.argsort(key, kind="stable")
     rows, key = rows[order], key[order]
     begins = np.flatnonzero(np.append(True, key[1:] != key[:-1]))
+
+    def count(marks: Bool[np.ndarray, " rows"]) -> Int[np.ndarray, " groups"]:
+        counts: np.ndarray = np.add.reduceat(marks, begins, dtype=int)
+        return counts
+
     with np.errstate(all="ignore"):
-        loss = numbers("log_mse")[rows]
-        mse, (status, states) = np.exp(loss), words("status")
-        finite = np.isfinite(loss)
-        null = batch.column("log_mse").is_null().to_numpy(zero_copy_only=False)[rows]
-        heavy = np.add.reduceat((mse > numbers("q99")[rows]).astype(int), begins)
-        loose = np.logical_or.reduceat(numbers("fit_error")[rows] > LOOSE * mse, begins)
-    diverged = np.add.reduceat(np.array([name == "diverged" for name in states])[status[rows]].astype(int), begins)
-    stray = np.add.reduceat((~finite & ~null).astype(int), begins)
-    seeds, values = numbers("seed")[rows], np.where(finite, loss, np.inf)
+        loss = plain["log_mse"].to_numpy()[rows]
+        mse, finite = np.exp(loss), np.isfinite(loss)
+        heavy = count(mse > plain["q99"].to_numpy()[rows])
+        loose = count(plain["fit_error"].to_numpy()[rows] > LOOSE * mse)
+    odd = ~finite
+    if odd.any():
+        odd &= plain["log_mse"].is_not_null().to_numpy()[rows]
+    stray, diverged = count(odd), count(np.broadcast_to(words["status"].mark("diverged"), len(plain))[rows])
+    seeds, values = plain["seed"].to_numpy()[rows], np.where(finite, loss, np.inf)
     for i, (begin, end) in enumerate(zip(begins, [*begins[1:], len(rows)], strict=True)):
         at = rows[begin]
-        task, test, protocol, solver, kind = (names[which[at]] for which, names in labels)
+        task, test, protocol, solver, kind = (each.at(at) for each in labels)
         yield _Group(
             task,
             test,

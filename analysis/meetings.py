@@ -8,7 +8,7 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
-import pyarrow.compute as pc
+import polars as pl
 from jaxtyping import Float
 
 from lfombench.harness.errors import UserError, nearest
@@ -165,8 +165,8 @@ def _share(tables: Tables, sides: tuple[Cell, Cell], variance: float) -> float |
     if not np.isfinite(variance) or variance == 0 or redrawn([one for side in sides for one in side.draws]):
         return None
     one = sides[0].draws[0]
-    here = (pc.field("task") == one.task) & (pc.field("test") == one.test) & (pc.field("protocol") == one.protocol)
-    here = here & (pc.field("step") == one.depth) & pc.field("solver").isin([side.solver for side in sides])
+    here = (pl.col("task") == one.task) & (pl.col("test") == one.test) & (pl.col("protocol") == one.protocol)
+    here = here & (pl.col("step") == one.depth) & pl.col("solver").is_in([side.solver for side in sides])
     rows = tables.blocks(here)
     by_seed = [dict(rows.filter(solver=side.solver).select("seed", "blocks").iter_rows()) for side in sides]
     kept = [set(side.draws[0].seeds[np.isfinite(side.values)].tolist()) for side in sides]

@@ -197,16 +197,15 @@ def _curves(tables: Tables, sweep: Manifest, board: Board, keys: Palette) -> lis
     """A chart of training losses for each depth."""
     if board.redraws > 1:
         return []
-    jobs = tables.jobs.filter(
-        pl.col("job").is_in(sweep.jobs) & (pl.col("task") == board.task) & (pl.col("protocol") == board.protocol)
-    )
+    ours = pl.col("job").is_in(sweep.jobs) & (pl.col("task") == board.task) & (pl.col("protocol") == board.protocol)
+    jobs = tables.jobs.filter(ours).select("job", "solver", "depth").collect()
     curves = (
-        tables.curves.join(jobs.select("job", "solver", "depth"), on="job")
+        tables.frame("curves", where=pl.col("job").is_in(jobs["job"].implode()))
+        .join(jobs, on="job")
         .filter(pl.col("loss").is_finite() & (pl.col("loss") > 0))
         .group_by("solver", "depth", "step")
         .agg(pl.col("loss").log().mean())
         .sort("depth", "solver", "step")
-        .collect()
     )
     return [
         {"depth": depth, "chart": charts.training(curve.drop("depth"), keys)}

@@ -9,21 +9,18 @@ from typing import Any, NamedTuple, TypeVar
 
 import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.dataset as ds
 from polars.io.plugins import register_io_source
 from pyarrow import fs
 
 from lfombench.harness.store import tables
 from lfombench.harness.store.filesystem import place
 from lfombench.harness.store.manifest import Damaged, Manifest, manifests
+from lfombench.harness.store.rows import Rows
 from lfombench.harness.store.schema import arrow
 from lfombench.harness.store.side_files import code_parts
-from lfombench.harness.store.tables import CODED
 from lfombench.harness.store.version import is_store
 
 T = TypeVar("T")
-SLICE = 1 << 17  # rows that are handed on at once
 
 
 class NoStore(Exception):
@@ -39,29 +36,20 @@ def table(out: str, name: str) -> pl.LazyFrame:
     def rows(
         columns: list[str] | None, predicate: pl.Expr | None, count: int | None, _: int | None
     ) -> Iterator[pl.DataFrame]:
-        def gather(data: ds.Dataset) -> pl.DataFrame:
-            batches = map(_decoded, data.to_batches(columns=columns))
-            kept = [batch if predicate is None else batch.filter(predicate) for batch in batches]
-            return pl.concat(kept or [pl.DataFrame(schema=schema).select(columns or pl.all())], rechunk=False)
+        names = schema.names() if columns is None else columns
+        most = count if predicate is None else None
+        files = tables.read(root, name, lambda rows: rows.excerpts(names or ["job"], most))
+        if not files:
+            return iter([pl.DataFrame(schema=schema).select(names)])
+        known = {column: schema[column] for column in names or ["job"]}
+        found = pl.scan_parquet(files, schema=known, missing_columns="insert", extra_columns="ignore")
+        found = found if predicate is None else found.filter(predicate)
+        found = found if count is None else found.head(count)
+        return found.collect_batches(maintain_order=True)
 
-        # as a whole, before any of it goes on: it may have to begin again, where files are merged
-        found = tables.read(root, name, gather, check=True, coded=words)
-        yield from (found if count is None else found.head(count)).iter_slices(SLICE)
-
-    schema = pl.DataFrame(arrow(name).empty_table()).schema
-    words = [column for column, kind in schema.items() if kind == pl.String]
-    frame = register_io_source(rows, schema=schema, is_pure=True)  # pure: a query has one answer from each table
-    return _last(frame) if name == "jobs" else frame
-
-
-def _decoded(batch: pa.RecordBatch) -> pl.DataFrame:
-    """Rows whose texts are read as dictionaries, as text: faster than to read each text."""
-    named = zip(batch.schema.names, batch.columns, strict=True)
-    return pl.DataFrame({name: _text(column) if column.type == CODED else pl.Series(column) for name, column in named})
-
-
-def _text(column: pa.DictionaryArray) -> pl.Series:
-    return pl.Series(column.dictionary, dtype=pl.String).gather(pl.Series(column.indices))
+    schema = pl.DataFrame(pa.Table.from_batches([], arrow(name))).schema
+    found = register_io_source(rows, schema=schema, is_pure=True)  # pure: a query has one answer from each table
+    return _last(found) if name == "jobs" else found
 
 
 def _last(jobs: pl.LazyFrame) -> pl.LazyFrame:
@@ -84,62 +72,48 @@ class Tables:
     def __init__(self, out: str) -> None:
         self.out = out
         self.memo: dict[str, Any] = {}  # what was made of them, by name
-        self.checked: set[str] = set()  # tables whose files were found to be what was written
 
-    @functools.cached_property
-    def results(self) -> pl.LazyFrame:
-        """A row per job, test task and iterate, without the means of blocks of prompts, which are most of the bytes."""
-        return self._read("results", [name for name in arrow("results").names if name != "blocks"])
-
-    def blocks(self, where: pc.Expression) -> pl.DataFrame:
+    def blocks(self, where: pl.Expr) -> pl.DataFrame:
         """Means of blocks of test prompts of the rows that stand for a solver of depth `step`, where a condition holds,
         with what tells the rows apart.
         """
-        return self._at_their_depth(where & pc.field("blocks").is_valid(), "prompts", "mse", "fit_error", "blocks")
+        return self._at_their_depth(where, "prompts", "mse", "fit_error", "blocks").drop_nulls("blocks")
 
     def medians(self, task: str, test: str, protocols: list[str], solvers: list[str]) -> pl.DataFrame:
         """The median errors of these solvers, sorted."""
-        where = (pc.field("task") == task) & (pc.field("test") == test) & pc.field("protocol").isin(protocols)
-        return self._at_their_depth(where & pc.field("solver").isin(solvers), "median")
+        where = (pl.col("task") == task) & (pl.col("test") == test) & pl.col("protocol").is_in(protocols)
+        return self._at_their_depth(where & pl.col("solver").is_in(solvers), "median")
 
-    def _at_their_depth(self, where: pc.Expression, *columns: str) -> pl.DataFrame:
+    def _at_their_depth(self, where: pl.Expr, *columns: str) -> pl.DataFrame:
         """Rows where a condition holds, each solver, depth and seed once: a trained model's last iterate, any of
         the others, that of the deepest job; sorted, with what tells them apart.
         """
         key = ["task", "test", "protocol", "solver", "step", "seed"]
-        names = ["job", "depth", "family", "params", *key, *columns]
-        rows = pl.DataFrame(self.read("results", lambda data: data.to_table(columns=names, filter=where)))
         trained = (pl.col("family") == "learned") | ((pl.col("family") == "control") & (pl.col("params") > 0))
-        kept = rows.filter(~trained | (pl.col("step") == pl.col("depth"))).sort(*key, "depth", "job")
-        return kept.unique(key, keep="last", maintain_order=True)
+        stands = ~trained | (pl.col("step") == pl.col("depth"))
+        names = ["job", "depth", "family", "params", *key, *columns]
+        rows = self.frame("results", names, where & stands).sort(*key, "depth", "job")
+        return rows.unique(key, keep="last", maintain_order=True)
 
     @functools.cached_property
     def zeros(self) -> dict[tuple[str, str], float]:
         """The log error of predicting 0, by task and test: the largest of any seed; where the store says it."""
-        columns, known = ["task", "test", "log_mse", "mse_normalised"], pc.field("mse_normalised").is_valid()
-        rows = pl.DataFrame(
-            self.read("results", lambda data: data.to_table(columns=columns, filter=known), ("task", "test"))
-        )
+        rows = self.frame("results", ["task", "test", "log_mse", "mse_normalised"])
         level = pl.col("log_mse") - pl.col("mse_normalised").log()
         found = rows.group_by("task", "test").agg(level.filter(level.is_finite()).max().alias("level")).drop_nulls()
-        return {(str(task), str(test)): value for task, test, value in found.iter_rows()}
+        return {(task, test): value for task, test, value in found.iter_rows()}
 
     def failed(self) -> pl.DataFrame:
         """The jobs that failed when they were last tried."""
         columns = ["job", "status", "task", "solver", "protocol", "depth", "seed"]
-
-        def rows(where: pc.Expression) -> pl.DataFrame:
-            return pl.DataFrame(self.read("jobs", lambda data: data.to_table(columns=columns, filter=where)))
-
-        ever = rows(pc.field("status") == "failed")["job"].unique().to_list()
-        last = rows(pc.field("job").isin(pa.array(ever, pa.string()))) if len(ever) else rows(pc.scalar(False))
+        ever = self.frame("jobs", ["job"], pl.col("status") == "failed")["job"].unique()
+        last = self.frame("jobs", columns, pl.col("job").is_in(ever.implode()))
         return last.unique("job", keep="last", maintain_order=True).filter(status="failed")
 
     @functools.cached_property
     def floors(self) -> dict[str, dict[tuple[str, str], list[str]]]:
         """By task: the labels of the bounds of each solver, by protocol and solver."""
-        columns = ["task", "protocol", "solver", "floors"]
-        rows = pl.DataFrame(self.read("jobs", lambda data: data.to_table(columns=columns)))
+        rows = self.frame("jobs", ["task", "protocol", "solver", "floors"])
         found: dict[str, dict[tuple[str, str], list[str]]] = {}
         for task, protocol, solver, floors in rows.drop_nulls("floors").unique().sort(pl.all()).iter_rows():
             known = found.setdefault(task, {}).setdefault((protocol, solver), [])
@@ -150,38 +124,25 @@ class Tables:
     def spent(self) -> dict[tuple[str, str, str], dict[int, Spent]]:
         """What jobs took, by task, protocol and solver, and by depth."""
         case, costs = ["task", "protocol", "solver", "depth"], ["flops", "budget", "labels"]
-        rows = pl.DataFrame(self.read("jobs", lambda data: data.to_table(columns=[*case, *costs]), case[:3]))
+        rows = self.frame("jobs", [*case, *costs])
         means = rows.group_by(case).agg(pl.col("flops").drop_nulls().first(), pl.col("budget", "labels").mean())
         found: dict[tuple[str, str, str], dict[int, Spent]] = {}
         for task, protocol, solver, depth, *values in means.iter_rows():
-            found.setdefault((str(task), str(protocol), str(solver)), {})[depth] = Spent(*values)
+            found.setdefault((task, protocol, solver), {})[depth] = Spent(*values)
         return found
 
     @functools.cached_property
     def jobs(self) -> pl.LazyFrame:
         """A row per job."""
-        return _last(self._read("jobs")).collect().lazy()
+        return _last(self.frame("jobs").lazy()).collect().lazy()
 
-    @functools.cached_property
-    def curves(self) -> pl.LazyFrame:
-        """A row per job and point of its training curve."""
-        return self._read("curves")
+    def frame(self, name: str, columns: Sequence[str] | None = None, where: pl.Expr | None = None) -> pl.DataFrame:
+        """Columns of a table's rows where a condition holds; all by default."""
+        return self.read(name, lambda rows: rows.frame(columns, where))
 
-    @functools.cached_property
-    def weights(self) -> pl.LazyFrame:
-        """A row per job and parameter."""
-        return self._read("weights")
-
-    def read(self, name: str, use: Callable[[ds.Dataset], T], coded: Sequence[str] = ()) -> T:
-        """What `use` returns for a table's files, which are checked the first time. coded: text columns that are read
-        as dictionaries.
-        """
-        found = tables.read(place(self.out), name, use, check=name not in self.checked, coded=coded)
-        self.checked.add(name)
-        return found
-
-    def _read(self, name: str, columns: list[str] | None = None) -> pl.LazyFrame:
-        return pl.LazyFrame(pl.DataFrame(self.read(name, lambda data: data.to_table(columns=columns))))
+    def read(self, name: str, use: Callable[[Rows], T]) -> T:
+        """What `use` returns for the rows of a table."""
+        return tables.read(place(self.out), name, use)
 
 
 def sweeps(out: str, name: str = "*") -> list[Manifest]:

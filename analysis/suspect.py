@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-import pyarrow.compute as pc
 from scipy.special import chdtri, stdtrit
 
 from .losses import EXACT, Losses
@@ -80,9 +79,9 @@ def _floors(tables: Tables, board: Sequence[Losses]) -> dict[tuple[str, str], li
 
 def _rows(tables: Tables, one: Losses, bound: Losses, seeds: np.ndarray) -> Iterator[dict[str, Any]]:
     """A row for each of these seeds: the means of blocks of both, and what is known of the bound's fit."""
-    here = (pc.field("test") == one.test) & (pc.field("task") == one.task) & (pc.field("protocol") == one.protocol)
-    here = here & (pc.field("step") == one.depth) & pc.field("seed").isin(seeds.tolist())
-    mine, its = (tables.blocks(here & (pc.field("solver") == each.solver)) for each in (one, bound))
+    here = (pl.col("test") == one.test) & (pl.col("task") == one.task) & (pl.col("protocol") == one.protocol)
+    here = here & (pl.col("step") == one.depth) & pl.col("seed").is_in(seeds.tolist())
+    mine, its = (tables.blocks(here & (pl.col("solver") == each.solver)) for each in (one, bound))
     budgets = tables.jobs.select("job", "budget")
     its = its.lazy().join(budgets, on="job", how="left").collect()
     limit = its.select("seed", "budget", "fit_error", "mse", pl.col("blocks").alias("limit"), pl.col("prompts"))

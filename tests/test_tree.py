@@ -47,7 +47,7 @@ MAY = {
         "harness.errors",
         *(
             f"harness.store.{name}"
-            for name in ("schema", "filesystem", "snapshots", "version", "tables", "manifest", "side_files")
+            for name in ("schema", "filesystem", "snapshots", "version", "tables", "rows", "manifest", "side_files")
         ),
     },
     "cluster": {"harness.errors", "harness.scheduler.address"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 import traceback
 
@@ -23,6 +24,10 @@ from .read import board, query, report, ui
 from .reproduce import reproduce
 from .run import plan, run
 from .status import status
+
+os.environ.setdefault(
+    "OPENBLAS_THREAD_TIMEOUT", "4"
+)  # threads of NumPy's and SciPy's BLAS sleep while there is no work
 
 
 class Commands(click.Group):

@@ -46,7 +46,6 @@ def status(out: str, sweep: str | None, watch: bool, as_json: bool) -> None:
 def standing(out: str, manifests: list[Manifest]) -> dict[str, Any]:
     """The state of a store: sweeps with their numbers of jobs, and drivers that are alive with their progress."""
     import polars as pl
-    import pyarrow.compute as pc
 
     from lfombench.analysis.results import leaves
 
@@ -56,7 +55,7 @@ def standing(out: str, manifests: list[Manifest]) -> dict[str, Any]:
     from ..store.filesystem import place
 
     store_place = place(out)
-    columns, first = ["job", "test", "task"], pc.field("step") == 0
+    columns, first = ["job", "test", "task"], pl.col("step") == 0
     results = pl.DataFrame(queries.table(store_place, "results", columns, first))
     done = results.group_by("job").agg(pl.col("test").unique(), pl.col("task").first())
     status = pl.DataFrame(queries.table(store_place, "jobs", ["job", "status"])).unique(

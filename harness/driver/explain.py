@@ -6,7 +6,7 @@ import json
 from collections.abc import Collection
 from typing import Any
 
-import pyarrow.compute as pc
+import polars as pl
 
 from ..errors import UserError
 from ..scheduler.pending import what_changed
@@ -47,7 +47,7 @@ def explain(store: Store, prefix: str) -> dict[str, Any]:
 
 def one_job(store: Store, prefix: str, wanted: Collection[str] = ()) -> str:
     """The one job of the store, or of those its sweeps want, whose id begins so."""
-    known = {*wanted} | set(queries.column(store.place, "jobs", "job", pc.starts_with(pc.field("job"), prefix)))
+    known = {*wanted} | set(queries.column(store.place, "jobs", "job", pl.col("job").str.starts_with(prefix)))
     matches = sorted(job for job in known if job.startswith(prefix))
     if not matches:
         every = {*wanted, *queries.column(store.place, "jobs", "job")}

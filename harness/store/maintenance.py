@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from . import queries, schema, tables
 from .filesystem import Place
 from .manifest import jobs_by_sweep
+from .rows import Rows
 from .snapshots import File
 from .store import STALE, Store, parquet
 
 LARGE = 64 << 20  # bytes of a file that is never merged again
 MANY = 8  # files that are worth merging while a sweep runs
-BATCH = 1 << 14  # rows that are rewritten at once
 SLACK = 1.5  # a file and newer ones that are merged: it is at most so much larger than they are
 
 Selection = Callable[[pa.Table], pa.Array]  # from rows to a mask
@@ -47,11 +48,8 @@ def mergeable(sizes: Sequence[int]) -> int:
 
 def rewrite(store: Store, table: str, old: Sequence[File], keep: Callable[[pa.Table], pa.Table]) -> bool:
     """Replace files by one with the rows that `keep` returns of them; False where another driver committed first."""
-    paths = [f"{table}/{file.name}" for file in old]
     try:
-        batches = tables.dataset(store.place, table, paths).to_batches(
-            batch_size=BATCH, batch_readahead=1, fragment_readahead=1
-        )
+        batches = Rows(store.place, table, old).batches(ahead=1)
         new = store.write_table(table, (keep(pa.Table.from_batches([batch])) for batch in batches))
     except OSError:
         before = store.snapshot.number
@@ -68,11 +66,11 @@ def rewrite(store: Store, table: str, old: Sequence[File], keep: Callable[[pa.Ta
 def remove(store: Store, table: str, selection: Selection, keys: Sequence[str], aside: str | None = None) -> None:
     """Take selected rows out of a table. keys: the columns that the selection looks at; aside: a folder for them."""
     for file in list(store.snapshot.files.get(table, ())):
-        data = tables.dataset(store.place, table, [f"{table}/{file.name}"])
-        if not pc.any(selection(data.to_table(columns=list(keys)))).as_py():
+        data = Rows(store.place, table, [file])
+        if not pc.any(selection(data.read(keys))).as_py():
             continue
         if aside:
-            rows = data.to_table()
+            rows = data.read()
             store.place.put(f"{aside}/{table}-{file.name}", parquet(table, [rows.filter(selection(rows))])[0])
         rewrite(store, table, [file], lambda rows: rows.filter(pc.invert(selection(rows))))
 
@@ -128,7 +126,7 @@ def repair(store: Store) -> list[str]:
     store.swap({}, lost)
     place = store.place
     jobs = {table: set(queries.column(place, table, "job")) for table in schema.TABLES}
-    trained = set(queries.column(place, "jobs", "job", pc.field("params") > 0))
+    trained = set(queries.column(place, "jobs", "job", pl.col("params") > 0))
     complete = jobs["results"] & jobs["jobs"] - (trained - jobs["weights"])
     incomplete = set().union(*jobs.values()) - complete - _skipped(place)
     for table in schema.TABLES:
@@ -141,4 +139,4 @@ def _jobs(place: Place) -> set[str]:
 
 
 def _skipped(place: Place) -> set[str]:
-    return set(queries.column(place, "jobs", "job", pc.field("status") == "skipped"))
+    return set(queries.column(place, "jobs", "job", pl.col("status") == "skipped"))

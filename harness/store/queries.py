@@ -6,22 +6,21 @@ from typing import Any
 
 import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.dataset as ds
 
 from . import tables
 from .filesystem import Place
 from .outcome import Record
+from .rows import Rows
 
 COST_COLUMNS = ("structure", "pack_seconds", "prior_seconds", "pack_memory", "prior_memory")
 
 
-def table(place: Place, name: str, columns: list[str] | None = None, where: pc.Expression | None = None) -> pa.Table:
+def table(place: Place, name: str, columns: list[str] | None = None, where: pl.Expr | None = None) -> pa.Table:
     """The rows of a table that fulfil a condition, in the order they were committed."""
-    return tables.read(place, name, lambda data: data.to_table(columns=columns, filter=where))
+    return tables.read(place, name, lambda rows: rows.read(columns, where))
 
 
-def column(place: Place, name: str, column: str, where: pc.Expression | None = None) -> list[Any]:
+def column(place: Place, name: str, column: str, where: pl.Expr | None = None) -> list[Any]:
     """One column of a table's rows."""
     values: list[Any] = table(place, name, [column], where)[column].to_pylist()
     return values
@@ -29,7 +28,7 @@ def column(place: Place, name: str, column: str, where: pc.Expression | None = N
 
 def rows_of(place: Place, name: str, jobs: set[str]) -> pa.Table:
     """The rows of these jobs; in the jobs table, the latest row of each."""
-    rows = table(place, name, None, pc.field("job").isin(list(jobs)))
+    rows = table(place, name, None, pl.col("job").is_in(pl.Series(sorted(jobs), dtype=pl.String).implode()))
     if name == "jobs":
         last = {job: i for i, job in enumerate(rows["job"].to_pylist())}
         rows = rows.take(pa.array(sorted(last.values()), pa.int64()))
@@ -41,9 +40,9 @@ def done(place: Place) -> dict[str, Record]:
     records: dict[str, Record] = {}
     extended: dict[tuple[Record, str, str], Record] = {}  # a record and one test more: shared by all jobs that have it
 
-    def gather(data: ds.Dataset) -> None:
+    def gather(rows: Rows) -> None:
         records.clear()
-        for batch in data.to_batches(columns=["job", "test", "code"], filter=pc.field("step") == 0):
+        for batch in rows.batches(["job", "test", "code"], pl.col("step") == 0):
             for job, test, code in zip(*(values.to_pylist() for values in batch.columns), strict=True):
                 key = records.get(job, frozenset()), test, code or ""
                 record = extended.get(key)
@@ -64,10 +63,10 @@ def failed(place: Place) -> dict[str, str]:
 
 def diverged(place: Place) -> set[str]:
     """The jobs that diverged."""
-    return set(column(place, "jobs", "job", pc.field("status") == "diverged"))
+    return set(column(place, "jobs", "job", pl.col("status") == "diverged"))
 
 
 def pack_costs(place: Place, device: str) -> list[dict[str, Any]]:
     """Of every pack that ran on a device: its structure, and what it cost beside the cost model's prior."""
-    rows = pl.DataFrame(pl.from_arrow(table(place, "jobs", ["pack", *COST_COLUMNS], pc.field("device") == device)))
+    rows = pl.DataFrame(pl.from_arrow(table(place, "jobs", ["pack", *COST_COLUMNS], pl.col("device") == device)))
     return rows.unique("pack", keep="last", maintain_order=True).to_dicts()

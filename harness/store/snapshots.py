@@ -1,6 +1,8 @@
 """Which files a store consists of: snapshots, numbered, of which the last counts.
 
-    log/00000012.json   {"files": {"results": [[name, rows, bytes], ...], "jobs": [...], ...}, "crc": {name: CRC-32}}
+    log/00000012.json   {"files": {"results": [[name, rows, bytes], ...], "jobs": [...], ...},
+                         "crc": {name: CRC-32 of the file}, "footer": {name: CRC-32 of its footer},
+                         "columns": {name: CRC-32 of each column of each row group, base64}}
 
 A commit writes its data under new names and then creates the next snapshot, which lists them as well: all tables
 change in one step. Of two writers that create the same number one succeeds; the other reads what came in between and
@@ -28,16 +30,21 @@ LOG = "log"
 NAME = re.compile(r"\d+\.json")
 DATA_FILE = re.compile(r"\d{8,}-[0-9a-f]+\.parquet")  # the commit, the driver and a count
 HISTORY = 8  # snapshots kept behind the last, for readers that are slow
+SUMS = ("crc", "footer", "columns")  # checksums of files
 LATE = 120.0  # seconds after which a disk must list a folder as it is
 
 
 class File(NamedTuple):
-    """A data file of a table: its size in rows and bytes, and the CRC-32 of its content, which older stores lack."""
+    """A data file of a table: its size in rows and bytes; and its CRC-32, that of its footer alone, and those of its
+    columns, as `footer.sums` has them, which older stores lack.
+    """
 
     name: str
     rows: int
     bytes: int
     crc: int | None = None
+    footer: int | None = None
+    columns: str | None = None
 
 
 @dataclass(frozen=True)
@@ -64,8 +71,11 @@ class Snapshot:
     def content(self) -> bytes:
         """The snapshot as its file has it."""
         files = {table: [file[:3] for file in files] for table, files in self.files.items()}
-        sums = {file.name: file.crc for of_table in self.files.values() for file in of_table if file.crc is not None}
-        return json.dumps({"files": files, "crc": sums}).encode()
+        each = [file for of_table in self.files.values() for file in of_table]
+        sums = {
+            sum_: {file.name: value for file in each if (value := getattr(file, sum_)) is not None} for sum_ in SUMS
+        }
+        return json.dumps({"files": files, **sums}).encode()
 
 
 def latest(place: Place) -> Snapshot:
@@ -118,13 +128,13 @@ def _files(content: bytes) -> dict[str, list[File]] | None:
     """The files of each table that a snapshot lists; None where it is damaged."""
     try:
         plain = json.loads(content)
-        tables, sums = plain["files"], plain.get("crc", {})
+        tables, sums = plain["files"], [plain.get(name, {}) for name in SUMS]
         sound = all(DATA_FILE.fullmatch(name) for entries in tables.values() for name, *_ in entries)
         sound &= all(type(n) is int for entries in tables.values() for _, *numbers in entries for n in numbers)
         if not sound or not tables.keys() <= schema.TABLES.keys():
             return None
         return {
-            table: [File(name, rows, size, sums.get(name)) for name, rows, size in entries]
+            table: [File(name, rows, size, *(each.get(name) for each in sums)) for name, rows, size in entries]
             for table, entries in tables.items()
         }
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):

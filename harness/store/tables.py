@@ -1,76 +1,32 @@
-"""A table's files, read as Arrow; and whether they are what was written."""
+"""A table of the latest snapshot; and whether its files are what was written."""
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import pyarrow as pa
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from ..errors import UserError
-from . import schema
 from .filesystem import Place
+from .rows import Rows
 from .snapshots import LOG, File, Snapshot, latest, orphans
 
 T = TypeVar("T")
 Look = Callable[[Place, str, Sequence[File]], list[File]]  # finds those of a table's files that are not as they were
 READ = 256 << 20  # bytes of a table whose checksums are looked at: a fraction of a second
-THREADS = 4  # files that are fetched at once
-CODED = pa.dictionary(pa.int32(), pa.string())
 
 
-def dataset(
-    place: Place,
-    table: str,
-    paths: Sequence[str],
-    contents: Mapping[str, bytes] | None = None,
-    coded: Sequence[str] = (),
-) -> ds.Dataset:
-    """Files of a table as an Arrow dataset: columns that older files lack are null. contents: of those files that have
-    been fetched, what is in them. coded: text columns that are read as dictionaries, a number for each different text.
-    """
-    have = contents or {}
-    checked = ds.ParquetFileFormat(
-        read_options=ds.ParquetReadOptions(dictionary_columns=coded),
-        default_fragment_scan_options=ds.ParquetFragmentScanOptions(page_checksum_verification=True),
-    )
-    parts = [
-        checked.make_fragment(pa.BufferReader(have[path]))
-        if path in have
-        else checked.make_fragment(place.path(path), place.files)
-        for path in paths
-    ]
-    columns = [field.with_type(CODED) if field.name in coded else field for field in schema.arrow(table)]
-    return ds.FileSystemDataset(parts, pa.schema(columns), checked, place.files)
-
-
-def read(
-    place: Place, table: str, use: Callable[[ds.Dataset], T], *, check: bool = False, coded: Sequence[str] = ()
-) -> T:
-    """What `use` returns for the files of a table; asked again where they were merged into others meanwhile. UserError
-    where one cannot be read. check: or where one is not what was written: all are looked at, the newest are read whole.
-    coded: text columns that are read as dictionaries.
+def read(place: Place, table: str, use: Callable[[Rows], T]) -> T:
+    """What `use` returns for the rows of a table; asked again where their files were merged into others meanwhile.
+    UserError where one that it reads is missing or not what was written.
     """
     while True:
         snapshot = _latest(place)
-        files = snapshot.files.get(table, ())
-        bad = resized(place, table, files) if check else []
-        wanted = [file for file in newest(files) if check and file not in bad]
-        with ThreadPoolExecutor(THREADS) as pool:
-            found = pool.map(lambda file: content(place, table, file), wanted)
-        fetched = dict(zip(wanted, found, strict=True))
-        bad += [file for file, read in fetched.items() if read is None]
-        if bad:
-            if latest(place).number == snapshot.number:
-                raise unreadable(place, [f"{table}/{file.name}" for file in bad])
-            continue  # they were merged into others meanwhile
-        whole = {f"{table}/{file.name}": read for file, read in fetched.items() if read is not None}
         try:
-            return use(dataset(place, table, snapshot.paths(table), whole, coded))
+            return use(Rows(place, table, snapshot.files.get(table, ())))
         except (OSError, pa.ArrowException) as error:
             if latest(place).number != snapshot.number:
                 continue  # they were merged into others meanwhile

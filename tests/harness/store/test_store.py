@@ -158,17 +158,16 @@ def test_a_reader_in_the_middle_of_a_merge_reads_again(store, monkeypatch):
 
     store.commit([run(pack([0]))])
     store.commit([run(pack([1]))])
-    real, merged = tables.dataset, []
+    real, merged = tables.Rows, []
 
     def slow(*arguments):
         found = real(*arguments)
         if not merged:
             merged.append(True)
-            monkeypatch.setattr(tables, "dataset", real)
             maintenance.compact(store, 2)
         return found
 
-    monkeypatch.setattr(tables, "dataset", slow)
+    monkeypatch.setattr(tables, "Rows", slow)
     assert queries.done(Store(store.out).place).keys() == ids(pack([0, 1]))
     assert merged
 
