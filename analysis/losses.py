@@ -158,7 +158,7 @@ def _gathered(tables: Tables, jobs: list[str]) -> tuple[list[_Group], list[str]]
             if not all(ours):
                 batch = batch.filter(pa.array(ours, pa.bool_()).take(batch.column("job").indices))
             if len(batch):
-                groups += _groups(batch, codes)
+                groups += _groups(batch.drop_columns(["job"]), codes)
         return groups, sorted(codes)
 
     return tables.read("results", gather)
@@ -172,12 +172,12 @@ class _Words:
     names: list[Any]
 
     @classmethod
-    def of(cls, codes: pl.Series, texts: pl.Series) -> _Words:
+    def of(cls, codes: pl.Series, texts: list[str]) -> _Words:
         """A column, by the number that each row has, and by the texts that these stand for."""
         nulls = codes.null_count()
         if len(texts) == 1 and not nulls:
-            return cls(None, texts.to_list())
-        return cls((codes.fill_null(-1) if nulls else codes).to_numpy(), [*texts.to_list(), None])
+            return cls(None, texts)
+        return cls((codes.fill_null(-1) if nulls else codes).to_numpy(), [*texts, None])
 
     def at(self, row: int) -> Any:
         """The name in a row."""
@@ -199,7 +199,7 @@ class _Words:
 def _groups(batch: pa.RecordBatch, codes: set[str]) -> Iterator[_Group]:
     """The groups of some rows."""
     plain, texts = split(batch)
-    words = {name: _Words.of(plain[name], each) for name, each in texts.items() if name != "job"}
+    words = {name: _Words.of(plain[name], each) for name, each in texts.items()}
     codes |= words["code"].known
     labels, family = [words[name] for name in WORDS], words["family"]
     step, depth, params = (plain[name].to_numpy() for name in ("step", "depth", "params"))

@@ -182,23 +182,19 @@ def texts(table: str) -> list[str]:
     return [column.name for column in schema.TABLES[table] if column.type == pa.string()]
 
 
-def split(batch: pa.RecordBatch) -> tuple[pl.DataFrame, dict[str, pl.Series]]:
+def split(batch: pa.RecordBatch) -> tuple[pl.DataFrame, dict[str, list[str]]]:
     """Rows as a Polars frame, with a number in the place of each text that was read as one; and by column the texts."""
-    coded = {
-        name: column for name, column in zip(batch.schema.names, batch.columns, strict=True) if column.type == CODED
-    }
-    plain = [coded[name].indices if name in coded else batch.column(name) for name in batch.schema.names]
-    texts = {
-        name: pl.DataFrame(pa.RecordBatch.from_arrays([column.dictionary], [name]))[name]
-        for name, column in coded.items()
-    }
+    columns = dict(zip(batch.schema.names, batch.columns, strict=True))
+    texts = {name: column.dictionary.to_pylist() for name, column in columns.items() if column.type == CODED}
+    plain = [column.indices if name in texts else column for name, column in columns.items()]
     return pl.DataFrame(pa.RecordBatch.from_arrays(plain, batch.schema.names)), texts
 
 
 def frame(batch: pa.RecordBatch) -> pl.DataFrame:
     """Rows as a Polars frame. Texts that were read as numbers are texts there: faster than to read each text."""
     found, texts = split(batch)
-    return found.with_columns(each.gather(found[name]).alias(name) for name, each in texts.items())
+    named = {name: pl.Series(each, dtype=pl.String).gather(found[name]) for name, each in texts.items()}
+    return found.with_columns(series.alias(name) for name, series in named.items())
 
 
 def _excerpt(groups: Sequence[_Group], columns: Iterable[str]) -> bytes:
