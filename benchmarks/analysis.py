@@ -27,6 +27,7 @@ from lfombench.harness.store.manifest import Asked, Manifest, path_of
 from lfombench.harness.store.store import Store
 
 SOLVERS, TESTS, DEPTH = 50, 10, 4
+ROUNDS = 3  # of boards, by turns with opponents
 CHUNK = 400  # jobs in a commit
 CODE = "c0de"
 MEASURE = """
@@ -176,12 +177,17 @@ def rows(seeds: int = 4000) -> list[Row]:
         out = store_of(Path(folder) / "large", seeds)
         many = seeds * SOLVERS * TESTS * (DEPTH + 1)
         command = (sys.executable, "-m", "lfombench", "board", "--format", "csv", "--out", out)
-        ours = measured(*command)
-        for name, code in (("pandas", PANDAS), ("DuckDB", DUCKDB)):
-            theirs = measured(sys.executable, "-c", code, out)
-            found.append(
-                _of(f"board of {many:,} rows, against {name}", "s of processor time", theirs["cpu"], ours["cpu"], 5.0)
-            )
+        others = {"pandas": PANDAS, "DuckDB": DUCKDB}
+        commands = {"": command, **{name: (sys.executable, "-c", code, out) for name, code in others.items()}}
+        rounds = [{name: measured(*command) for name, command in commands.items()} for _ in range(ROUNDS)]
+        middle = {
+            name: {what: median(each[name][what] for each in rounds) for what in ("cpu", "peak")} for name in commands
+        }
+        ours, told = middle[""], spread([each[""]["cpu"] for each in rounds])
+        for name in others:
+            theirs = middle[name]
+            work = f"board of {many:,} rows, against {name}"
+            found.append(_of(work, "s of processor time", theirs["cpu"], ours["cpu"], 5.0, told))
             note = "theirs without ranks, bounds, suspects or missing seeds"
             found.append(
                 _of(
@@ -223,7 +229,7 @@ def _query(out: str) -> Row:
 
     sql = "SELECT test, solver, step, AVG(log_mse) AS loss FROM results GROUP BY test, solver, step"
     store, pairs = Results(out), []
-    for _ in range(4):
+    for _ in range(15):
         begin = time.perf_counter()
         store.sql(sql)
         ours = time.perf_counter() - begin

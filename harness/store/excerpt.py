@@ -5,9 +5,11 @@ each column of each row group. Whoever reads a store reads such files, Polars an
 from __future__ import annotations
 
 import functools
+import io
+import threading
 import zlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,6 +23,21 @@ TYPES = {"BOOLEAN": 0, "INT32": 1, "INT64": 2, "INT96": 3, "FLOAT": 4, "DOUBLE":
 ENCODINGS = {"PLAIN": 0, "PLAIN_DICTIONARY": 2, "RLE": 3, "BIT_PACKED": 4, "DELTA_BINARY_PACKED": 5}
 ENCODINGS |= {"DELTA_LENGTH_BYTE_ARRAY": 6, "DELTA_BYTE_ARRAY": 7, "RLE_DICTIONARY": 8, "BYTE_STREAM_SPLIT": 9}
 CODECS = {"UNCOMPRESSED": 0, "SNAPPY": 1, "GZIP": 2, "BROTLI": 4, "ZSTD": 6, "LZ4": 7}
+
+
+@dataclass(frozen=True)
+class Source:
+    """An open file, which several threads may read."""
+
+    file: pa.NativeFile
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def read_into(self, buffer: memoryview, begin: int) -> None:
+        """Fill a buffer with what is at a byte. OSError where there is less."""
+        with self.lock:
+            self.file.seek(begin)
+            if self.file.readinto(buffer) < len(buffer):
+                raise OSError(f"the file ends before byte {begin + len(buffer)}")
 
 
 @dataclass(frozen=True)
@@ -44,43 +61,58 @@ class Part:
     chunks: Sequence[Chunk]
 
 
-def excerpt(source: pa.NativeFile, parts: Sequence[Part], fields: pa.Schema) -> bytes:
+def excerpt(source: Source, parts: Sequence[Part], fields: pa.Schema) -> bytes:
     """Columns of some row groups, with their fields, as a file. OSError where they are not what was written."""
     chunks = [chunk for part in parts for chunk in part.chunks]
-    written, at, described = list[bytes | memoryview]([MARK]), len(MARK), list[bytes]()
-    for chunk, content in zip(chunks, _contents(source, chunks), strict=True):
-        if chunk.crc is not None and zlib.crc32(content) != chunk.crc:
-            raise OSError(f"column {chunk.about.path_in_schema} is not what was written")
-        described.append(_described(chunk, at))
-        written.append(content)
-        at += len(content)
-    each = iter(described)
-    groups = [
-        {1: Value(LIST, [next(each) for _ in part.chunks], STRUCT), 2: Value(I64, at), 3: Value(I64, part.rows)}
-        for part in parts
-    ]
-    rows = {3: Value(I64, sum(part.rows for part in parts)), 4: Value(LIST, groups, STRUCT)}
-    head, tail = _footer(fields)
-    footer = head + encoded(rows, before=2) + tail
-    return b"".join([*written, footer, len(footer).to_bytes(4, "little"), MARK])
+    at, moved, runs = len(MARK), list[int](), list[tuple[int, int, int]]()
+    for run in _runs(chunks):
+        begin, end = run[0].span[0], run[-1].span[1]
+        runs.append((begin, at, at + end - begin))
+        moved += [at - begin] * len(run)
+        at += end - begin
+    footer = _footer(parts, moved, fields)
+    file = io.BytesIO(bytes(at + len(footer)))  # a file that its own content is read into, without a copy
+    with file.getbuffer() as content:
+        content[: len(MARK)], content[at:] = MARK, footer
+        for begin, first, last in runs:
+            source.read_into(content[first:last], begin)
+        for chunk, by in zip(chunks, moved, strict=True):
+            begin, end = chunk.span
+            if chunk.crc is not None and zlib.crc32(content[begin + by : end + by]) != chunk.crc:
+                raise OSError(f"column {chunk.about.path_in_schema} is not what was written")
+    return file.getvalue()
 
 
-def _contents(source: pa.NativeFile, chunks: Sequence[Chunk]) -> Iterator[memoryview]:
-    """What is in some chunks, in the order of the file; those that stand together are read together."""
+def _runs(chunks: Sequence[Chunk]) -> list[list[Chunk]]:
+    """Chunks, those together that stand so near to each other that they are read at once."""
     runs = list[list[Chunk]]()
     for chunk in chunks:
-        if runs and chunk.span[0] - runs[-1][-1].span[1] <= GAP:
+        if runs and 0 <= chunk.span[0] - runs[-1][-1].span[1] <= GAP:
             runs[-1].append(chunk)
         else:
             runs.append([chunk])
-    for run in runs:
-        first, last = run[0].span[0], run[-1].span[1]
-        content = memoryview(source.read_at(last - first, first))
-        yield from (content[begin - first : end - first] for begin, end in (chunk.span for chunk in run))
+    return runs
+
+
+def _footer(parts: Sequence[Part], moved: Sequence[int], fields: pa.Schema) -> bytes:
+    """The end of a file with these columns, each moved by so many bytes."""
+    places = iter(moved)
+    groups = [
+        {
+            1: Value(LIST, [_described(chunk, next(places)) for chunk in part.chunks], STRUCT),
+            2: Value(I64, sum(chunk.about.total_uncompressed_size for chunk in part.chunks)),
+            3: Value(I64, part.rows),
+        }
+        for part in parts
+    ]
+    rows = {3: Value(I64, sum(part.rows for part in parts)), 4: Value(LIST, groups, STRUCT)}
+    head, tail = _empty(fields)
+    footer = head + encoded(rows, before=2) + tail
+    return footer + len(footer).to_bytes(4, "little") + MARK
 
 
 @functools.cache
-def _footer(fields: pa.Schema) -> tuple[bytes, bytes]:
+def _empty(fields: pa.Schema) -> tuple[bytes, bytes]:
     """What the footer of a file with these columns says before and behind what it tells of row groups."""
     sink = pa.BufferOutputStream()
     pq.write_table(pa.Table.from_batches([], fields), sink)
@@ -90,9 +122,9 @@ def _footer(fields: pa.Schema) -> tuple[bytes, bytes]:
     return encoded(head), encoded(tail, before=4) + STOP
 
 
-def _described(chunk: Chunk, at: int) -> bytes:
-    """What a footer says of a column of a row group that was moved to a byte."""
-    about, moved = chunk.about, at - chunk.span[0]
+def _described(chunk: Chunk, moved: int) -> bytes:
+    """What a footer says of a column of a row group that was moved by so many bytes."""
+    about = chunk.about
     known = _kind(about.physical_type, about.encodings, about.path_in_schema, about.compression)
     sizes = {
         5: Value(I64, about.num_values),
@@ -102,7 +134,10 @@ def _described(chunk: Chunk, at: int) -> bytes:
     }
     if about.has_dictionary_page:
         sizes[11] = Value(I64, about.dictionary_page_offset + moved)
-    return encoded({2: Value(I64, at), 3: Value(STRUCT, known + encoded(sizes, before=4) + STOP)}) + STOP
+    return (
+        encoded({2: Value(I64, chunk.span[0] + moved), 3: Value(STRUCT, known + encoded(sizes, before=4) + STOP)})
+        + STOP
+    )
 
 
 @functools.cache

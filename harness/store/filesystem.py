@@ -32,6 +32,8 @@ TRIES = 3  # of a write whose temporary file is swept away
 class Place(ABC):
     """Files by name, relative to a root folder or prefix. An operation that fails raises OSError."""
 
+    at_once: int  # files that are read at once
+
     def __init__(self, files: fs.FileSystem, root: str) -> None:
         self.files, self.root = files, root
 
@@ -98,6 +100,8 @@ class Place(ABC):
 
 class Folder(Place):
     """A folder on this machine, or on a disk that several machines share."""
+
+    at_once = min(4, os.cpu_count() or 1)
 
     def names(self, folder: str) -> list[str]:
         """As listed, without a look at each file: where a disk lists a folder as it was, some may be gone by now."""
@@ -192,6 +196,8 @@ def _flush_folder(folder: str) -> None:
 
 class Bucket(Place):
     """A prefix in S3 or in a compatible service. Credentials come from the URI, or from where AWS's tools look."""
+
+    at_once = 16  # each waits for its answer
 
     def __init__(self, files: fs.FileSystem, root: str, uri: str) -> None:
         super().__init__(files, root)

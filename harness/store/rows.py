@@ -10,7 +10,6 @@ together most columns are such.
 from __future__ import annotations
 
 import itertools
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -23,14 +22,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from . import schema
-from .excerpt import Chunk, Part, excerpt
+from .excerpt import Chunk, Part, Source, excerpt
 from .filesystem import Place
 from .footer import footer_of
 from .snapshots import File
 
 S = TypeVar("S")
 T = TypeVar("T")
-AHEAD = max(4, min(16, os.cpu_count() or 1))  # row groups that are read at once: on S3 each waits for its answer
 CODED = pa.dictionary(pa.int32(), pa.string())
 
 
@@ -49,13 +47,13 @@ class Rows:
         columns: Sequence[str] | None = None,
         where: pl.Expr | None = None,
         coded: Sequence[str] = (),
-        ahead: int = AHEAD,
+        ahead: int | None = None,
     ) -> Iterator[pa.RecordBatch]:
         """A batch for each row group that has rows where a condition holds, of these rows. columns: all by default;
         those that older files lack are null. coded: text columns that are read as dictionaries, a number for each
-        different text. ahead: row groups that are read at once.
+        different text. ahead: row groups that are read at once; by default what suits the place.
         """
-        fields = self._fields(columns, coded)
+        fields, ahead = self._fields(columns, coded), ahead or self.place.at_once
         needs = [] if where is None else self._fields(list(dict.fromkeys(where.meta.root_names())), texts(self.table))
         with ThreadPoolExecutor(ahead) as pool:
             groups = self._groups(pool, ahead)
@@ -69,8 +67,9 @@ class Rows:
         """
         before = itertools.accumulate((file.rows for file in self.files), initial=0)
         wanted = [file for file, rows in zip(self.files, before, strict=False) if most is None or rows < most]
-        with ThreadPoolExecutor(AHEAD) as pool:
-            return list(_ordered(pool, lambda file: _excerpt(self._groups_of(file), columns), wanted, AHEAD))
+        with ThreadPoolExecutor(self.place.at_once) as pool:
+            found = _ordered(pool, lambda file: _excerpt(self._groups_of(file), columns), wanted, self.place.at_once)
+            return list(found)
 
     def read(self, columns: Sequence[str] | None = None, where: pl.Expr | None = None) -> pa.Table:
         """Those rows as one table; arguments as of `batches`."""
@@ -93,8 +92,8 @@ class Rows:
     def _groups_of(self, file: File) -> list[_Group]:
         """The row groups of a file."""
         path = self.place.path(f"{self.table}/{file.name}")
-        source = self.place.files.open_input_file(path)
-        footer, sums = footer_of(source, file, path)
+        source = Source(self.place.files.open_input_file(path))
+        footer, sums = footer_of(source.file, file, path)
         names = [footer.schema.column(i).path.partition(".")[0] for i in range(footer.num_columns)]
         places = {name: i for i, name in enumerate(names)}
         return [_Group(self.table, source, footer, sums, places, i) for i in range(footer.num_row_groups)]
@@ -105,7 +104,7 @@ class _Group:
     """A row group of a file."""
 
     table: str
-    source: pa.NativeFile
+    source: Source
     footer: pq.FileMetaData
     sums: np.ndarray | None  # CRC-32 of columns, by row group and column
     places: dict[str, int]  # of columns, by name
