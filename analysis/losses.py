@@ -225,7 +225,8 @@ def _groups(batch: pa.RecordBatch, codes: set[str]) -> Iterator[_Group]:
         loss = plain["log_mse"].to_numpy()[rows]
         mse, finite = np.exp(loss), np.isfinite(loss)
         heavy = count(mse > plain["q99"].to_numpy()[rows])
-        loose = count(plain["fit_error"].to_numpy()[rows] > LOOSE * mse)
+        fit = plain["fit_error"]  # bounds alone have one
+        loose = count(fit.to_numpy()[rows] > LOOSE * mse) if fit.null_count() < len(fit) else np.zeros(len(begins))
     odd = ~finite
     if odd.any():
         odd &= plain["log_mse"].is_not_null().to_numpy()[rows]
@@ -256,10 +257,12 @@ def _merged(parts: list[_Group]) -> Losses:
     """A cell's groups as one: of a seed that stands for the cell more than once the job of the largest depth counts."""
     parts = sorted(parts, key=lambda part: part.depth)
     seeds, values = (np.concatenate([getattr(part, name) for part in parts]) for name in ("seeds", "values"))
-    order = np.argsort(seeds, kind="stable")
-    last = np.append(seeds[order][1:] != seeds[order][:-1], True)
-    first = parts[-1]
-    total = sum if last.all() else max
+    first, once = parts[-1], bool((seeds[1:] > seeds[:-1]).all())
+    if not once:
+        order = np.argsort(seeds, kind="stable")
+        last = np.append(seeds[order][1:] != seeds[order][:-1], True)
+        seeds, values, once = seeds[order][last], values[order][last], bool(last.all())
+    total = sum if once else max
     counts = {name: total(getattr(part, name) for part in parts) for name in ("heavy", "diverged", "stray")}
     return Losses(
         first.task,
@@ -268,8 +271,8 @@ def _merged(parts: list[_Group]) -> Losses:
         first.solver,
         first.family,
         first.step,
-        seeds[order][last],
-        values[order][last],
+        seeds,
+        values,
         first.params,
         loose=any(part.loose for part in parts),
         **counts,

@@ -106,8 +106,9 @@ class Tables:
     def failed(self) -> pl.DataFrame:
         """The jobs that failed when they were last tried."""
         columns = ["job", "status", "task", "solver", "protocol", "depth", "seed"]
-        ever = self.frame("jobs", ["job"], pl.col("status") == "failed")["job"].unique()
-        last = self.frame("jobs", columns, pl.col("job").is_in(ever.implode()))
+        failed = pl.col("status") == "failed"
+        ever = self.frame("jobs", ["job"], failed)["job"].unique()
+        last = self.frame("jobs", columns, pl.col("job").is_in(ever.implode()) if len(ever) else failed)
         return last.unique("job", keep="last", maintain_order=True).filter(status="failed")
 
     @functools.cached_property

@@ -138,7 +138,7 @@ class _Group:
             file = pq.ParquetFile(
                 pa.BufferReader(_excerpt([self], [field.name for field in wanted])),
                 read_dictionary=[field.name for field in wanted if field.type == CODED],
-                page_checksum_verification=True,  # older stores have no other
+                page_checksum_verification=self.sums is None,  # older stores have no other
             )
             found = file.read(use_threads=False)
             columns |= {field.name: found.column(field.name).combine_chunks() for field in wanted}
