@@ -3,8 +3,7 @@
 What is read is what was written: the snapshot has the checksums of footers and columns. No bit of a file can flip and
 give another number: a test flips them.
 
-A column of texts or integers whose least value is its largest, by the footer, is not read: where jobs of one kind stand
-together most columns are such.
+A column that has one value, by the footer, is not read.
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from . import schema
+from .constant import CODED, constant
 from .excerpt import Chunk, Part, Source, excerpt
 from .filesystem import Place
 from .footer import footer_of
@@ -29,7 +29,6 @@ from .snapshots import File
 
 S = TypeVar("S")
 T = TypeVar("T")
-CODED = pa.dictionary(pa.int32(), pa.string())
 
 
 @dataclass(frozen=True)
@@ -132,7 +131,7 @@ class _Group:
     def _read(self, fields: Sequence[pa.Field]) -> pa.RecordBatch:
         """These columns of all its rows."""
         here = self.footer.row_group(self.number)
-        columns = {field.name: self._constant(here, field) for field in fields}
+        columns = {field.name: constant(here, self.places.get(field.name), field.type) for field in fields}
         wanted = [field for field in fields if columns[field.name] is None]
         if wanted:
             file = pq.ParquetFile(
@@ -143,37 +142,6 @@ class _Group:
             found = file.read(use_threads=False)
             columns |= {field.name: found.column(field.name).combine_chunks() for field in wanted}
         return pa.RecordBatch.from_arrays([columns[field.name] for field in fields], schema=pa.schema(fields))
-
-    def _constant(self, here: pq.RowGroupMetaData, field: pa.Field) -> pa.Array | None:
-        """A column that the footer says all about: it has none, or one value in all rows."""
-        if field.name not in self.places:
-            return pa.nulls(here.num_rows, field.type)
-        about = here.column(self.places[field.name]).statistics
-        if about is None or pa.types.is_list(field.type):
-            return None
-        if about.null_count == here.num_rows:
-            return pa.nulls(here.num_rows, field.type)
-        if about.null_count or not about.has_min_max or about.min_raw != about.max_raw:
-            return None
-        if pa.types.is_integer(field.type):
-            return _numbers(np.full(here.num_rows, about.min_raw, f"i{field.type.bit_width // 8}"), field.type)
-        if not isinstance(about.min_raw, bytes):
-            return None  # where a float is not a number, it has no part in the least and the largest
-        column = pa.DictionaryArray.from_arrays(
-            _numbers(np.zeros(here.num_rows, np.int32), pa.int32()), _one(about.min_raw)
-        )
-        return column if field.type == CODED else column.cast(field.type)
-
-
-def _numbers(values: np.ndarray, kind: pa.DataType) -> pa.Array:
-    """These numbers; pa.array() would do, but takes a third of a second to import pandas."""
-    return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(values)])
-
-
-def _one(text: bytes) -> pa.Array:
-    """An array of one text."""
-    ends = np.array([0, len(text)], np.int32)
-    return pa.Array.from_buffers(pa.string(), 1, [None, pa.py_buffer(ends), pa.py_buffer(text)])
 
 
 def texts(table: str) -> list[str]:

@@ -17,6 +17,7 @@ from lfombench.analysis.results import table
 from lfombench.harness.errors import UserError
 from lfombench.harness.store import maintenance, queries
 from lfombench.harness.store.filesystem import TEMPORARY
+from lfombench.harness.store.rows import Rows
 from lfombench.harness.store.schema import RESULTS, TABLES, VERSION
 from lfombench.harness.store.snapshots import File
 from lfombench.harness.store.store import Store
@@ -154,20 +155,18 @@ def test_half_written_files_are_swept_up_and_other_peoples_are_not(store):
 
 def test_a_reader_in_the_middle_of_a_merge_reads_again(store, monkeypatch):
     """The files it was about to read are gone: it takes the ones that hold their rows now."""
-    from lfombench.harness.store import tables
-
     store.commit([run(pack([0]))])
     store.commit([run(pack([1]))])
-    real, merged = tables.Rows, []
+    merged = []
 
     def slow(*arguments):
-        found = real(*arguments)
+        found = Rows(*arguments)
         if not merged:
             merged.append(True)
             maintenance.compact(store, 2)
         return found
 
-    monkeypatch.setattr(tables, "Rows", slow)
+    monkeypatch.setattr("lfombench.harness.store.tables.Rows", slow)
     assert queries.done(Store(store.out).place).keys() == ids(pack([0, 1]))
     assert merged
 
