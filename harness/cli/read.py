@@ -42,16 +42,14 @@ def board(out: str, sweep: str | None, form: str, limits: tuple[tuple[str, float
     """Show the leaderboards of a store, or of its SWEEP: ranks, ties, and which differences are real."""
     from lfombench.analysis.assemble import boards
     from lfombench.analysis.formats import as_csv
-    from lfombench.analysis.pages import as_values
     from lfombench.analysis.results import Tables, leaves
-
-    from .tables import show_sweep, written
-    from .terminal import console
 
     tables, manifests, most = Tables(out), leaves(out, known_sweeps(out, sweep)), dict(limits)
     if twice := next((cost for cost, _ in limits if [name for name, _ in limits].count(cost) > 1), None):
         raise click.UsageError(f"--at-most: {twice} has two limits")
     if form == "json":
+        from lfombench.analysis.pages import as_values
+
         click.echo(json.dumps([as_values(tables, manifest, most) for manifest in manifests], indent=1))
         return
     if not manifests:
@@ -59,6 +57,9 @@ def board(out: str, sweep: str | None, form: str, limits: tuple[tuple[str, float
     if form == "csv":
         click.echo(as_csv([boards(tables, manifest, most) for manifest in manifests]), nl=False)
         return
+    from .tables import show_sweep, written
+    from .terminal import console
+
     screen = console()
     for manifest in manifests:
         if form == "table":
