@@ -36,12 +36,12 @@ def table(out: str, name: str) -> pl.LazyFrame:
     def rows(
         columns: list[str] | None, predicate: pl.Expr | None, count: int | None, _: int | None
     ) -> Iterator[pl.DataFrame]:
-        names = schema.names() if columns is None else columns
+        names = schema.names() if columns is None else columns or ["job"]  # of none, as many rows as there are
         most = count if predicate is None else None
-        files = tables.read(root, name, lambda rows: rows.excerpts(names or ["job"], most))
+        files = tables.read(root, name, lambda rows: rows.excerpts(names, most))
         if not files:
             return iter([pl.DataFrame(schema=schema).select(names)])
-        known = {column: schema[column] for column in names or ["job"]}
+        known = {column: schema[column] for column in names}
         found = pl.scan_parquet(files, schema=known, missing_columns="insert", extra_columns="ignore")
         found = found if predicate is None else found.filter(predicate)
         found = found if count is None else found.head(count)

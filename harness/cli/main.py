@@ -25,9 +25,8 @@ from .reproduce import reproduce
 from .run import plan, run
 from .status import status
 
-os.environ.setdefault(
-    "OPENBLAS_THREAD_TIMEOUT", "4"
-)  # threads of NumPy's and SciPy's BLAS sleep while there is no work
+# Threads of NumPy's and SciPy's BLAS sleep while there is no work: they took a quarter of a second of each command.
+os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
 
 
 class Commands(click.Group):

@@ -44,10 +44,11 @@ def footer_of(source: pa.NativeFile, file: File, path: str) -> tuple[pq.FileMeta
     footer = pq.read_metadata(pa.BufferReader(content))
     if file.columns is None:
         return footer, None
-    columns = np.frombuffer(base64.b64decode(file.columns), "<u4")
-    if len(columns) != footer.num_row_groups * footer.num_columns:
-        raise OSError(f"{path} has other columns than were written")
-    return footer, columns.reshape(footer.num_row_groups, footer.num_columns)
+    try:
+        columns = np.frombuffer(base64.b64decode(file.columns), "<u4")
+        return footer, columns.reshape(footer.num_row_groups, footer.num_columns)
+    except (ValueError, TypeError) as error:
+        raise OSError(f"{path} has other columns than were written: {error}") from error
 
 
 def _length(content: bytes | memoryview) -> int:

@@ -136,6 +136,24 @@ def test_no_bit_of_a_file_flips_to_other_rows(out):
     assert refused > 300
 
 
+@pytest.mark.parametrize(("kind", "change"), [("crc", 1), ("footer", 1), ("columns", "A"), ("columns", "~~~")])
+def test_a_checksum_that_is_damaged_itself_costs_the_jobs_of_its_file(out, kind, change):
+    """Readers refused the file for ever, and no run found anything wrong with it."""
+    before, newest = numbers(out), max((out / "log").iterdir())
+    content = json.loads(newest.read_text())
+    [name, *_] = content["files"]["results"][0]
+    was = content[kind][name]
+    content[kind][name] = was ^ change if isinstance(change, int) else change + was[len(change) :]
+    newest.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=f"{name} cannot be read: the next run makes its rows again"):
+        tables.verify(place(str(out)), tables.damaged)
+    told = lfombench("board", "--out", str(out))
+    assert kind == "crc" or (told.returncode == 1 and f"{name} cannot be read" in told.stderr), told.stderr
+    again = run_again(out)
+    assert again.returncode == 0, again.stderr
+    assert numbers(out) == before
+
+
 def test_a_store_whose_log_has_no_checksums_is_read(out):
     """Before, files and footers had none."""
     before = numbers(out)
