@@ -42,6 +42,8 @@ def footer_of(source: pa.NativeFile, file: File, path: str) -> tuple[pq.FileMeta
     if file.footer is not None and zlib.crc32(content[-length:]) != file.footer:
         raise OSError(f"{path} ends in other bytes than were written")
     footer = pq.read_metadata(pa.BufferReader(content))
+    if footer.num_rows != file.rows:
+        raise OSError(f"{path} has {footer.num_rows} rows and not {file.rows}, as were written")
     if file.columns is None:
         return footer, None
     try:

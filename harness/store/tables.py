@@ -54,8 +54,8 @@ def content(place: Place, table: str, file: File) -> bytes | None:
 
 
 def _is_as_written(content: bytes, file: File) -> bool:
-    """Whether all checksums of a file hold; where one of them is damaged itself, readers refuse the file."""
-    if zlib.crc32(content) != file.crc:
+    """Whether all that the log says of a file holds; where that is damaged itself, readers refuse the file."""
+    if zlib.crc32(content) != file.crc or pq.read_metadata(pa.BufferReader(content)).num_rows != file.rows:
         return False
     return file.footer is None or sums(pa.py_buffer(content)) == (file.footer, file.columns)
 
