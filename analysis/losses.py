@@ -1,33 +1,23 @@
 """The outcomes of a sweep: the losses of each solver at each depth on each test, by seed, whether they are there, were
 lost, or are still to come.
-
-A store may have ten million rows: columns that are not needed are not read, texts are read as numbers, and rows are
-gathered by group as they come.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 from lfombench.harness.store.manifest import Asked, Manifest
-from lfombench.harness.store.rows import Rows, split
 
+from .groups import Group, Key, grouped
 from .published import undrawn
 from .results import Tables
 
 EXACT = -25.0  # log errors below this are only rounding
-LOOSE = 0.05  # a bound's fit is loose where its error is above this part of its mean error
-WORDS = ("task", "test", "protocol", "solver", "family")
-NUMBERS = ("seed", "params", "log_mse", "q99", "fit_error")
-CODED = ("job", "task", "test", "protocol", "solver", "family", "status", "code")
 
 
 @dataclass(frozen=True)
@@ -88,16 +78,16 @@ def outcomes(tables: Tables, sweep: Manifest) -> Outcomes:
 
 def with_transfers(tables: Tables, sweep: Manifest) -> list[Losses]:
     """All losses that a store has of a sweep, on whatever they were tested."""
-    cells: dict[Key, list[_Group]] = {}
-    for group in _gathered(tables, sweep.jobs)[0]:
+    cells: dict[Key, list[Group]] = {}
+    for group in grouped(tables, sweep.jobs)[0]:
         cells.setdefault(group.cell, []).append(group)
     return [_merged(cells[key]) for key in sorted(cells)]
 
 
 def _outcomes(tables: Tables, sweep: Manifest) -> Outcomes:
-    groups, codes = _gathered(tables, sweep.jobs)
+    groups, codes = grouped(tables, sweep.jobs)
     tests = set(sweep.tests)
-    cells: dict[Key, list[_Group]] = {}
+    cells: dict[Key, list[Group]] = {}
     for group in groups:
         if not sweep.axis or group.task == group.test or group.test in tests:
             cells.setdefault(group.cell, []).append(group)
@@ -118,151 +108,17 @@ def _outcomes(tables: Tables, sweep: Manifest) -> Outcomes:
     return Outcomes([replace(made[key], extended=sweep.extended) for key in sorted(made)], codes, done)
 
 
-Key = tuple[str, str, str, str, int]  # task, test, protocol, solver, depth
 _NONE = np.array([], dtype=np.int64)
 
 
-@dataclass(frozen=True)
-class _Group:
-    """The rows of a solver of one depth at one step."""
-
-    task: str
-    test: str
-    protocol: str
-    solver: str
-    family: str
-    step: int
-    depth: int
-    seeds: np.ndarray
-    values: np.ndarray
-    params: int | None
-    heavy: int
-    loose: bool
-    diverged: int
-    stray: int
-
-    @property
-    def cell(self) -> Key:
-        """The cell that the rows belong to."""
-        return self.task, self.test, self.protocol, self.solver, self.step
-
-
-def _gathered(tables: Tables, jobs: list[str]) -> tuple[list[_Group], list[str]]:
-    """The rows of these jobs that stand for a solver of depth `step`, by group; and the codes behind them."""
-    ids = frozenset(jobs)
-
-    def gather(rows: Rows) -> tuple[list[_Group], list[str]]:
-        groups, codes = list[_Group](), set[str]()
-        for batch in rows.batches([*CODED, "step", "depth", *NUMBERS], coded=CODED):
-            ours = [job in ids for job in batch.column("job").dictionary.to_pylist()]
-            if not all(ours):
-                batch = batch.filter(pa.array(ours, pa.bool_()).take(batch.column("job").indices))
-            if len(batch):
-                groups += _groups(batch.drop_columns(["job"]), codes)
-        return groups, sorted(codes)
-
-    return tables.read("results", gather)
-
-
-@dataclass(frozen=True)
-class _Words:
-    """A text column: which of its names each row has, -1 for none; None where all rows have the same."""
-
-    which: np.ndarray | None
-    names: list[Any]
-
-    @classmethod
-    def of(cls, codes: pl.Series, texts: list[str]) -> _Words:
-        """A column, by the number that each row has, and by the texts that these stand for."""
-        nulls = codes.null_count()
-        if len(texts) == 1 and not nulls:
-            return cls(None, texts)
-        return cls((codes.fill_null(-1) if nulls else codes).to_numpy(), [*texts, None])
-
-    def at(self, row: int) -> Any:
-        """The name in a row."""
-        return self.names[0 if self.which is None else self.which[row]]
-
-    def mark(self, name: str) -> Bool[np.ndarray, "*rows"]:
-        """Whether each row has this name; one answer for all where all have the same."""
-        marks = np.array([each == name for each in self.names])
-        found: np.ndarray = marks[0] if self.which is None else marks[self.which]
-        return found
-
-    @property
-    def known(self) -> set[str]:
-        """The names that rows have."""
-        every = [0] if self.which is None else np.flatnonzero(np.bincount(self.which + 1)) - 1
-        return {self.names[i] for i in every} - {None}
-
-
-def _groups(batch: pa.RecordBatch, codes: set[str]) -> Iterator[_Group]:
-    """The groups of some rows."""
-    plain, texts = split(batch)
-    words = {name: _Words.of(plain[name], each) for name, each in texts.items()}
-    codes |= words["code"].known
-    labels, family = [words[name] for name in WORDS], words["family"]
-    step, depth, params = (plain[name].to_numpy() for name in ("step", "depth", "params"))
-    trained = family.mark("learned") | (family.mark("control") & (params > 0))
-    rows = np.flatnonzero((step > 0) & (~trained | (step == depth)))
-    if not len(rows):
-        return
-    parts = [(each.which, len(each.names)) for each in labels if each.which is not None]
-    parts += [(each, int(each.max()) + 2) for each in (step, depth)]
-    small = np.min_scalar_type(math.prod(size for _, size in parts))  # numbers of 16 bits are sorted by radix
-    key = np.zeros(len(rows), dtype=small)
-    for part, size in parts:
-        key = key * small.type(size) + (part[rows] + 1).astype(small)
-    order = np.argsort(key, kind="stable")
-    rows, key = rows[order], key[order]
-    begins = np.flatnonzero(np.append(True, key[1:] != key[:-1]))
-
-    def count(marks: Bool[np.ndarray, " rows"]) -> Int[np.ndarray, " groups"]:
-        counts: np.ndarray = np.add.reduceat(marks, begins, dtype=int)
-        return counts
-
-    with np.errstate(all="ignore"):
-        loss = plain["log_mse"].to_numpy()[rows]
-        mse, finite = np.exp(loss), np.isfinite(loss)
-        heavy = count(mse > plain["q99"].to_numpy()[rows])
-        fit = plain["fit_error"]  # bounds alone have one
-        loose = count(fit.to_numpy()[rows] > LOOSE * mse) if fit.null_count() < len(fit) else np.zeros(len(begins))
-    odd = ~finite
-    if odd.any():
-        odd &= plain["log_mse"].is_not_null().to_numpy()[rows]
-    stray, diverged = count(odd), count(np.broadcast_to(words["status"].mark("diverged"), len(plain))[rows])
-    seeds, values = plain["seed"].to_numpy()[rows], np.where(finite, loss, np.inf)
-    for i, (begin, end) in enumerate(zip(begins, [*begins[1:], len(rows)], strict=True)):
-        at = rows[begin]
-        task, test, protocol, solver, kind = (each.at(at) for each in labels)
-        yield _Group(
-            task,
-            test,
-            protocol,
-            solver,
-            kind,
-            step=int(step[at]),
-            depth=int(depth[at]),
-            seeds=seeds[begin:end],
-            values=values[begin:end],
-            params=None if np.isnan(params[at]) else int(params[at]),
-            heavy=int(heavy[i]),
-            loose=bool(loose[i]),
-            diverged=int(diverged[i]),
-            stray=int(stray[i]),
-        )
-
-
-def _merged(parts: list[_Group]) -> Losses:
+def _merged(parts: list[Group]) -> Losses:
     """A cell's groups as one: of a seed that stands for the cell more than once the job of the largest depth counts."""
     parts = sorted(parts, key=lambda part: part.depth)
     seeds, values = (np.concatenate([getattr(part, name) for part in parts]) for name in ("seeds", "values"))
-    first, once = parts[-1], bool((seeds[1:] > seeds[:-1]).all())
-    if not once:
-        order = np.argsort(seeds, kind="stable")
-        last = np.append(seeds[order][1:] != seeds[order][:-1], True)
-        seeds, values, once = seeds[order][last], values[order][last], bool(last.all())
-    total = sum if once else max
+    order = np.argsort(seeds, kind="stable")
+    last = np.append(seeds[order][1:] != seeds[order][:-1], True)
+    first = parts[-1]
+    total = sum if last.all() else max
     counts = {name: total(getattr(part, name) for part in parts) for name in ("heavy", "diverged", "stray")}
     return Losses(
         first.task,
@@ -271,8 +127,8 @@ def _merged(parts: list[_Group]) -> Losses:
         first.solver,
         first.family,
         first.step,
-        seeds,
-        values,
+        seeds[order][last],
+        values[order][last],
         first.params,
         loose=any(part.loose for part in parts),
         **counts,
