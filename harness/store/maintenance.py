@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from . import queries, schema, tables
 from .filesystem import Place
 from .manifest import jobs_by_sweep
 from .rows import Rows
-from .snapshots import File
+from .snapshots import File, Replaced
 from .store import STALE, Store, parquet
 
 LARGE = 64 << 20  # bytes of a file that is never merged again
 MANY = 8  # files that are worth merging while a sweep runs
 SLACK = 1.5  # a file and newer ones that are merged: it is at most so much larger than they are
 
-Selection = Callable[[pa.Table], pa.Array]  # from rows to a mask
+SKIPPED = pl.col("status") == "skipped"
+
+Change = Mapping[str, Replaced]  # what stands in the place of files, by table
 
 
 def compact(store: Store, many: int = MANY) -> bool:
@@ -48,47 +50,39 @@ def mergeable(sizes: Sequence[int]) -> int:
 
 def rewrite(store: Store, table: str, old: Sequence[File], keep: Callable[[pa.Table], pa.Table]) -> bool:
     """Replace files by one with the rows that `keep` returns of them; False where another driver committed first."""
-    try:
-        batches = Rows(store.place, table, old).batches(ahead=1)
-        new = store.write_table(table, (keep(pa.Table.from_batches([batch])) for batch in batches))
-    except OSError:
-        before = store.snapshot.number
-        store.catch_up()
-        if store.snapshot.number == before:
-            raise
-        return False
-    replaced = store.swap({table: [new] if new.rows else []}, {table: old})
-    if not (replaced and new.rows):
-        store.discard(table, new)
-    return replaced
+
+    def change() -> Change:
+        parts = map(_table, Rows(store.place, table, old).batches(ahead=1))
+        return {table: {**dict.fromkeys(old), old[-1]: _written(store, table, map(keep, parts))}}
+
+    return _replace(store, change)
 
 
-def remove(store: Store, table: str, selection: Selection, keys: Sequence[str], aside: str | None = None) -> None:
-    """Take selected rows out of a table. keys: the columns that the selection looks at; aside: a folder for them."""
-    for file in list(store.snapshot.files.get(table, ())):
-        data = Rows(store.place, table, [file])
-        if not pc.any(selection(data.read(keys))).as_py():
-            continue
-        if aside:
-            rows = data.read()
-            store.place.put(f"{aside}/{table}-{file.name}", parquet(table, [rows.filter(selection(rows))])[0])
-        rewrite(store, table, [file], lambda rows: rows.filter(pc.invert(selection(rows))))
+def remove(store: Store, selected: Mapping[str, pl.Expr], aside: str | None = None) -> None:
+    """Take rows out of tables, all in one step. selected: which, by table; aside: a folder for them."""
+
+    def change() -> Change:
+        files = store.snapshot.files
+        return {
+            table: dict(_without(store, Rows(store.place, table, files.get(table, ())), where, aside))
+            for table, where in selected.items()
+        }
+
+    while not _replace(store, change):
+        pass
 
 
-def of_jobs(ids: Collection[str]) -> Selection:
-    """Selects the rows of these jobs."""
-    values = pa.array(sorted(ids), pa.string())
-    return lambda rows: pc.is_in(rows["job"], values)
+def of_jobs(ids: Collection[str]) -> pl.Expr:
+    """The rows of these jobs."""
+    return pl.col("job").is_in(pl.Series(sorted(ids), dtype=pl.String).implode())
 
 
-def of_tests(pairs: Collection[tuple[str, str]]) -> Selection:
-    """Selects the results of these pairs of job and test."""
-
-    def selection(rows: pa.Table) -> pa.Array:
-        each = zip(rows["job"].to_pylist(), rows["test"].to_pylist(), strict=True)
-        return pa.array([pair in pairs for pair in each], pa.bool_())
-
-    return selection
+def of_tests(pairs: Collection[tuple[str, str]]) -> pl.Expr:
+    """The results of these pairs of job and test."""
+    tests: dict[str, list[str]] = {}
+    for job, test in pairs:
+        tests.setdefault(test, []).append(job)
+    return pl.any_horizontal((pl.col("test") == test) & of_jobs(jobs) for test, jobs in sorted(tests.items()))
 
 
 def unwanted(store: Store) -> set[str]:
@@ -99,8 +93,7 @@ def unwanted(store: Store) -> set[str]:
 
 def forget(store: Store, jobs: set[str]) -> None:
     """Delete the rows of these jobs, and everything that was set aside."""
-    for table in schema.TABLES:
-        remove(store, table, of_jobs(jobs), ["job"])
+    remove(store, dict.fromkeys(schema.TABLES, of_jobs(jobs)))
     for name in store.place.names(STALE):
         store.place.delete(f"{STALE}/{name}")
 
@@ -109,29 +102,82 @@ def set_aside(store: Store, pairs: Collection[tuple[str, str]], jobs: Collection
     """Move results of these pairs of job and test to stale/, where nothing reads them, and what else there is of jobs
     that are to be trained again.
     """
-    if pairs:
-        remove(store, "results", of_tests(pairs), ["job", "test"], STALE)
-    if jobs:
-        for table in ("jobs", "curves", "weights"):
-            remove(store, table, of_jobs(jobs), ["job"], STALE)
+    selected = dict.fromkeys(("jobs", "curves", "weights"), of_jobs(jobs)) if jobs else {}
+    remove(store, selected | ({"results": of_tests(pairs)} if pairs else {}), STALE)
 
 
 def repair(store: Store) -> list[str]:
-    """Leave out files that are missing or not as they were written, and the other rows of the jobs that were in them:
-    those jobs run again. The names of those files.
+    """Leave out files that are missing or not as they were written, and the other rows of the jobs that were in them,
+    all in one step: those jobs run again. The names of those files.
     """
-    lost = {table: tables.doubtful(store.place, table, files) for table, files in store.snapshot.files.items()}
-    if not any(lost.values()):
-        return []
-    store.swap({}, lost)
-    place = store.place
-    jobs = {table: set(queries.column(place, table, "job")) for table in schema.TABLES}
-    trained = set(queries.column(place, "jobs", "job", pl.col("params") > 0))
-    complete = jobs["results"] & jobs["jobs"] - (trained - jobs["weights"])
-    incomplete = set().union(*jobs.values()) - complete - _skipped(place)
-    for table in schema.TABLES:
-        remove(store, table, of_jobs(incomplete), ["job"])
+    lost: dict[str, list[File]] = {}
+
+    def change() -> Change:
+        files = store.snapshot.files
+        lost.update({table: tables.doubtful(store.place, table, each) for table, each in files.items()})
+        kept = {table: [file for file in files[table] if file not in lost[table]] for table, bad in lost.items() if bad}
+        if not kept:
+            return {}
+        data = {table: Rows(store.place, table, kept.get(table, files.get(table, ()))) for table in schema.TABLES}
+        jobs = {table: _column(rows) for table, rows in data.items()}
+        trained, skipped = (_column(data["jobs"], where) for where in (pl.col("params") > 0, SKIPPED))
+        complete = jobs["results"] & jobs["jobs"] - (trained - jobs["weights"])
+        incomplete = of_jobs(set().union(*jobs.values()) - complete - skipped)
+        return {
+            table: {**dict.fromkeys(lost.get(table, ())), **dict(_without(store, rows, incomplete))}
+            for table, rows in data.items()
+        }
+
+    while not _replace(store, change):
+        pass
     return [f"{table}/{file.name}" for table, files in lost.items() for file in files]
+
+
+def _without(store: Store, rows: Rows, where: pl.Expr, aside: str | None = None) -> Iterator[tuple[File, File | None]]:
+    """The files that have such rows, each with a new one that has not; those rows go to a folder if any is named."""
+    for file in rows.files:
+        data = replace(rows, files=[file])
+        if not data.read(where.meta.root_names(), where).num_rows:
+            continue
+        if aside:
+            store.place.put(f"{aside}/{rows.table}-{file.name}", parquet(rows.table, [data.read(where=where)])[0])
+        rest = data.batches(where=where.ne_missing(True), ahead=1)
+        yield file, _written(store, rows.table, map(_table, rest))
+
+
+def _written(store: Store, table: str, parts: Iterable[pa.Table]) -> File | None:
+    """A new file; None where there are no rows for one."""
+    new = store.write_table(table, parts)
+    if not new.rows:
+        store.discard(table, new)
+    return new if new.rows else None
+
+
+def _replace(store: Store, change: Callable[[], Change]) -> bool:
+    """Make a change in one step, if it is one; False where another driver committed first."""
+    try:
+        replaced = change()
+    except OSError:
+        before = store.snapshot.number
+        store.catch_up()
+        if store.snapshot.number == before:
+            raise
+        return False
+    if not any(replaced.values()) or store.swap({}, replaced):
+        return True
+    for table, files in replaced.items():
+        for new in files.values():
+            if new is not None:
+                store.discard(table, new)
+    return False
+
+
+def _table(batch: pa.RecordBatch) -> pa.Table:
+    return pa.Table.from_batches([batch])
+
+
+def _column(rows: Rows, where: pl.Expr | None = None) -> set[str]:
+    return set(rows.read(["job"], where)["job"].to_pylist())
 
 
 def _jobs(place: Place) -> set[str]:
@@ -139,4 +185,4 @@ def _jobs(place: Place) -> set[str]:
 
 
 def _skipped(place: Place) -> set[str]:
-    return set(queries.column(place, "jobs", "job", pl.col("status") == "skipped"))
+    return set(queries.column(place, "jobs", "job", SKIPPED))

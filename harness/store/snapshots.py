@@ -47,6 +47,9 @@ class File(NamedTuple):
     columns: str | None = None
 
 
+Replaced = Mapping[File, File | None]  # what stands in the place of files of a table
+
+
 @dataclass(frozen=True)
 class Snapshot:
     """A store at a moment: the files of each table, in the order they were committed."""
@@ -58,13 +61,18 @@ class Snapshot:
         """The data files of a table, relative to the store."""
         return [f"{table}/{file.name}" for file in self.files.get(table, ())]
 
-    def changed(self, add: Mapping[str, Sequence[File]], remove: Mapping[str, Sequence[File]]) -> Snapshot:
-        """The next snapshot. Added files come last; where files are removed, in the place of the last removed one."""
+    @property
+    def all(self) -> set[tuple[str, File]]:
+        """Each file, with its table."""
+        return {(table, file) for table, files in self.files.items() for file in files}
+
+    def changed(self, add: Mapping[str, Sequence[File]], replace: Mapping[str, Replaced]) -> Snapshot:
+        """The next snapshot: with added files, which come last, and others, or none, in the place of replaced ones."""
         files = {}
         for table in schema.TABLES:
-            old, removed, new = list(self.files.get(table, ())), set(remove.get(table, ())), list(add.get(table, ()))
-            end = max((i for i, file in enumerate(old) if file in removed), default=len(old) - 1) + 1
-            files[table] = [f for f in old[:end] if f not in removed] + new + old[end:]
+            by = replace.get(table, {})
+            kept = (by.get(file, file) for file in self.files.get(table, ()))
+            files[table] = [file for file in kept if file is not None] + list(add.get(table, ()))
         return Snapshot(self.number + 1, files)
 
     @property

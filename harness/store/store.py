@@ -25,7 +25,7 @@ from .filesystem import place
 from .footer import sums
 from .outcome import Outcome
 from .rows import Rows
-from .snapshots import DATA_FILE, File, Snapshot
+from .snapshots import DATA_FILE, File, Replaced, Snapshot
 from .version import is_store
 
 log = logging.getLogger("lfombench")
@@ -113,18 +113,20 @@ class Store:
         """Delete a data file that is in no snapshot."""
         self.place.delete(f"{table}/{file.name}")
 
-    def swap(self, add: Mapping[str, Sequence[File]], remove: Mapping[str, Sequence[File]]) -> bool:
-        """Make the next snapshot, and delete the removed files. False where another driver made that snapshot first:
+    def swap(self, add: Mapping[str, Sequence[File]], replace: Mapping[str, Replaced]) -> bool:
+        """Make the next snapshot, and delete the replaced files. False where another driver made that snapshot first:
         this one has then caught up with it, and nothing was added.
         """
-        following = self.snapshot.changed(add, remove)
+        before, following = self.snapshot, self.snapshot.changed(add, replace)
         if snapshots.follow(self.place, following):
             self.snapshot = following
         else:
             self.catch_up()
-            if not self._was_committed(add):
+            # It may stand all the same: another driver built upon it before it was seen to be the last, or S3 took it
+            # and lost the answer, and refused it when it was sent again.
+            if self.snapshot.all.isdisjoint(following.all - before.all):
                 return False
-        for table, files in remove.items():
+        for table, files in replace.items():
             for file in files:
                 self.discard(table, file)
         return True
@@ -151,13 +153,6 @@ class Store:
             self.place.put(name, text.encode())
         except OSError as error:
             raise self._unwritable(error) from error
-
-    def _was_committed(self, add: Mapping[str, Sequence[File]]) -> bool:
-        """Whether a commit that looked refused stands: another driver built upon it before it was seen to be the last,
-        or S3 took it and lost the answer, and refused it when it was sent again.
-        """
-        listed = self.snapshot.files
-        return any(file in listed.get(table, ()) for table, files in add.items() for file in files)
 
     def _unwritable(self, error: OSError) -> UserError:
         name = error.filename2 or error.filename

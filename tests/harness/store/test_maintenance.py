@@ -2,12 +2,38 @@
 
 from __future__ import annotations
 
+import contextlib
+from typing import Any
+
+import polars as pl
 import pytest
 
-from lfombench.harness.store import maintenance, queries
+from lfombench.harness.store import maintenance, queries, snapshots
 from lfombench.harness.store.schema import TABLES
 from lfombench.harness.store.store import Store
 from tests.builders import ids, pack, rows, run
+
+
+class Killed(BaseException):
+    """Stands for a signal that ends a driver at once."""
+
+
+@pytest.fixture
+def killed_after(monkeypatch):
+    """Ends whatever makes snapshots once it has made so many more."""
+
+    def after(commits: int) -> None:
+        left, follow = iter(range(commits - 1)), snapshots.follow
+
+        def last(*how: Any) -> bool:
+            made = follow(*how)
+            if next(left, None) is None:
+                raise Killed
+            return made
+
+        monkeypatch.setattr(snapshots, "follow", last)
+
+    return after
 
 
 def test_many_files_become_few_and_no_row_changes(store):
@@ -87,3 +113,43 @@ def test_damage_costs_the_jobs_in_that_file_and_no_others(store, name, damage):
     assert queries.done(again.place).keys() == left
     for each in TABLES:
         assert set(rows(again, each)["job"]) == (left if each != name else ids(pack([0, 1])))
+
+
+@pytest.mark.parametrize("name", ["results", "jobs", "weights"])
+@pytest.mark.parametrize("commits", [1, 2, 3])
+def test_a_driver_may_die_at_any_commit_of_a_repair(store, killed_after, name, commits):
+    """All rows of a job are there or none: else a job would count as done whose weights are lost."""
+    store.commit([run(pack([0, 1]))])
+    store.commit([run(pack([2]))])
+    store.place.delete(store.snapshot.paths(name)[-1])
+    killed_after(commits)
+    with contextlib.suppress(Killed):
+        maintenance.repair(store)
+    again = Store(store.out)
+    again.remove_uncommitted()
+    maintenance.repair(again)
+    for table in TABLES:
+        assert set(rows(again, table)["job"]) == ids(pack([0, 1])), table
+
+
+@pytest.mark.parametrize("commits", [1, 2, 3])
+def test_a_driver_may_die_at_any_commit_while_it_sets_rows_aside(store, killed_after, commits):
+    """Else the job, which runs again, would have two weights for each parameter."""
+    store.commit([run(pack([0]))])
+    store.commit([run(pack([1]))])
+    old = ids(pack([0]))
+    tests = set(rows(store).filter(pl.col("job").is_in(old)).select("job", "test").iter_rows())
+    killed_after(commits)
+    with contextlib.suppress(Killed):
+        maintenance.set_aside(store, tests, old)
+    again = Store(store.out)
+    again.remove_uncommitted()
+    assert len({frozenset(rows(again, table)["job"]) for table in TABLES}) == 1
+
+
+def test_the_last_row_of_a_job_stays_the_last(store):
+    """Rows are taken out of two files, and a file between them stays where it is."""
+    for seed in range(3):
+        store.commit([run(pack([seed])), run(pack([seed + 3]))])
+    maintenance.forget(store, ids(pack([0])) | ids(pack([2])))
+    assert queries.column(store.place, "jobs", "seed") == [3, 1, 4, 5]

@@ -218,7 +218,7 @@ def test_files_with_fewer_columns_can_be_read(store):
     path = f"{store.out}/results/{name}"
     rows = pq.read_table(f"{store.out}/results/{new.name}").drop_columns(["q99"])
     pq.write_table(rows, path)
-    store.swap({"results": [File(name, rows.num_rows, os.path.getsize(path))]}, {"results": [new]})
+    store.swap({}, {"results": {new: File(name, rows.num_rows, os.path.getsize(path))}})
     assert len(queries.done(store.place)) == 3
     assert table(store.out, "results").collect()["q99"].null_count() == 6
 
