@@ -21,7 +21,7 @@ from .matrix import Cell, by_unit, cells, redrawn, zero
 from .pairs import Pairs, joined, paired
 from .published import published, shared, undrawn
 from .results import Tables, mixed
-from .statistics import mean_interval, outlier, tenth
+from .statistics import Sample
 from .suspect import bounds_of, suspects
 from .titles import natural, title
 from .verdicts import Ranking, difference_at, ranking
@@ -124,8 +124,8 @@ class _Group:
             if row.competes:
                 row.costs[depth] = costs(self.tables, cell.draws[0])
             known = published(task, solver, protocol) if test == task else {}
-            row.cells[depth] = replace(
-                _shown(cell, self.draws, self.moves.get((solver, depth)), self.sequential),
+            row.cells[depth] = self._shown(
+                cell,
                 published=known.get(depth),
                 suspect=below.get((solver, depth)),
                 redraws=count,
@@ -146,6 +146,37 @@ class _Group:
                 rankings[depth] = self._rank(rows, here)
         ordered, at = _ordered(list(rows.values()))
         return Board(task, test, protocol, ordered, at, self.alike, self.sequential, rankings)
+
+    def _shown(self, cell: Cell, **known: Any) -> Shown:
+        """The cell of one solver at one depth as it is shown, without its rank. known: what else is known of it."""
+        values = cell.values
+        ended = values[~np.isnan(values)]
+        finite = np.maximum(ended[np.isfinite(ended)], EXACT)
+        counts = len(finite), len(values), len(ended) - len(finite), len(values) - len(ended)
+        if not len(finite):
+            return Shown(None, None, *counts, **known)
+        means = finite
+        if self.draws:
+            by_draw = np.array(list(cell.by_unit(self.draws).values()))
+            means = by_draw[np.isfinite(by_draw)] if np.isfinite(by_draw).any() else finite
+        sample, moves = Sample.of(means), self.moves.get((cell.solver, cell.depth))
+        half_width = sample.half_width(self.sequential) if moves is None else moves.half_width(sample)
+        exact = len(finite) == len(ended) and bool(finite.max() == EXACT)
+        median = float(np.median(ended))
+        return Shown(
+            sample.mean,
+            0.0 if exact and half_width is not None else half_width,
+            *counts,
+            median=median if median < np.inf else None,
+            tail=2 * sum(one.heavy for one in cell.draws) > len(finite),
+            outlier=sample.outlier,
+            exact=exact,
+            loose=any(one.loose for one in cell.draws),
+            tenth=None if self.draws else sample.tenth,
+            low=means.min().item() if self.draws else None,
+            high=means.max().item() if self.draws else None,
+            **known,
+        )
 
     def _typical(self, every: Sequence[Cell], test: str) -> dict[tuple[str, int], float]:
         """Of cells with a heavy tail, by solver and depth: the mean over seeds of the log of the median error."""
@@ -191,37 +222,6 @@ def _diverged(every: Sequence[Cell]) -> dict[str, int]:
         here, before = sum(one.diverged for one in cell.draws), found.get(cell.solver, 0)
         found[cell.solver] = before + here if cell.family == "learned" else max(before, here)
     return found
-
-
-def _shown(cell: Cell, draws: bool, moves: Influence | None, sequential: bool) -> Shown:
-    """The cell of one solver at one depth as it is shown, without its rank."""
-    values = cell.values
-    ended = values[~np.isnan(values)]
-    finite = np.maximum(ended[np.isfinite(ended)], EXACT)
-    counts = len(finite), len(values), len(ended) - len(finite), len(values) - len(ended)
-    if not len(finite):
-        return Shown(None, None, *counts)
-    means = finite
-    if draws:
-        by_draw = np.array(list(cell.by_unit(draws).values()))
-        means = by_draw[np.isfinite(by_draw)] if np.isfinite(by_draw).any() else finite
-    mean, half_width = mean_interval(means, sequential=sequential)
-    if moves is not None:
-        half_width = moves.half_width(means.tolist())
-    exact = len(finite) == len(ended) and bool(finite.max() == EXACT)
-    half_width = 0.0 if exact and half_width is not None else half_width
-    median = float(np.median(ended))
-    return Shown(
-        mean,
-        half_width,
-        *counts,
-        median=median if median < np.inf else None,
-        tail=2 * sum(one.heavy for one in cell.draws) > len(finite),
-        outlier=outlier(means),
-        exact=exact,
-        loose=any(one.loose for one in cell.draws),
-        **({"low": means.min().item(), "high": means.max().item()} if draws else {"tenth": tenth(means)}),
-    )
 
 
 def _ranked(cell: Shown, solver: str, ranks: Ranking, before: str | None) -> Shown:

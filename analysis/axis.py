@@ -19,7 +19,7 @@ from lfombench.harness.store.manifest import Manifest
 from .losses import outcomes
 from .published import shared
 from .results import Tables
-from .statistics import mean_interval
+from .statistics import Sample
 
 ABSENT = "-"  # the value of a field that a part does not have
 # known preconditioners, and the learned ones that they are compared with
@@ -86,9 +86,10 @@ class Along:
         for point in self.points:
             if not point.kept:
                 continue
-            mean, half_width = mean_interval(np.array(point.kept), sequential=point.extended)
+            sample = Sample.of(np.array(point.kept))
+            mean, half_width = sample.mean, sample.half_width(point.extended) or 0.0
             row = {name: getattr(point, name) for name in ("chart", "x", "solver", "family", "competes", "params")}
-            rows.append(row | {"mean": mean, "low": mean - (half_width or 0.0), "high": mean + (half_width or 0.0)})
+            rows.append(row | {"mean": mean, "low": mean - half_width, "high": mean + half_width})
         return pl.DataFrame(rows, infer_schema_length=None).sort("solver", "x", "chart")
 
     @property

@@ -6,10 +6,11 @@ gathered by group as they come.
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -28,29 +29,28 @@ CODED = ("job", "task", "test", "protocol", "solver", "family", "status", "code"
 Key = tuple[str, str, str, str, int]  # task, test, protocol, solver, depth
 
 
-@dataclass(frozen=True)
-class Group:
+class Group(NamedTuple):
     """The rows of a solver of one depth at one step."""
 
     task: str
     test: str
     protocol: str
     solver: str
-    family: str
     step: int
+    family: str
     depth: int
-    seeds: np.ndarray
-    values: np.ndarray
     params: int | None
     heavy: int
     loose: bool
     diverged: int
     stray: int
+    seeds: np.ndarray
+    values: np.ndarray
 
     @property
     def cell(self) -> Key:
         """The cell that the rows belong to."""
-        return self.task, self.test, self.protocol, self.solver, self.step
+        return self[:5]
 
 
 def grouped(tables: Tables, jobs: list[str]) -> tuple[list[Group], list[str]]:
@@ -60,9 +60,10 @@ def grouped(tables: Tables, jobs: list[str]) -> tuple[list[Group], list[str]]:
     def gather(rows: Rows) -> tuple[list[Group], list[str]]:
         groups, codes = list[Group](), set[str]()
         for batch in rows.batches([*CODED, "step", "depth", *NUMBERS], coded=CODED):
-            ours = [job in ids for job in batch.column("job").dictionary.to_pylist()]
-            if not all(ours):
-                batch = batch.filter(pa.array(ours, pa.bool_()).take(batch.column("job").indices))
+            column = batch.column("job")
+            here = column.dictionary.to_pylist()
+            if not ids.issuperset(here):
+                batch = batch.filter(pa.array([job in ids for job in here], pa.bool_()).take(column.indices))
             if len(batch):
                 groups += groups_of(batch.drop_columns(["job"]), codes)
         return groups, sorted(codes)
@@ -85,9 +86,9 @@ class Words:
             return cls(None, texts)
         return cls((codes.fill_null(-1) if nulls else codes).to_numpy(), [*texts, None])
 
-    def at(self, row: int) -> Any:
-        """The name in a row."""
-        return self.names[0 if self.which is None else self.which[row]]
+    def at(self, rows: Int[np.ndarray, " rows"]) -> Iterable[Any]:
+        """The names in some rows."""
+        return itertools.repeat(self.names[0]) if self.which is None else [self.names[i] for i in self.which[rows]]
 
     def mark(self, name: str) -> Bool[np.ndarray, "*rows"]:
         """Whether each row has this name; one answer for all where all have the same."""
@@ -131,29 +132,27 @@ def groups_of(batch: pa.RecordBatch, codes: set[str]) -> Iterator[Group]:
         loss = plain["log_mse"].to_numpy()[rows]
         mse, finite = np.exp(loss), np.isfinite(loss)
         heavy = count(mse > plain["q99"].to_numpy()[rows])
-        fit = plain["fit_error"]  # bounds alone have one
-        loose = count(fit.to_numpy()[rows] > LOOSE * mse) if fit.null_count() < len(fit) else np.zeros(len(begins))
+        loose = np.zeros(len(begins), int)
+        if plain["fit_error"].null_count() < len(batch):  # bounds alone have one
+            loose = count(plain["fit_error"].to_numpy()[rows] > LOOSE * mse)
     odd = ~finite
     if odd.any():
         odd &= plain["log_mse"].is_not_null().to_numpy()[rows]
-    stray, diverged = count(odd), count(np.broadcast_to(words["status"].mark("diverged"), len(plain))[rows])
+    stray, diverged = count(odd), count(np.broadcast_to(words["status"].mark("diverged"), len(batch))[rows])
     seeds, values = plain["seed"].to_numpy()[rows], np.where(finite, loss, np.inf)
-    for i, (begin, end) in enumerate(zip(begins, [*begins[1:], len(rows)], strict=True)):
-        at = rows[begin]
-        task, test, protocol, solver, kind = (each.at(at) for each in labels)
-        yield Group(
-            task,
-            test,
-            protocol,
-            solver,
-            kind,
-            step=int(step[at]),
-            depth=int(depth[at]),
-            seeds=seeds[begin:end],
-            values=values[begin:end],
-            params=None if np.isnan(params[at]) else int(params[at]),
-            heavy=int(heavy[i]),
-            loose=bool(loose[i]),
-            diverged=int(diverged[i]),
-            stray=int(stray[i]),
-        )
+    slices = list(map(slice, begins, [*begins[1:], len(rows)]))
+    at = rows[begins]
+    yield from map(
+        Group,
+        *(words[name].at(at) for name in ("task", "test", "protocol", "solver")),
+        step[at].tolist(),
+        family.at(at),
+        depth[at].tolist(),
+        (None if params != params else int(params) for params in params[at].tolist()),
+        heavy.tolist(),
+        (loose > 0).tolist(),
+        diverged.tolist(),
+        stray.tolist(),
+        map(seeds.__getitem__, slices),
+        map(values.__getitem__, slices),
+    )

@@ -17,7 +17,7 @@ from scipy.special import stdtrit
 
 from .losses import Losses
 from .results import Tables
-from .statistics import ALPHA, satterthwaite
+from .statistics import ALPHA, Sample, satterthwaite
 
 
 @dataclass(frozen=True)
@@ -31,16 +31,15 @@ class Influence:
         """The variance that the choice of prompts gives the mean log error."""
         return float(self.blocks.var(ddof=1)) / len(self.blocks)
 
-    def half_width(self, losses: Sequence[float]) -> float | None:
+    def half_width(self, sample: Sample) -> float | None:
         """Half of the 95 % interval of the mean of losses whose seeds share their prompts: of other seeds and other
         test prompts.
         """
-        if len(losses) < 2:
+        if sample.n < 2:
             return None
-        seeds, n = np.array([np.var(losses, ddof=1) / len(losses)]), len(losses)
-        prompts = np.array([self.variance])
-        df = satterthwaite(seeds, np.array([n - 1.0]), prompts, len(self.blocks) - 1)
-        return float(stdtrit(df, 1 - ALPHA / 2)[0]) * math.sqrt(float(seeds[0] + prompts[0]))
+        seeds, prompts = np.array([sample.variance]), np.array([self.variance])
+        df = satterthwaite(seeds, np.array([sample.n - 1.0]), prompts, len(self.blocks) - 1)
+        return float(stdtrit(df, 1 - ALPHA / 2)[0]) * math.sqrt(sample.variance + self.variance)
 
 
 def influence(tables: Tables, board: Sequence[Losses]) -> dict[tuple[str, int], Influence]:

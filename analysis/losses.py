@@ -176,6 +176,9 @@ def _done(sweep: Manifest, made: Mapping[Key, Losses]) -> int:
         seeds = np.unique(np.array(asked, dtype=np.int64))
         for test in tests:
             found = made.get((task, test, protocol, solver, depth))
-            seeds = np.intersect1d(seeds, found.seeds, assume_unique=True) if found else _NONE
+            if found is None:
+                seeds = _NONE
+            elif not np.array_equal(seeds, found.seeds):
+                seeds = np.intersect1d(seeds, found.seeds, assume_unique=True)
         done += len(seeds)
     return done

@@ -179,18 +179,16 @@ def _moments(
     """Of the differences of one solver to others: their means, the sums of their squared deviations, and the largest of
     those. So many numbers stay in the cache, and each is touched six times. worst: what a lost seed counts as.
     """
-    if np.isinf(one).any() or np.isinf(others).any():
+    with np.errstate(invalid="ignore"):
+        D: Array = one - others
+        sums = D.sum(1)
+    mean = sums / max(D.shape[1], 1)
+    if not np.isfinite(sums).all():  # of a seed that one of the two lost, or has no outcome for
         level = np.broadcast_to(worst[:, None], others.shape)
-        D: Array = np.where(np.isinf(one), level, one) - np.where(np.isinf(others), level, others)
-    else:
-        D = one - others
-    sums = D.sum(1)
-    if np.isnan(sums).any():  # of a seed that one of the two has no outcome for
+        D = np.where(np.isinf(one), level, one) - np.where(np.isinf(others), level, others)
         known = ~np.isnan(D)
         mean = np.where(known, D, 0.0).sum(1) / np.maximum(known.sum(1), 1)
         D = np.where(known, D, mean[:, None])
-    else:
-        mean = sums / max(D.shape[1], 1)
     low, high = D.min(1, initial=np.inf), D.max(1, initial=-np.inf)
     same = np.maximum(high, -low) <= ROUNDING
     D -= mean[:, None]

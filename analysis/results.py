@@ -21,6 +21,7 @@ from lfombench.harness.store.side_files import code_parts
 from lfombench.harness.store.version import is_store
 
 T = TypeVar("T")
+CASE = ("task", "protocol", "solver", "depth")  # of jobs that differ by their seed alone
 
 
 class NoStore(Exception):
@@ -114,9 +115,8 @@ class Tables:
     @functools.cached_property
     def floors(self) -> dict[str, dict[tuple[str, str], list[str]]]:
         """By task: the labels of the bounds of each solver, by protocol and solver."""
-        rows = self.frame("jobs", ["task", "protocol", "solver", "floors"])
         found: dict[str, dict[tuple[str, str], list[str]]] = {}
-        for task, protocol, solver, floors in rows.drop_nulls("floors").unique().sort(pl.all()).iter_rows():
+        for task, protocol, solver, floors in self._cases.select(*CASE[:3], "floors").iter_rows():
             known = found.setdefault(task, {}).setdefault((protocol, solver), [])
             known += [floor for floor in floors if floor not in known]
         return found
@@ -124,13 +124,25 @@ class Tables:
     @functools.cached_property
     def spent(self) -> dict[tuple[str, str, str], dict[int, Spent]]:
         """What jobs took, by task, protocol and solver, and by depth."""
-        case, costs = ["task", "protocol", "solver", "depth"], ["flops", "budget", "labels"]
-        rows = self.frame("jobs", [*case, *costs])
-        means = rows.group_by(case).agg(pl.col("flops").drop_nulls().first(), pl.col("budget", "labels").mean())
         found: dict[tuple[str, str, str], dict[int, Spent]] = {}
-        for task, protocol, solver, depth, *values in means.iter_rows():
+        for task, protocol, solver, depth, *values in self._cases.select(*CASE, *Spent._fields).iter_rows():
             found.setdefault((task, protocol, solver), {})[depth] = Spent(*values)
         return found
+
+    @functools.cached_property
+    def _cases(self) -> pl.DataFrame:
+        """What is the same of all seeds of a solver of one depth, and means of what is not."""
+        rows = self.frame("jobs", [*CASE, "floors", "flops", "budget", "labels"])
+        return (
+            rows.group_by(CASE)
+            .agg(
+                pl.col("floors").explode().drop_nulls().unique(maintain_order=True),
+                pl.col("flops").drop_nulls().first(),
+                pl.col("budget").mean().alias("prompts"),
+                pl.col("labels").mean(),
+            )
+            .sort(CASE)
+        )
 
     @functools.cached_property
     def jobs(self) -> pl.LazyFrame:

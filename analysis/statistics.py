@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -15,27 +16,47 @@ MARGIN = 0.01  # nat; differences within it are negligible: a percent of the err
 ROUNDING = 1e-9  # nat; two losses that differ by less are the same number
 
 
-def mean_interval(
-    values: Float[np.ndarray, " n"], confidence: float = 1 - ALPHA, sequential: bool = False
-) -> tuple[float, float | None]:
-    """The mean, and the half-width of Student's t interval; None for the half-width of fewer than two values.
+@dataclass(frozen=True)
+class Sample:
+    """What is needed of n values: their mean, the sum of their squared deviations from it, the largest deviation."""
 
-    sequential: the half-width of a confidence sequence instead, which holds whatever one stopped at.
-    """
-    n = len(values)
-    mean = float(values.mean())
-    if n < 2:
-        return mean, None
-    error = float(values.std(ddof=1)) / math.sqrt(n)
-    if sequential:
-        factor = float(sequence_factor(np.array([n]), 1 - confidence)[0])
-        return mean, (factor * error if math.isfinite(factor) else None)
-    return mean, float(stdtrit(n - 1, (1 + confidence) / 2)) * error
+    n: int
+    mean: float
+    squares: float
+    largest: float
 
+    @classmethod
+    def of(cls, values: Float[np.ndarray, " n"]) -> Sample:
+        """The sample of one value or more."""
+        mean = values.mean()
+        gaps = values - mean
+        return cls(len(values), float(mean), float((gaps**2).sum()), float(np.abs(gaps).max()))
 
-def tenth(values: Float[np.ndarray, " n"]) -> float | None:
-    """A tenth of the standard deviation, which the paper draws as a band; None for fewer than two values."""
-    return float(values.std()) / 10 if len(values) > 1 else None
+    @property
+    def variance(self) -> float:
+        """Of the mean; nan for one value."""
+        return self.squares / (self.n - 1) / self.n if self.n > 1 else math.nan
+
+    def half_width(self, sequential: bool = False) -> float | None:
+        """Of the 95 % interval of the mean, by Student's t; None for fewer than two values, or where it is unbounded.
+
+        sequential: of a confidence sequence instead, which holds whatever one stopped at.
+        """
+        if self.n < 2:
+            return None
+        factor = sequence_factor(np.array([self.n]), ALPHA)[0] if sequential else stdtrit(self.n - 1, 1 - ALPHA / 2)
+        return float(factor) * math.sqrt(self.variance) if math.isfinite(factor) else None
+
+    @property
+    def tenth(self) -> float | None:
+        """A tenth of the standard deviation, which the paper draws as a band; None for fewer than two values."""
+        return math.sqrt(self.squares / self.n) / 10 if self.n > 1 else None
+
+    @property
+    def outlier(self) -> bool:
+        """Whether one value lies further from the others than normal ones do: it may decide their mean."""
+        spread = math.sqrt(self.squares / max(self.n - 1, 1))
+        return bool(grubbs(np.array(self.largest), np.array(spread), np.array(self.n)))
 
 
 def t_factor(df: Float[np.ndarray, "*pairs"], alpha: float) -> Float[np.ndarray, "*pairs"]:
@@ -102,12 +123,6 @@ def ties(differs: Bool[np.ndarray, "k k"]) -> list[tuple[int, int]]:
         if last > first and not (runs and runs[-1][1] >= last):
             runs.append((first, last))
     return runs
-
-
-def outlier(values: Float[np.ndarray, " n"]) -> bool:
-    """Whether one of these values lies further from the others than normal ones do: it may decide their mean."""
-    gaps, n = np.abs(values - values.mean()), len(values)
-    return bool(grubbs(gaps.max(), np.sqrt((gaps**2).sum() / max(n - 1, 1)), np.array(n)))
 
 
 def grubbs(

@@ -17,18 +17,20 @@ def constant(group: pq.RowGroupMetaData, place: int | None, kind: pa.DataType) -
     count = group.num_rows
     if place is None:
         return pa.nulls(count, kind)
-    about = group.column(place).statistics
-    if about is None or pa.types.is_list(kind):
+    about = None if pa.types.is_list(kind) else group.column(place).statistics
+    if about is None:
         return None
-    if about.null_count == count:
-        return pa.nulls(count, kind)
-    if about.null_count or not about.has_min_max or about.min_raw != about.max_raw:
+    if nulls := about.null_count:
+        return pa.nulls(count, kind) if nulls == count else None
+    number = pa.types.is_integer(kind)
+    if not about.has_min_max or not (number or kind in (CODED, pa.string())):
+        return None  # a float that is not a number has no part in the least and the largest
+    value = about.min_raw
+    if value != about.max_raw:
         return None
-    if pa.types.is_integer(kind):
-        return _numbers(np.full(count, about.min_raw, f"i{kind.bit_width // 8}"), kind)
-    if not isinstance(about.min_raw, bytes):
-        return None  # where a float is not a number, it has no part in the least and the largest
-    column = pa.DictionaryArray.from_arrays(_numbers(np.zeros(count, np.int32), pa.int32()), _one(about.min_raw))
+    if number:
+        return _numbers(np.full(count, value, f"i{kind.bit_width // 8}"), kind)
+    column = pa.DictionaryArray.from_arrays(_numbers(np.zeros(count, np.int32), pa.int32()), _one(value))
     return column if kind == CODED else column.cast(kind)
 
 

@@ -139,8 +139,8 @@ class _Group:
                 read_dictionary=[field.name for field in wanted if field.type == CODED],
                 page_checksum_verification=self.sums is None,  # older stores have no other
             )
-            found = file.read(use_threads=False)
-            columns |= {field.name: found.column(field.name).combine_chunks() for field in wanted}
+            found = file.read(use_threads=False).combine_chunks()  # a table copies no column that is one chunk
+            columns |= {field.name: found.column(field.name).chunk(0) for field in wanted}
         return pa.RecordBatch.from_arrays([columns[field.name] for field in fields], schema=pa.schema(fields))
 
 

@@ -9,7 +9,7 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import ttost_paired
 
 from lfombench.analysis.pairs import paired
-from lfombench.analysis.statistics import ALPHA, holm, outlier, rank_sets, ties
+from lfombench.analysis.statistics import ALPHA, Sample, holm, rank_sets, ties
 
 LOST, NOT_YET = np.inf, np.nan
 
@@ -119,11 +119,11 @@ def test_rank_sets_and_ties():
 def test_outliers_are_grubbs():
     # by way of the NIST handbook: one of eight masses of uranium isotopes
     masses = np.array([199.31, 199.53, 200.19, 200.82, 201.92, 201.95, 202.18, 245.57])
-    assert outlier(masses)
-    assert not outlier(masses[:-1])
+    assert Sample.of(masses).outlier
+    assert not Sample.of(masses[:-1]).outlier
     normal = np.random.default_rng(0).normal(size=(4000, 5))
-    assert np.mean([outlier(each) for each in normal]) == pytest.approx(0.01, abs=0.005)
-    assert not outlier(np.array([1.0, 1.0, 1.0, 1.0 + 1e-13]))
+    assert np.mean([Sample.of(each).outlier for each in normal]) == pytest.approx(0.01, abs=0.005)
+    assert not Sample.of(np.array([1.0, 1.0, 1.0, 1.0 + 1e-13])).outlier
     found = paired(np.array([masses, np.zeros(8)]))
     assert found.outlier.all()
 

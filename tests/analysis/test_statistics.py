@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lfombench.analysis.statistics import mean_interval
+from lfombench.analysis.statistics import Sample
 
 
 @pytest.mark.parametrize("values", [[1.0, 2.0], [0.3, 0.1, 0.7, 0.2], [5.0] * 3])
 def test_interval_is_scipys(values):
-    mean, half_width = mean_interval(np.array(values))
+    sample = Sample.of(np.array(values))
+    mean, half_width = sample.mean, sample.half_width()
+    assert sample.tenth == pytest.approx(np.std(values) / 10)
     assert mean == pytest.approx(np.mean(values))
     if len(set(values)) > 1:
         low, high = stats.t.interval(0.95, len(values) - 1, np.mean(values), stats.sem(values))
@@ -21,11 +23,12 @@ def test_interval_is_scipys(values):
 
 
 def test_one_value_has_no_interval():
-    assert mean_interval(np.array([2.0])) == (2.0, None)
+    sample = Sample.of(np.array([2.0]))
+    assert (sample.mean, sample.half_width(), sample.tenth) == (2.0, None, None)
 
 
 def test_the_interval_covers_as_often_as_it_says():
     generator = np.random.default_rng(0)
     samples = generator.normal(3.0, 2.0, (4000, 5))
-    covered = [abs(mean - 3.0) <= half_width for mean, half_width in map(mean_interval, samples)]
+    covered = [abs(sample.mean - 3.0) <= sample.half_width() for sample in map(Sample.of, samples)]
     assert np.mean(covered) == pytest.approx(0.95, abs=0.012)
