@@ -1,6 +1,6 @@
 """Storms: whatever breaks, the same command ends with the same board, to the bit.
 
-`make chaos` runs a hundred from a printed seed; some of them are among the tests.
+`make chaos` runs a hundred from a printed seed; one is among the tests.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from .storm import Storm
 
 SEED = int(os.environ.get("CHAOS_SEED", "0")) or random.SystemRandom().randrange(1 << 30)
 STORMS = int(os.environ.get("CHAOS_STORMS", "0"))
-TESTED = [(12, 0), (21, 2)]  # seed and workers of those that are always run
+TESTED = [(21, 2)]  # seed and workers of those that are always run
 
 
 @pytest.mark.slow
