@@ -1,4 +1,4 @@
-"""Kernels on the host that plays a device, beside the CPU's machine code: running both, and comparing them."""
+"""Kernels on the host that plays a device, beside the CPU: running both, and comparing them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 from lfombench.harness.compiler.lower import Form
 from lfombench.harness.compiler.on_device import Driver, OnDevice
-from lfombench.harness.compiler.select import program
+from lfombench.harness.compiler.select import Engine, program
 from lfombench.harness.compiler.step import Tensors
 from lfombench.solvers import Memformer
 from tests.device.emulated import Emulated
@@ -26,9 +26,9 @@ def by_kernel(given: Given, form: Form, driver: Driver, calls: Sequence[int], fi
     return after(OnDevice(*given, form, driver), given, calls, first)
 
 
-def by_cpu(given: Given, form: Form, calls: Sequence[int], first: int = 0) -> Tensors:
-    """The same by the CPU's machine code."""
-    return after(program(*given, sum(calls), form), given, calls, first)
+def by_cpu(given: Given, how: Engine, calls: Sequence[int], first: int = 0) -> Tensors:
+    """The same by the CPU, as machine code or as PyTorch runs it."""
+    return after(program(*given, sum(calls), how), given, calls, first)
 
 
 def after(run: Any, given: Given, calls: Sequence[int], first: int) -> Tensors:
@@ -70,7 +70,7 @@ def differ(ours: Tensors, theirs: Tensors) -> bool:
 def assert_as_by_cpu(given: Callable[[], Given], form: Form, steps: int) -> None:
     """On some blocks and in some order of threads, and in another order the same bits."""
     one, other = (by_kernel(given(), form, Emulated(2, order), [steps]) for order in (0, 1))
-    assert_close(one, by_cpu(given(), "looped", [steps]))
+    assert_close(one, by_cpu(given(), "eager", [steps]))
     assert_same_bits(one, other)
 
 
