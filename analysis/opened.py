@@ -155,20 +155,28 @@ def answer(query: str, store: Results) -> pl.DataFrame:
     try:
         return pl.SQLContext(frames).execute(query, eager=True)
     except pl.exceptions.PolarsError as error:
-        raise UserError(_explained(str(error), frames)) from error
+        raise UserError(_explained(str(error), query, frames)) from error
 
 
-def _explained(message: str, frames: Mapping[str, pl.LazyFrame]) -> str:
+def _explained(message: str, query: str, frames: Mapping[str, pl.LazyFrame]) -> str:
     head = message.partition("\n\nResolved plan")[0].partition("; valid columns")[0].strip()
     columns = {name: frame.collect_schema().names() for name, frame in frames.items()}
     unknown = next((part for part in head.split('"')[1::2] or head.split("'")[1::2]), None)
     hint = ""
-    if unknown and ("column" in head.lower() or "relation" in head.lower() or "table" in head.lower()):
-        names = {*columns, *VIEWS} if "relation" in head.lower() else {c for each in columns.values() for c in each}
-        close = nearest(unknown, names).partition("; did you mean ")[2]
-        hint = f"; did you mean {close}" if close else ""
+    if unknown and "column" in head.lower():
+        meant = [name for name in columns if re.search(rf"\b{name}\b", query, re.IGNORECASE)] or [*columns]
+        others = [name for name, each in ({"board": [*BOARD]} | columns).items() if unknown in each]
+        hint = f", which {' and '.join(others)} {'has' if len(others) == 1 else 'have'}" if others else ""
+        hint = hint or _near(unknown, {column for name in meant for column in columns[name]})
+    elif unknown and ("relation" in head.lower() or "table" in head.lower()):
+        hint = _near(unknown, {*columns, *VIEWS})
     tables = "; ".join(f"{name}({', '.join(each)})" for name, each in columns.items())
     return f"this SQL cannot be answered: {head}{hint}\nTables: {tables}; views: {', '.join(VIEWS)}"
+
+
+def _near(unknown: str, names: Iterable[str]) -> str:
+    close = nearest(unknown, names).partition("; did you mean ")[2]
+    return f"; did you mean {close}" if close else ""
 
 
 def fields(spec: Mapping[str, Any]) -> dict[str, Any]:

@@ -54,6 +54,10 @@ def test_a_comparison_is_printed_in_words(finished):
         ("SELECT solver FROM reslts", "relation 'reslts' was not found; did you mean 'results'?"),
         ("SELEC solver FROM results", "at Line: 1, Column: 1"),
         ("SELECT sd FROM board", 'unable to find column "sd"'),
+        ("SELECT log_mse FROM board", 'unable to find column "log_mse", which results has'),
+        ("SELECT r.verdict FROM results r", "no column named 'verdict' found in table 'r', which board has"),
+        ("SELECT seeed FROM results", "; did you mean 'seed'?"),
+        ("SELECT seeed FROM board", "; did you mean 'seeds'?"),
     ],
 )
 def test_sql_that_makes_no_sense(finished, query, message):
