@@ -18,7 +18,7 @@ def constant(group: pq.RowGroupMetaData, place: int | None, kind: pa.DataType) -
     if place is None:
         return pa.nulls(count, kind)
     about = None if pa.types.is_list(kind) else group.column(place).statistics
-    if about is None:
+    if about is None or not about.has_null_count:
         return None
     if nulls := about.null_count:
         return pa.nulls(count, kind) if nulls == count else None
