@@ -115,10 +115,12 @@ def repair(store: Store) -> list[str]:
     def change() -> Change:
         files = store.snapshot.files
         lost.update({table: tables.doubtful(store.place, table, each) for table, each in files.items()})
-        kept = {table: [file for file in files[table] if file not in lost[table]] for table, bad in lost.items() if bad}
-        if not kept:
+        if not any(lost.values()):
             return {}
-        data = {table: Rows(store.place, table, kept.get(table, files.get(table, ()))) for table in schema.TABLES}
+        for table, bad in lost.items():  # where one is, others may be
+            bad += [file for file in tables.damaged(store.place, table, files[table]) if file not in bad]
+        kept = {table: [file for file in files[table] if file not in bad] for table, bad in lost.items()}
+        data = {table: Rows(store.place, table, kept.get(table, ())) for table in schema.TABLES}
         jobs = {table: _column(rows) for table, rows in data.items()}
         trained, skipped = (_column(data["jobs"], where) for where in (pl.col("params") > 0, SKIPPED))
         complete = jobs["results"] & jobs["jobs"] - (trained - jobs["weights"])

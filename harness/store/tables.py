@@ -99,7 +99,10 @@ def verify(place: Place, look: Look) -> None:
         if not bad:
             return
         if latest(place).number == snapshot.number:  # else they were merged into others meanwhile
-            raise unreadable(place, bad)
+            found = any(doubtful(place, table, files) for table, files in snapshot.files.items())
+            first = "" if found else "delete it, and "  # a run looks at the newest; where one is bad or gone, at all
+            names = ", ".join(map(place.path, bad))
+            raise UserError(f"{names} cannot be read: {first}the next run makes its rows again")
 
 
 def _latest(place: Place) -> Snapshot:
@@ -111,8 +114,3 @@ def _latest(place: Place) -> Snapshot:
             "without it: bring it back, or the next run sets them aside and makes their rows again"
         )
     return snapshot
-
-
-def unreadable(place: Place, paths: Sequence[str]) -> UserError:
-    """The error that says which files are not what was written."""
-    return UserError(f"{', '.join(map(place.path, paths))} cannot be read: the next run makes its rows again")

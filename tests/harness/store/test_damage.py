@@ -113,6 +113,37 @@ def test_a_bit_that_flips_in_a_number_is_seen_and_its_jobs_run_again(out):
     assert numbers(out) == before
 
 
+def damaged_in(path: Path, column: str) -> None:
+    """Flip a bit of a column."""
+    whole, group = path.read_bytes(), pq.read_metadata(path).row_group(0)
+    [chunk] = [each for i in range(group.num_columns) if (each := group.column(i)).path_in_schema == column]
+    at = chunk.data_page_offset + chunk.total_compressed_size // 2
+    path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+
+
+def test_of_a_damaged_file_that_runs_do_not_look_at_readers_say_what_helps(out, monkeypatch):
+    """It said that the next run makes its rows again, which was not so of a file behind the newest 256 MB."""
+    before, path = numbers(out), max((out / "results").iterdir(), key=lambda path: path.stat().st_size)
+    monkeypatch.setattr(tables, "READ", 0)
+    damaged_in(path, "log_mse")
+    with pytest.raises(UserError, match=f"{path} cannot be read: delete it, and the next run makes its rows again"):
+        numbers(out)
+    path.unlink()
+    run_again(out)
+    assert numbers(out) == before
+
+
+def test_where_one_file_is_lost_all_others_are_looked_at(out, monkeypatch):
+    """A run that mended the one ended with a traceback at the other."""
+    before, paths = numbers(out), sorted((out / "weights").iterdir())
+    monkeypatch.setattr(tables, "READ", 0)
+    for path in (out / "results").iterdir():
+        damaged_in(path, "job")
+    paths[-1].unlink()
+    run_again(out)
+    assert numbers(out) == before
+
+
 def test_no_bit_of_a_file_flips_to_other_rows(out):
     """The headers of pages have no checksum: where bits in them flipped, rows were left out, or numbers were nulls."""
     path = max((out / "results").iterdir(), key=lambda path: path.stat().st_size)
