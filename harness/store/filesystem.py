@@ -17,13 +17,14 @@ import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
-from urllib.parse import parse_qs, quote, unquote
+from typing import Any
+from urllib.parse import parse_qs, unquote
 
 import pyarrow as pa
 from pyarrow import fs
 
 from ..errors import UserError
+from .uri import URI
 
 TEMPORARY = ".writing-"  # begins the name of a file that is not complete yet
 TRIES = 3  # of a write whose temporary file is swept away
@@ -249,41 +250,6 @@ class Bucket(Place):
 
     def refresh(self) -> None:
         """Do nothing: S3 always lists what there is."""
-
-
-class URI(NamedTuple):
-    """A URI of a store, in its parts: `scheme://user:password@authority/path?options`. The path is as it
-    reads: a space, a percent sign or a hash in it is one, as for the tools of AWS.
-    """
-
-    scheme: str
-    user: str | None
-    password: str | None
-    authority: str
-    path: str
-    options: str
-
-    @classmethod
-    def of(cls, text: str) -> URI:
-        """The parts of a URI."""
-        scheme, _, rest = text.partition("://")
-        rest, _, options = rest.partition("?")
-        authority, _, path = rest.partition("/")
-        login, at, authority = authority.rpartition("@")
-        user, _, password = login.partition(":")
-        return cls(scheme, user if at else None, password or None, authority, path, options)
-
-    @property
-    def encoded(self) -> str:
-        """The whole, as those expect it who decode it."""
-        login = "" if self.user is None else f"{self.user}{f':{self.password}' if self.password else ''}@"
-        options = f"?{self.options}" if self.options else ""
-        return f"{self.scheme}://{login}{self.authority}/{quote(self.path)}{options}"
-
-    @property
-    def shown(self) -> str:
-        """The whole without credentials and options."""
-        return f"{self.scheme}://{self.authority}/{self.path}".rstrip("/")
 
 
 def local(out: str) -> Path | None:

@@ -1,4 +1,4 @@
-"""Kernels against machine code of the CPU, by an emulated device: what they mean."""
+"""Kernels against the CPU, by PyTorch and by its machine code, on an emulated device: what they mean."""
 
 from __future__ import annotations
 

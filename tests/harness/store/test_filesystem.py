@@ -19,9 +19,10 @@ from lfombench.analysis.results import table
 from lfombench.harness import PROTOCOLS, Job
 from lfombench.harness.spec.job import Case
 from lfombench.harness.store.drivers import Pace, drivers
-from lfombench.harness.store.filesystem import URI, join, place
+from lfombench.harness.store.filesystem import join, place
 from lfombench.harness.store.lease import Held, take
 from lfombench.harness.store.store import Store
+from lfombench.harness.store.uri import URI
 from lfombench.harness.training.execute import execute
 from lfombench.harness.training.pack import Pack, WorkOrder
 from lfombench.solvers import ConjugateGradient
