@@ -159,12 +159,14 @@ def _replace(store: Store, change: Callable[[], Change]) -> bool:
     """Make a change in one step, if it is one; False where another driver committed first."""
     try:
         replaced = change()
-    except OSError:
+    except (OSError, pa.ArrowException) as error:
         before = store.snapshot.number
         store.catch_up()
-        if store.snapshot.number == before:
-            raise
-        return False
+        if store.snapshot.number != before:
+            return False
+        if getattr(error, "errno", None) is None:  # the system has not refused it: a file may not be what was written
+            tables.verify(store.place, tables.damaged)
+        raise
     if not any(replaced.values()) or store.swap({}, replaced):
         return True
     for table, files in replaced.items():

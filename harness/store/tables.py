@@ -99,10 +99,12 @@ def verify(place: Place, look: Look) -> None:
         if not bad:
             return
         if latest(place).number == snapshot.number:  # else they were merged into others meanwhile
+            # A run looks at the newest files alone, or at all where it finds one that is bad.
             found = any(doubtful(place, table, files) for table, files in snapshot.files.items())
-            first = "" if found else "delete it, and "  # a run looks at the newest; where one is bad or gone, at all
+            them, their = ("it", "its") if len(bad) == 1 else ("them", "their")
+            first = "" if found else f"delete {them}, and "
             names = ", ".join(map(place.path, bad))
-            raise UserError(f"{names} cannot be read: {first}the next run makes its rows again")
+            raise UserError(f"{names} cannot be read: {first}the next run makes {their} rows again")
 
 
 def _latest(place: Place) -> Snapshot:

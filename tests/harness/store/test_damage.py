@@ -133,6 +133,22 @@ def test_of_a_damaged_file_that_runs_do_not_look_at_readers_say_what_helps(out, 
     assert numbers(out) == before
 
 
+def test_what_rewrites_a_damaged_file_names_it(out, monkeypatch):
+    """It took it for a fault of the machine."""
+    monkeypatch.setattr(tables, "READ", 0)
+    paths = sorted((out / "results").iterdir())
+    for path in paths:
+        damaged_in(path, "log_mse")
+    [manifest] = (out / "sweeps").iterdir()
+    plain = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps(plain | {"jobs": plain["jobs"][:3]}))
+    told = lfombench("prune", "--yes", "--out", str(out))
+    assert told.returncode == 1
+    names = ", ".join(map(str, paths))
+    assert f"Error: {names} cannot be read: delete them, and the next run makes their rows again" in told.stderr
+    assert sorted((out / "results").iterdir()) == paths
+
+
 def test_where_one_file_is_lost_all_others_are_looked_at(out, monkeypatch):
     """A run that mended the one ended with a traceback at the other."""
     before, paths = numbers(out), sorted((out / "weights").iterdir())
