@@ -13,6 +13,7 @@ from .across import as_json as across_as_json
 from .assemble import boards
 from .axis import Along, along
 from .board import Boards, evenly
+from .formats import latex, markdown
 from .leaders import leaders_along
 from .losses import EXACT, outcomes
 from .overview import as_json as along_as_json
@@ -57,6 +58,16 @@ def as_values(tables: Tables, manifest: Manifest, limits: Mapping[str, float] | 
         return sweep.as_json()
     totals = [across_as_json(one) for one in across(tables, sweep, outcomes(tables, manifest))]
     return sweep.as_json() | {"across": totals, "along": along_as_json(tables, manifest) or None}
+
+
+def written(page: Page, form: str) -> str:
+    """A page in Markdown or LaTeX."""
+    name, mark = page.boards.sweep, "% " if form == "latex" else ""
+    table = latex if form == "latex" else markdown
+    parts = [f"{mark}{name}\n" if mark else f"## {name}\n", *map(table, page.sheets)]
+    return "\n".join(
+        [*parts, *(f"{mark}{line}" for line in [*page.legend, *page.words, *(w.text for w in page.warnings)])]
+    )
 
 
 def _warnings(sweep: Boards) -> list[Part]:

@@ -13,7 +13,6 @@ import sys
 import tempfile
 import time
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -33,9 +32,10 @@ from lfombench.harness.scheduler.progress import Progress
 from lfombench.harness.scheduler.schedule import Limits, outcomes
 from lfombench.harness.spec.job import Case
 from lfombench.harness.store import queries
+from lfombench.harness.store.manifest import Manifest, path_of
 from lfombench.harness.store.store import Store
-from lfombench.harness.tracking.tracker import Tracker
-from lfombench.harness.tracking.uris import default_uri
+from lfombench.harness.tracking.follow import Follower
+from lfombench.harness.tracking.uris import where
 from lfombench.harness.training.pack import CHECKPOINT_EVERY, Pack
 
 HERE = Path(__file__).parent
@@ -64,8 +64,11 @@ class Run:
         store = Store(str(self.folder))
         store.create()
         checkpoints, progress = CheckpointStore(store.place), Progress("idle")
-        tracker = Tracker(default_uri(str(self.folder)), "idle", None) if self.mlflow else None
-        finished = AfterCommit(progress, checkpoints, Silent(), tracker)
+        ids = [job.id for planned in self.packs for job in planned.pack.jobs]
+        store.write(path_of("idle"), Manifest(name="idle", jobs=ids).content)
+        shown_at = where(store.out, None, print) if self.mlflow else None
+        follower = Follower(store.out, shown_at) if shown_at else None
+        finished = AfterCommit(progress, checkpoints, Silent())
         self.memory = [private()]
         with Committer(store) as committer:
             recorder = StoreRecorder(store, checkpoints)
@@ -74,12 +77,11 @@ class Run:
                 finished.take(committer.committed())
                 self.memory.append(private())
         finished.take(committer.committed())
-        if tracker:
-            read = partial(queries.rows_of, store.place)
-            tracker.close(read, (job.id for planned in self.packs for job in planned.pack.jobs))
-            assert tracker.error is None, tracker.error
+        if follower:
+            follower.finish(lambda one: None)
+            assert follower.error is None, follower.error
         assert progress.ran == self.jobs
-        assert queries.done(store.place).keys() == {job.id for planned in self.packs for job in planned.pack.jobs}
+        assert queries.done(store.place).keys() == set(ids)
 
 
 def private() -> float:

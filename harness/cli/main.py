@@ -20,10 +20,12 @@ from .compile import compile_solver
 from .doctor import doctor
 from .extend import extend
 from .maintain import merge, prune, why
-from .read import board, query, report, ui
+from .read import board, query, report
 from .reproduce import reproduce
 from .run import plan, run
 from .status import status
+from .view import group as mlflow
+from .view import ui
 
 # Threads of NumPy's and SciPy's BLAS sleep while there is no work: they took a quarter of a second of each command.
 os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
@@ -55,7 +57,7 @@ def cli(debug: bool) -> None:
 
 
 ALL = (
-    *(run, extend, plan, status, board, compare, query, report, ui, why, reproduce, merge, prune),
+    *(run, extend, plan, status, board, compare, query, report, ui, mlflow, why, reproduce, merge, prune),
     *(submit, logs, stop, sweeps, tasks, solvers, protocols, compile_solver, doctor),
 )
 for command in ALL:

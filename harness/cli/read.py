@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import signal
-import sys
 from typing import TYPE_CHECKING
 
 import click
 
-from ..signals import listen
 from .options import OUT, SWEEP, Limit
 from .sweeps import NO_SWEEP, known_sweeps
 
@@ -57,7 +54,9 @@ def board(out: str, sweep: str | None, form: str, limits: tuple[tuple[str, float
     if form == "csv":
         click.echo(as_csv([boards(tables, manifest, most) for manifest in manifests]), nl=False)
         return
-    from .tables import show_sweep, written
+    from lfombench.analysis.pages import page_of, written
+
+    from .tables import show_sweep
     from .terminal import console
 
     screen = console()
@@ -65,7 +64,7 @@ def board(out: str, sweep: str | None, form: str, limits: tuple[tuple[str, float
         if form == "table":
             show_sweep(screen, tables, manifest, most)
         else:
-            click.echo(written(tables, manifest, form, most))
+            click.echo(written(page_of(tables, manifest, most), form))
 
 
 @click.command()
@@ -112,20 +111,6 @@ def report(out: str, sweep: str | None) -> None:
     from ..driver.reports import write_report
 
     click.echo(write_report(out, known_sweeps(out, sweep)))
-
-
-@click.command()
-@OUT
-@click.option("--port", type=click.IntRange(1, 65535), help="[default: 5000, or the next free one]")
-@click.option("--mlflow", metavar="URI", help="Show this tracking store. [default: SQLite in the store]")
-def ui(out: str, port: int | None, mlflow: str | None) -> None:
-    """Start MLflow's UI on this machine and print its address; Ctrl-C ends it."""
-    from ..tracking.server import serve
-
-    if mlflow is None:
-        known_sweeps(out, None)
-    listen(signal.SIGTERM)
-    sys.exit(serve(out, port, mlflow))
 
 
 def brackets(out: str, sweep: str) -> dict[str, list[tuple[str, str]]]:

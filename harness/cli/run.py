@@ -101,8 +101,9 @@ def run(
     boards = terminal.show()
     _show_summary(summary, out, current.name, terminal)
     took = f"{counted(tried, 'job')} in {duration(seconds)}" if tried else "nothing to run"
-    runs = f"; runs: lfombench ui --out {quote(out)}" if options["mlflow"] is None and "://" not in out else ""
-    click.echo(f"{took}; report: {_report(out, current.name)}{runs}")
+    report = _report(out, current.name)
+    runs = "" if options["mlflow"] == "off" else f"; runs: {_runs(out, current.name, options['mlflow'], summary)}"
+    click.echo(f"{took}; report: {report}{runs}")
     sys.exit(3 if any(board.suspects for board in boards) else summary.exit_code)
 
 
@@ -114,6 +115,18 @@ def _report(out: str, sweep: str) -> str:
         return write_report(out, known_sweeps(out, sweep))
     except Exception as error:
         return f"missing ({explained(error).splitlines()[0]}); lfombench report --out {quote(out)} tries again"
+
+
+def _runs(out: str, sweep: str, mlflow: str | None, summary: Summary) -> str:
+    """Describe the sweep in MLflow; the command that shows its runs, or why they are missing."""
+    from ..driver.experiments import publish
+    from ..tracking.uris import redacted
+
+    problem = summary.mlflow_error or publish(out, known_sweeps(out, sweep), mlflow)
+    given = f" --mlflow {quote(redacted(mlflow, mlflow))}" if mlflow else ""
+    if problem:
+        return f"not all in MLflow ({problem}); lfombench mlflow sync --out {quote(out)}{given} tries again"
+    return f"lfombench ui --out {quote(out)}{given}"
 
 
 def _show_summary(summary: Summary, out: str, sweep: str, terminal: Terminal) -> None:
@@ -128,8 +141,6 @@ def _show_summary(summary: Summary, out: str, sweep: str, terminal: Terminal) ->
         click.echo(
             f'{len(summary.failed)} jobs failed; all of them: lfombench query "{sql}" --out {quote(out)}', err=True
         )
-    if summary.mlflow_error:
-        click.echo(f"MLflow could not be written: {summary.mlflow_error}. The same command tries again.", err=True)
     if summary.profile:
         show_profile(terminal.console, summary.profile)
         click.echo(f"trace: {join(out, f'profile/{sweep}.json')}")

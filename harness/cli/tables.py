@@ -11,7 +11,6 @@ from rich.table import Table
 from rich.text import Text
 
 from lfombench.analysis.board import Boards
-from lfombench.analysis.formats import latex, markdown
 from lfombench.analysis.pages import page_of
 from lfombench.analysis.results import Tables
 from lfombench.analysis.sheets import Part, Sheet
@@ -45,16 +44,6 @@ def show_sweep(
     for text, style, _ in page.warnings:
         console.print(Text(text, style=STYLES[style]), highlight=False)
     return page.boards
-
-
-def written(tables: Tables, manifest: Manifest, form: str, limits: Mapping[str, float] | None = None) -> str:
-    """The same in Markdown or LaTeX."""
-    page, mark = page_of(tables, manifest, limits), "% " if form == "latex" else ""
-    table = latex if form == "latex" else markdown
-    parts = [f"{mark}{manifest.name}\n" if mark else f"## {manifest.name}\n", *map(table, page.sheets)]
-    return "\n".join(
-        [*parts, *(f"{mark}{line}" for line in [*page.legend, *page.words, *(w.text for w in page.warnings)])]
-    )
 
 
 def show_sheet(console: Console, sheet: Sheet) -> None:

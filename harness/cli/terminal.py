@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from ..scheduler.estimate import Estimate
     from ..scheduler.progress import Progress
     from ..store.store import Store
-    from ..tracking.tracker import Tracker
+    from ..tracking.follow import Follower
 
 FIRST_BOARD = 30.0  # seconds from a run's begin to its first boards; the next come after four times as long, and so on
 LINE_EVERY = 5.0  # seconds between plain progress lines
@@ -57,6 +58,7 @@ class Terminal:
         self.bar: Bar | None = None
         self.next_board = FIRST_BOARD
         self.last_line = 0.0
+        self.last_told = time.monotonic()
 
     def planned(self, store: Store, plan: Plan, progress: Progress) -> None:
         """Print what is done and what is left, and start the progress bar."""
@@ -82,11 +84,19 @@ class Terminal:
             self.next_board = 4 * elapsed
             self.show()
 
-    def tracking(self, tracker: Tracker) -> None:
-        """Remove the progress bar, and say so where the run has to wait for MLflow."""
+    def tracking(self, follower: Follower) -> None:
+        """Remove the progress bar, and say from time to time how far MLflow is."""
         self.stop()
-        if tracker.behind or tracker.waiting.qsize() > 2:
-            self.console.print("writing the last runs to MLflow", highlight=False)
+        now = time.monotonic()
+        if now - self.last_told > LINE_EVERY:
+            if follower.error:
+                self.console.print(f"MLflow: waiting for {follower.where.shown}: {follower.error}", highlight=False)
+            elif follower.left is not None and follower.written < follower.to_write:
+                left = duration(follower.left)
+                self.console.print(
+                    f"MLflow: {follower.written} of {follower.to_write} runs, {left} left", highlight=False
+                )
+            self.last_told = now
 
     def stop(self) -> None:
         """Remove the progress bar."""

@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 
 from ..scheduler.progress import Progress
 from ..store.store import Store
-from ..tracking.tracker import Tracker
+from ..tracking.follow import Follower
 from .plan import Plan
 
 
@@ -20,8 +20,8 @@ class Observer(Protocol):
     def committed(self, progress: Progress) -> None:
         """Called after each pack that is safe in the store."""
 
-    def tracking(self, tracker: Tracker) -> None:
-        """Called when all packs are done, while MLflow may not be."""
+    def tracking(self, follower: Follower) -> None:
+        """Called again and again when all packs are done, while MLflow does not show everything."""
 
 
 class Silent:
@@ -33,5 +33,5 @@ class Silent:
     def committed(self, progress: Progress) -> None:
         """Show nothing."""
 
-    def tracking(self, tracker: Tracker) -> None:
+    def tracking(self, follower: Follower) -> None:
         """Show nothing."""

@@ -20,7 +20,6 @@ from ..store import queries, side_files
 from ..store.filesystem import Place
 from ..store.outcome import Outcome
 from ..store.store import Store
-from ..tracking.tracker import Tracker
 from ..training.checkpoint import Checkpoint
 from ..training.cost import structure
 from ..training.pack import CHECKPOINT_EVERY, Pack, Weights, WorkOrder
@@ -84,23 +83,20 @@ class AfterCommit:
         progress: Progress,
         checkpoints: CheckpointStore,
         observer: Observer,
-        tracker: Tracker | None,
         spans: list[Span] | None = None,
     ) -> None:
         """spans: where to note what packs spent their time on."""
-        self.progress, self.checkpoints, self.observer, self.tracker = progress, checkpoints, observer, tracker
+        self.progress, self.checkpoints, self.observer = progress, checkpoints, observer
         self.spans = spans
 
     def take(self, committed: Iterable[tuple[PlannedPack, Outcome]]) -> None:
-        """Drop the checkpoints of committed packs, and tell the progress, the observer and MLflow."""
+        """Drop the checkpoints of committed packs, and tell the progress and the observer."""
         for planned, outcome in committed:
             self.checkpoints.drop(job.id for job in planned.pack.jobs)
             if self.spans is not None:
                 self.spans += outcome.spans
             self.progress.took(outcome.jobs, outcome.failed, planned.seconds)
             self.observer.committed(self.progress)
-            if self.tracker:
-                self.tracker.add(outcome.tables)
 
 
 def work_order(place: Place, planned: PlannedPack, resume: Checkpoint | None = None) -> WorkOrder:

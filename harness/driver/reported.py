@@ -9,6 +9,7 @@ from ..spec.loader import load
 from ..spec.sweep import Sweep
 from ..store.filesystem import place
 from ..store.manifest import manifests
+from .experiments import publish
 from .reports import write_report
 from .run import Summary
 from .run import run as plain_run
@@ -29,4 +30,7 @@ def run(sweep: Sweep | str, out: str, **options: Any) -> Summary:
         write_report(out, manifests(place(out), loaded.name))
     except Exception as error:  # the sweep is done all the same
         log.warning("the report is missing: %s: %s", type(error).__name__, error)
+    problem = summary.mlflow_error or publish(out, manifests(place(out), loaded.name), options.get("mlflow"))
+    if problem:
+        log.warning("MLflow does not show everything: %s", problem)
     return summary

@@ -22,10 +22,9 @@ from ..spec.labels import label
 from ..spec.loader import load
 from ..spec.sweep import Sweep
 from ..store import lease, maintenance, queries
-from ..store.filesystem import local
 from ..store.store import Store
-from ..tracking.tracker import Tracker
-from ..tracking.uris import artifacts, default_uri
+from ..tracking.follow import Follower
+from ..tracking.uris import where
 from ..training.execute import failure
 from .audit import Audit, audit_sweep
 from .checkpoints import CheckpointStore
@@ -103,8 +102,8 @@ def run(sweep: Sweep | str, out: str, **options: Any) -> Summary:
     sweep = load(sweep) if isinstance(sweep, str) else sweep
     chosen, store, progress = Options(**options), Store(out), Progress(sweep.name)
     store.create()
-    with lease.take(store.place, sweep.name, progress.as_json, log.warning, join=chosen.join) as held:
-        this = _Run(sweep, store, held, progress, chosen)
+    held = lease.take(store.place, sweep.name, progress.as_json, log.warning, join=chosen.join)
+    with held, _Run(sweep, store, held, progress, chosen) as this:
         this.open()
         plan = this.plan()
         this.drive(plan)
@@ -120,6 +119,14 @@ class _Run:
         self.audit: Audit | None = None
         self.profile: dict[str, float] | None = None
         self.spans: list[Span] | None = [] if options.profile else None
+        self.follower: Follower | None = None
+
+    def __enter__(self) -> _Run:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.follower:
+            self.follower.stop()
 
     def open(self) -> None:
         """Record the sweep in the store, mend the store, and wait until other drivers know of this one."""
@@ -132,6 +139,8 @@ class _Run:
                 log.warning("%s is damaged: its jobs run again", name)
         self.shares.enter(options.stop, log.warning)
         record_skipped(store, self.sweep)
+        if shown_at := where(store.out, options.mlflow, log.warning):
+            self.follower = Follower(store.out, shown_at)
         self.checkpoints = CheckpointStore(store.place)
 
     def plan(self) -> Plan:
@@ -148,8 +157,7 @@ class _Run:
     def drive(self, plan: Plan) -> None:
         """Run all packs, and those that can only be planned once others are done; then the audit."""
         store, options = self.store, self.options
-        self.tracker = _tracker(store.out, self.sweep, options.mlflow)
-        finished = AfterCommit(self.progress, self.checkpoints, options.observer, self.tracker, self.spans)
+        finished = AfterCommit(self.progress, self.checkpoints, options.observer, self.spans)
         recorder = StoreRecorder(store, self.checkpoints, options.deadline)
         limits = Limits(options.deadline, options.max_failures, self._stopped)
         packs = _profiled(plan.ready) if options.profile else plan.ready
@@ -190,17 +198,13 @@ class _Run:
 
     def close(self, plan: Plan) -> Summary:
         """Wait for MLflow; how the run ended."""
-        options, progress, tracker = self.options, self.progress, self.tracker
+        progress = self.progress
         if self.lease.lost:
             raise UserError(
                 f"another driver took this one for dead and works on {self.store.out} now; what was committed is safe"
             )
-        if tracker and options.stop():
-            tracker.abandon()
-        elif tracker:
-            options.observer.tracking(tracker)
-            read = functools.partial(queries.rows_of, self.store.place)
-            tracker.close(read, (job.id for job in self.sweep.jobs()))
+        if self.follower and not self.options.stop():
+            self.follower.finish(self.options.observer.tracking)
         diverged = queries.diverged(self.store.place)
         return Summary(
             jobs=plan.jobs,
@@ -209,7 +213,7 @@ class _Run:
             diverged=sum(job.id in diverged for job in self.sweep.jobs()) if diverged else 0,
             failed=progress.failed,
             seconds=time.monotonic() - self.begin,
-            mlflow_error=tracker.error if tracker else None,
+            mlflow_error=_untold(self.follower),
             audit=self.audit,
             profile=self.profile,
         )
@@ -287,7 +291,9 @@ def _without_experts(packs: list[PlannedPack], done: Collection[str]) -> Iterato
             yield planned.for_jobs([job]), f"an expert could not be trained: {'; '.join(lost)}"
 
 
-def _tracker(out: str, sweep: Sweep, mlflow: str | None) -> Tracker | None:
-    if mlflow == "off" or (mlflow is None and local(out) is None):
-        return None
-    return Tracker(mlflow or default_uri(out), sweep.name, artifacts(out) if mlflow is None else None)
+def _untold(follower: Follower | None) -> str | None:
+    """Why MLflow does not show everything, if so."""
+    if follower is None or follower.error:
+        return follower.error if follower else None
+    refused = follower.refused
+    return f"{len(refused)} jobs are refused; the first: {next(iter(refused.values()))}" if refused else None

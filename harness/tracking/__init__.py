@@ -1,4 +1,5 @@
-"""The MLflow view of a store. The Parquet files are the record; the view can be rebuilt from them.
+"""The MLflow view of a store: reconciled with the Parquet files, which are the record, in any state, at any time.
 
-Public: `Tracker` (tracker); `default_uri` (uris); `serve` (server).
+Public: `sync` (sync); `verify` (verify); `Follower` (follow); `open_view`, `identity` (opened); `where` (uris);
+`served` (server).
 """

@@ -1,4 +1,4 @@
-"""Serve MLflow's own UI for a store, on the loopback address."""
+"""Serve MLflow's own UI for a store and its report, behind one loopback address."""
 
 from __future__ import annotations
 
@@ -8,68 +8,59 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 from urllib.error import URLError
 
-import click
-
 from ..errors import UserError
-from ..store.filesystem import local
-from .tracker import prepare
-from .uris import artifacts, default_uri
+from .uris import APP, STORE, Where
 
 HOST = "127.0.0.1"
-VIEW = "?workflowType=machine_learning"  # hides the menus for agents and their traces
+SILENT = 60.0  # seconds without any sign of work after which a server that starts is given up
+TAIL = 12  # lines of its log that are shown where it fails
 
 
-def serve(out: str, port: int | None, mlflow: str | None) -> int:
-    """Run MLflow's server until it ends or the user presses Ctrl-C; return its exit code."""
-    folder = local(out)
-    if mlflow is None and folder is None:
-        raise UserError(
-            f"the runs of {out} are on the tracking server that --mlflow named; open that, or give --mlflow here"
-        )
-    uri = mlflow or default_uri(out)
-    prepare(uri)
-    if port is None:
-        port = next(p for p in range(5000, 6000) if _free(p))
-    elif not _free(port):
-        raise UserError(f"--port {port} is taken; leave it out for the next free one")
-    command = [
-        sys.executable,
-        "-m",
-        "mlflow",
-        "server",
-        "--backend-store-uri",
-        uri,
-        "--host",
-        HOST,
-        "--port",
-        str(port),
-    ]
-    command += ["--workers", "1"]
-    command += ["--default-artifact-root", artifacts(out)] if folder else []
-    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    log = folder / "mlflow-ui.log" if folder else Path(os.devnull)
-    with log.open("wb") as sink:
+@contextlib.contextmanager
+def served(out: str, where: Where, port: int) -> Iterator[Callable[[], int | None]]:
+    """Run MLflow's server on a port, until the context ends. Yields, once it answers, a function that returns its exit
+    code, or None while it runs. UserError where it does not start.
+    """
+    command = [sys.executable, "-P", "-m", "mlflow", "server", "--backend-store-uri", where.uri, "--app-name", APP]
+    command += ["--host", HOST, "--port", str(port), "--workers", "1"]
+    command += ["--default-artifact-root", where.artifacts] if where.artifacts else []
+    environment = os.environ | {
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        STORE: out,
+    }
+    with tempfile.TemporaryFile() as log:
         server = subprocess.Popen(
-            command, env=environment, stdout=sink, stderr=subprocess.STDOUT, start_new_session=True
+            command, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
         )
         try:
-            click.echo("starting MLflow, a few seconds ...")
             _wait(server, port, log)
-            for name, address in _pages(uri, port):
-                click.echo(f"{name}: {address}")
-            click.echo("Ctrl-C ends it")
-            while server.poll() is None:  # not wait(): beside MLflow's threads, a signal does not always end it
-                time.sleep(0.2)
-            return server.returncode
-        except KeyboardInterrupt:
-            return 0
+            yield server.poll
         finally:
             _stop(server)
+
+
+def free_port(wanted: int | None) -> int:
+    """The port that is wanted, or the next free one from 5000; UserError where that is taken."""
+    if wanted is None:
+        return next(port for port in range(5000, 6000) if _free(port))
+    if not _free(wanted):
+        raise UserError(f"--port {wanted} is taken; leave it out for the next free one")
+    return wanted
+
+
+def _free(port: int) -> bool:
+    """Whether no process listens on a port."""
+    with socket.socket() as probe:
+        return probe.connect_ex((HOST, port)) != 0
 
 
 def _stop(server: subprocess.Popen[bytes]) -> None:
@@ -81,32 +72,37 @@ def _stop(server: subprocess.Popen[bytes]) -> None:
             server.wait(5)
 
 
-def _free(port: int) -> bool:
-    """Whether no process listens on a port."""
-    with socket.socket() as probe:
-        return probe.connect_ex((HOST, port)) != 0
-
-
-def _wait(server: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    """Wait until the server answers; UserError where it ends, or does not answer within about a minute."""
-    for _ in range(240):
+def _wait(server: subprocess.Popen[bytes], port: int, log: IO[bytes]) -> None:
+    """Wait until the server answers, as long as it works on it; UserError where it ends, or does nothing more."""
+    signs, since = _signs(server.pid, log), time.monotonic()
+    while True:
         if server.poll() is not None:
-            raise UserError(f"MLflow's server ended at once: see {log}")
+            raise UserError(f"MLflow's server ended with exit code {server.returncode}{_tail(log)}")
         try:
             with urllib.request.urlopen(f"http://{HOST}:{port}/health", timeout=1):
                 return
         except (URLError, OSError):
             time.sleep(0.25)
-    raise UserError(f"MLflow's server does not answer: see {log}")
+        now = _signs(server.pid, log)
+        if now != signs:
+            signs, since = now, time.monotonic()
+        if time.monotonic() - since > SILENT:
+            raise UserError(f"MLflow's server has done nothing for {SILENT:.0f} s and does not answer{_tail(log)}")
 
 
-def _pages(uri: str, port: int) -> list[tuple[str, str]]:
-    """The name of every sweep and the address of its table of runs."""
-    from mlflow import MlflowClient
+def _signs(session: int, log: IO[bytes]) -> tuple[int, int]:
+    """Signs of work: the size of the log, and the processor time of the server's processes, in clock ticks."""
+    ticks = 0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError, IndexError, ValueError):
+            fields = stat.read_text().rpartition(")")[2].split()
+            if int(fields[3]) == session:
+                ticks += int(fields[11]) + int(fields[12])
+    return os.fstat(log.fileno()).st_size, ticks
 
-    experiments = MlflowClient(tracking_uri=uri).search_experiments()
-    return [
-        (experiment.name, f"http://{HOST}:{port}/#/experiments/{experiment.experiment_id}/runs{VIEW}")
-        for experiment in experiments
-        if experiment.name != "Default"
-    ] or [("no runs yet", f"http://{HOST}:{port}")]
+
+def _tail(log: IO[bytes]) -> str:
+    """The end of the log, to be added to a message."""
+    log.seek(0)
+    lines = log.read().decode(errors="replace").strip().splitlines()[-TAIL:]
+    return "; its last words:\n" + "\n".join(lines) if lines else "; it said nothing"

@@ -1,21 +1,102 @@
-"""Where MLflow's database and artifacts of a store are, as the URIs that it takes: paths may have any characters."""
+"""Tracking URIs: which one a store is shown at, and where its database and artifacts are. Paths may have any
+characters; no password is ever shown.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+import importlib.util
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, urlsplit
 
-from ..errors import UserError
+from ..errors import UserError, nearest
 from ..store.filesystem import local
 
 PLAIN = "sqlite:///"
 ENCODED = "sqlite+pysqlite:///"  # the same, but MLflow makes no folder of the name that it reads in it
+POSTGRESQL = "postgresql+psycopg2://"
+SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks")
+VARIABLE = "MLFLOW_TRACKING_URI"
+DATABASE = "mlflow.db"
+APP = "lfombench"  # the name of `app.py` among the applications that MLflow can serve
+STORE = "LFOMBENCH_UI_STORE"  # a variable of the environment: the store whose report that shows
+
+
+@dataclass(frozen=True)
+class Where:
+    """A tracking store. artifacts: where new experiments keep theirs; None where the tracking store says."""
+
+    uri: str
+    artifacts: str | None = None
+
+    @property
+    def shown(self) -> str:
+        """The URI without its password."""
+        return redacted(self.uri, self.uri)
+
+
+def where(out: str, given: str | None, tell: Callable[[str], None], always: bool = False) -> Where | None:
+    """Where a store is shown: at the URI that `--mlflow` gives, or MLFLOW_TRACKING_URI in the environment, or in a
+    database in its folder. None where it is off, or where nothing is given for a store that is on S3 or belongs to
+    somebody else; if it is to be shown always, in a database of this user's own. tell: shows the user a message.
+    """
+    named = os.environ.get(VARIABLE, "").strip()
+    if given == "off":
+        return None
+    if given is not None:
+        if named and normal(named) != normal(given):
+            tell(f"--mlflow {redacted(given, given)} counts, not {VARIABLE}={redacted(named, named)}")
+        return Where(normal(given))
+    if named:
+        tell(f"runs are shown at {redacted(named, named)}, as {VARIABLE} says")
+        return Where(normal(named, VARIABLE))
+    folder = local(out)
+    if folder is not None and (not folder.exists() or _writable(folder)):
+        return Where(default_uri(out), artifacts(out))
+    if not always:
+        return None
+    own = str(_own(out))
+    try:
+        os.makedirs(own, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{own} cannot be made for MLflow's database: {error}; --mlflow names another place") from error
+    return Where(default_uri(own), artifacts(own))
+
+
+def normal(uri: str, source: str = "--mlflow") -> str:
+    """A tracking URI as MLflow and its libraries take it; UserError where it is none."""
+    scheme, mark, rest = uri.partition("://")
+    kind = scheme.partition("+")[0].lower()
+    if not mark and uri.partition(":")[0] != "databricks":
+        raise UserError(f"{source} {uri}: a tracking store is http://HOST:PORT, sqlite:///FILE or postgresql://...")
+    if scheme.lower() in ("postgres", "postgresql"):
+        if importlib.util.find_spec("psycopg2") is None:
+            raise UserError(f"{source} {redacted(uri, uri)}: PostgreSQL needs psycopg2: install lfombench[postgresql]")
+        return POSTGRESQL + rest
+    if mark and kind not in SCHEMES:
+        hint = nearest(kind, SCHEMES)
+        raise UserError(f"{source} {redacted(uri, uri)}: {kind}:// is no kind of tracking store; {hint}")
+    return uri
+
+
+def redacted(text: str, *uris: str) -> str:
+    """A text without the passwords of these URIs, and of any other in it."""
+    for uri in uris:
+        with_user = urlsplit(uri).netloc.rpartition("@")[0]
+        password = with_user.partition(":")[2]
+        for secret in sorted({password, unquote(password)}, key=len, reverse=True):
+            text = text.replace(secret, "***") if secret else text
+    text = re.sub(r"(\w[\w+.-]*://[^\s/@:]*):[^\s@]*@", r"\1:***@", text)
+    return re.sub(r"(?i)\b(password|passwd|token|secret)=[^&\s]+", r"\1=***", text)
 
 
 def default_uri(out: str) -> str:
-    """The tracking URI of a local store: a SQLite database in its folder. A store on S3 needs a tracking server."""
-    path = str(_folder(out) / "mlflow.db")
+    """The tracking URI of a local store: a SQLite database in its folder."""
+    path = str(_folder(out) / DATABASE)
     for uri in _forms(path):
         if database(uri) == path:
             return uri
@@ -37,6 +118,18 @@ def database(uri: str) -> str | None:
     if path and path.startswith("file:"):  # which SQLite decodes itself
         path = unquote(path.removeprefix("file:").partition("?")[0])
     return path
+
+
+def _writable(folder: Path) -> bool:
+    """Whether this user may write to a store's folder, and to MLflow's database there, if there is one."""
+    path = folder / DATABASE
+    return os.access(folder, os.W_OK) and (not path.exists() or os.access(path, os.W_OK))
+
+
+def _own(out: str) -> Path:
+    """A folder of this user for the view of a store that is not on this machine."""
+    base = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
+    return Path(base) / "lfombench" / hashlib.blake2b(out.rstrip("/").encode(), digest_size=8).hexdigest()
 
 
 def _forms(path: str) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -16,17 +17,16 @@ import pytest
 
 from lfombench.harness.errors import UserError
 from lfombench.harness.tracking.database import ready
-from lfombench.harness.tracking.tracker import View
 from lfombench.harness.tracking.uris import default_uri
 from tests.machine import NOBODY, elsewhere, users_needed
 
 OPEN = """\
 import sys
 import mlflow.store.tracking.sqlalchemy_store
-from lfombench.harness.tracking.tracker import View
+from lfombench.harness.tracking.database import ready
 print("ready", flush=True)
 sys.stdin.readline()
-View(sys.argv[1], "sweep", None)
+ready(sys.argv[1])
 """
 
 
@@ -49,9 +49,11 @@ def tables(path: Path) -> int:
 
 
 @pytest.mark.slow
-def test_drivers_that_begin_together_open_one_experiment(tmp_path):
+def test_drivers_that_begin_together_make_one_database(tmp_path, monkeypatch):
     """MLflow made its tables in each, and all but one ended with `table ... already exists`."""
-    uri = default_uri(str(tmp_path))
+    monkeypatch.setenv("LFOMBENCH_CACHE", str(tmp_path / "cache"))  # nothing is prepared there
+    (tmp_path / "out").mkdir()
+    uri = default_uri(str(tmp_path / "out"))
     drivers = [opening(uri) for _ in range(2)]
     for driver in drivers:
         assert driver.stdout.readline() == "ready\n"
@@ -59,9 +61,9 @@ def test_drivers_that_begin_together_open_one_experiment(tmp_path):
         go(driver)
     told = [driver.communicate(timeout=100)[0] for driver in drivers]
     assert [driver.returncode for driver in drivers] == [0] * 2, told
-    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as connection:
-        assert connection.execute("SELECT name FROM experiments ORDER BY name").fetchall() == [("Default",), ("sweep",)]
-    assert {path.name.partition("-")[0] for path in tmp_path.iterdir()} == {"mlflow.db"}
+    with closing(sqlite3.connect(tmp_path / "out" / "mlflow.db")) as connection:
+        assert connection.execute("SELECT name FROM experiments").fetchall() == [("Default",)]
+    assert {path.name.partition("-")[0] for path in (tmp_path / "out").iterdir()} == {"mlflow.db"}
 
 
 @pytest.mark.slow
@@ -70,6 +72,7 @@ def test_a_driver_that_is_killed_while_it_opens_leaves_none_or_a_whole_one(tmp_p
     out, temporary = tmp_path / "out", tmp_path / "temporary"
     out.mkdir(), temporary.mkdir()
     monkeypatch.setenv("TMPDIR", str(temporary))
+    monkeypatch.setenv("LFOMBENCH_CACHE", str(tmp_path / "cache"))
     uri = default_uri(str(out))
     driver = opening(uri)
     assert driver.stdout.readline() == "ready\n"
@@ -78,7 +81,8 @@ def test_a_driver_that_is_killed_while_it_opens_leaves_none_or_a_whole_one(tmp_p
         time.sleep(0.01)
     driver.send_signal(signal.SIGKILL)
     driver.communicate()
-    View(uri, "sweep", None)
+    assert opening(uri).communicate("go\n", timeout=100)[0] == "ready\n"
+    assert tables(out / "mlflow.db") > 20
 
 
 @pytest.mark.parametrize("uri", ["http://127.0.0.1:1", "sqlite://", "sqlite:///:memory:", "postgresql://h/d"])
@@ -108,9 +112,11 @@ def test_what_cannot_be_its_database_is_named(tmp_path, content):
 
 
 @users_needed()
-def test_another_users_store_can_be_read_but_not_shown(finished):
-    command = [sys.executable, "-m", "lfombench", "ui", "--out", "/mnt/out"]
-    mounts = ["mount -t tmpfs tmpfs /mnt", f"cp -r {finished} /mnt/out", "chmod -R a+rX /mnt"]
-    told = elsewhere(command, mounts=mounts, user=NOBODY, cwd="/")
-    assert told.returncode == 1
-    assert "Error: MLflow cannot use /mnt/out/mlflow.db: this user may not write to it" in told.stderr
+def test_another_users_store_is_shown_in_a_database_of_ones_own(finished):
+    """MLflow must write, even to show what is there: it could not be shown."""
+    command = [sys.executable, "-m", "lfombench", "mlflow", "sync", "--out", "/mnt/out"]
+    mounts = ["mount -t tmpfs tmpfs /mnt", f"cp -r {finished} /mnt/out", "chmod -R a+rX /mnt", "chmod a+rwX /mnt"]
+    environment = os.environ | {"XDG_DATA_HOME": "/mnt/data", "LFOMBENCH_CACHE": "/mnt/cache"}
+    told = elsewhere(command, mounts=mounts, user=NOBODY, cwd="/", environment=environment)
+    assert told.returncode == 0, told.stderr
+    assert re.search(r"sqlite:////mnt/data/lfombench/\w+/mlflow.db shows 20 runs: 20 written", told.stdout)

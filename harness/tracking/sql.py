@@ -1,0 +1,308 @@
+"""A view that is written into MLflow's own tables: a transaction for some hundred runs, instead of three requests each.
+
+A run's id is made of the store, the experiment and the job: whoever writes a job writes the same run, so that nothing
+is there twice. MLflow's tables are its own affair, so this is done only for the schema that `schema.py` has tried.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Protocol, runtime_checkable
+
+from .artifacts import keep_artifacts
+from .fitted import finite
+from .page import PAGE, Page
+from .shown import JOB, OURS, OWN_TAGS, SHOWS, SOURCE, Points, Shown
+from .uris import Where
+from .view import Known, Stored
+
+IDS = uuid.UUID("5f1d3c52-6f0a-4f0e-9a0e-1b2f6a1f7c11")  # the name space of the ids of our runs
+AT_ONCE = 400  # runs that one statement asks for
+OURS_ALONE = "key LIKE 'lfombench.%' OR key IN ({})".format(", ".join(f"'{key}'" for key in OWN_TAGS))
+RUN = "run_uuid name source_type source_name entry_point_name user_id status start_time end_time source_version"
+COLUMNS = {
+    "runs": f"{RUN} lifecycle_stage artifact_uri experiment_id",
+    "tags": "key value run_uuid",
+    "params": "key value run_uuid",
+    "metrics": "key value timestamp step is_nan run_uuid",
+    "latest_metrics": "key value timestamp step is_nan run_uuid",
+    "datasets": "dataset_uuid experiment_id name digest dataset_source_type dataset_source dataset_profile",
+    "inputs": "input_uuid source_type source_id destination_type destination_id",
+    "input_tags": "input_uuid name value",
+}
+Rows = list[tuple[Any, ...]]
+
+
+@runtime_checkable
+class Connection(Protocol):
+    """A database, by its dialect. `?` stands for a value."""
+
+    def rows(self, sql: str, values: Sequence[Any] = ()) -> Rows:
+        """What a query gives, or nothing."""
+
+    def fill(self, table: str, columns: Sequence[str], rows: Rows) -> None:
+        """Add rows to a table, many at once."""
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """Everything in it is done at once or not at all, and of two writers one waits."""
+
+    def close(self) -> None:
+        """Close the connection."""
+
+
+class SqlView:
+    """A database of MLflow's as a view."""
+
+    at_once = 500  # runs of a transaction
+
+    def __init__(self, connection: Connection, store: str, where: Where) -> None:
+        """store: the id of the store that is shown. where: says where new experiments keep artifacts; by default as
+        the database has it.
+        """
+        self.connection, self.store, self.uri, self.artifacts = connection, store, where.uri, where.artifacts
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.connection.close()
+
+    def open(self, name: str) -> str:
+        """The id of an experiment, which is made where there is none, and restored where it was deleted."""
+        look = "SELECT experiment_id, lifecycle_stage FROM experiments WHERE name = ? AND workspace = 'default'"
+        found = self.connection.rows(look, [name])
+        if found and found[0][1] == "active":
+            return str(found[0][0])
+        now = int(1000 * time.time())
+        with self.connection.transaction():
+            if found:
+                self.connection.rows(
+                    "UPDATE experiments SET lifecycle_stage = 'active', last_update_time = ? WHERE experiment_id = ?",
+                    [now, found[0][0]],
+                )
+            elif not self.connection.rows(look, [name]):  # another writer may have been quicker
+                self.connection.rows(
+                    "INSERT INTO experiments (name, workspace, lifecycle_stage, creation_time, last_update_time) "
+                    "VALUES (?, 'default', 'active', ?, ?)",
+                    [name, now, now],
+                )
+                number = self.connection.rows(look, [name])[0][0]
+                self.connection.rows(
+                    "UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?",
+                    [self._artifacts(number), number],
+                )
+        return str(self.connection.rows(look, [name])[0][0])
+
+    def _artifacts(self, experiment: int) -> str:
+        """Where a new experiment keeps artifacts: beside those of MLflow's own first one, as a server would."""
+        if self.artifacts:
+            return self.artifacts
+        first = self.connection.rows("SELECT artifact_location FROM experiments WHERE experiment_id = 0")
+        root = first[0][0].removesuffix("/0") if first and first[0][0] else "mlflow-artifacts:"
+        return f"{root}/{experiment}"
+
+    def known(self) -> dict[str, list[Known]]:
+        """The runs of the store that is shown, by the name of their experiment, which may be deleted; and those of
+        older versions of lfombench, which did not say whose they are.
+        """
+        names: dict[int, str] = dict(self.connection.rows("SELECT experiment_id, name FROM experiments"))
+        runs = {
+            run: (names[number], stage == "active")
+            for run, number, stage in self.connection.rows("SELECT run_uuid, experiment_id, lifecycle_stage FROM runs")
+        }
+        found: dict[str, list[Known]] = {}
+        for run, job, digest in [*self._ours(), *self._older()]:
+            if run in runs:
+                name, active = runs[run]
+                found.setdefault(name, []).append(Known(run, job, digest, active))
+        return found
+
+    def _ours(self) -> Rows:
+        """The runs of the store that is shown: id, job and digest."""
+        rows = self.connection.rows(
+            "SELECT run_uuid, value FROM tags WHERE key = ? AND value LIKE ?", [SHOWS, f"{self.store} %"]
+        )
+        return [(run, *value.split(" ")[1:3]) for run, value in rows]
+
+    def _older(self) -> Rows:
+        """The runs that older versions of lfombench wrote: id, job and no digest."""
+        return self.connection.rows(
+            "SELECT t.run_uuid, j.value, NULL FROM tags t JOIN tags j ON j.key = ? AND j.run_uuid = t.run_uuid "
+            "WHERE t.key = ? AND t.value = ? "
+            "AND NOT EXISTS (SELECT 1 FROM tags s WHERE s.key = ? AND s.run_uuid = t.run_uuid)",
+            [JOB, SOURCE, OURS, SHOWS],
+        )
+
+    def write(self, experiment: str, runs: Sequence[Shown], instead: Mapping[str, Sequence[str]]) -> None:
+        """Write runs in one transaction, each in the place of those that show the same job."""
+        number = int(experiment)
+        folder = self._folder(number)
+        by_id = {self.run_id(experiment, run.job): run for run in runs}
+        tables: dict[str, Rows] = {table: [] for table in COLUMNS}
+        for run_id, run in by_id.items():
+            _add_rows(tables, run_id, run, number, folder)
+        others = [old for run in runs for old in instead.get(run.job, ()) if old not in by_id]
+        with self.connection.transaction():
+            self._remove(others)
+            self._known_datasets(number, tables)
+            self._replace(tables)
+
+    def remove(self, runs: Sequence[str]) -> None:
+        """Delete runs, as MLflow does: the UI has them among the deleted ones."""
+        with self.connection.transaction():
+            self._remove(runs)
+
+    def read(self, runs: Sequence[str]) -> Iterator[Stored]:
+        """All that is there of these runs."""
+        for some in _parts(runs):
+            tags, params = ({}, {})  # type: tuple[dict[str, dict[str, str]], dict[str, dict[str, str]]]
+            for table, found in (("tags", tags), ("params", params)):
+                for run, key, value in self._those(table, "key, value", some):
+                    found.setdefault(run, {})[key] = value
+            metrics: dict[str, Points] = {}
+            for run, key, step, value, is_nan in self._those("metrics", "key, step, value, is_nan", some):
+                metrics.setdefault(run, {})[key, step] = float("nan") if is_nan else value
+            datasets: dict[str, list[tuple[str, str]]] = {}
+            sql = (
+                "SELECT i.destination_id, d.name, d.digest FROM inputs i JOIN datasets d ON d.dataset_uuid = "
+                f"i.source_id WHERE i.destination_type = 'RUN' AND i.destination_id IN {_marks(some)}"
+            )
+            for run, name, digest in self.connection.rows(sql, some):
+                datasets.setdefault(run, []).append((name, digest))
+            for run, name, status, begin, end in self._those("runs", "name, status, start_time, end_time", some):
+                yield Stored(
+                    run,
+                    name,
+                    status,
+                    begin,
+                    end,
+                    tags.get(run, {}),
+                    params.get(run, {}),
+                    metrics.get(run, {}),
+                    datasets.get(run, []),
+                )
+
+    def described(self, name: str) -> str | None:
+        """The mark of the page that an experiment has, if it has one."""
+        sql = "SELECT value FROM experiment_tags WHERE key = ? AND experiment_id = ?"
+        rows = self.connection.rows(sql, [PAGE, int(self.open(name))])
+        return rows[0][0] if rows else None
+
+    def describe(self, name: str, page: Page) -> None:
+        """Write what an experiment shows beside its runs, and its summary run."""
+        experiment = int(self.open(name))
+        rows = self.connection.rows("SELECT key, value FROM experiment_tags WHERE experiment_id = ?", [experiment])
+        run, folder = page.summary(name, self.store), self._folder(experiment)
+        run_id = self.run_id(str(experiment), run.job)
+        tables: dict[str, Rows] = {table: [] for table in COLUMNS}
+        _add_rows(tables, run_id, run, experiment, folder)
+        with self.connection.transaction():
+            self._set_tags(experiment, page.tags_for(dict(rows)))
+            self._replace(tables)
+        keep_artifacts(self.uri, run_id, f"{folder}/{run_id}/artifacts", page.files)
+        with self.connection.transaction():
+            self._set_tags(experiment, {PAGE: page.mark})
+
+    def _set_tags(self, experiment: int, tags: Mapping[str, str]) -> None:
+        for key, value in tags.items():
+            self.connection.rows("DELETE FROM experiment_tags WHERE experiment_id = ? AND key = ?", [experiment, key])
+            self.connection.rows(
+                "INSERT INTO experiment_tags (key, value, experiment_id) VALUES (?, ?, ?)", [key, value, experiment]
+            )
+
+    def _folder(self, experiment: int) -> str:
+        """Where an experiment keeps artifacts, as a URI."""
+        sql = "SELECT artifact_location FROM experiments WHERE experiment_id = ?"
+        return str(self.connection.rows(sql, [experiment])[0][0])
+
+    def run_id(self, experiment: str, job: str) -> str:
+        """The id of the run that shows a job."""
+        return uuid.uuid5(IDS, f"{self.store}/{experiment}/{job}").hex
+
+    def _those(self, table: str, columns: str, runs: Sequence[str]) -> Rows:
+        return self.connection.rows(f"SELECT run_uuid, {columns} FROM {table} WHERE run_uuid IN {_marks(runs)}", runs)
+
+    def _delete(self, table: str, runs: Sequence[str], where: str) -> None:
+        for some in _parts(runs):
+            self.connection.rows(f"DELETE FROM {table} WHERE ({where}) AND run_uuid IN {_marks(some)}", some)
+
+    def _replace(self, tables: Mapping[str, Rows]) -> None:
+        """Add the rows of runs to all tables, in the place of those that are there; tags that others have set stay."""
+        ids = [row[0] for row in tables["runs"]]
+        there = {row[0] for some in _parts(ids) for row in self._those("runs", "status", some)}
+        old = [run for run in ids if run in there]
+        self._delete("tags", old, OURS_ALONE)
+        for table in ("params", "metrics", "latest_metrics"):
+            self._delete(table, old, "TRUE")
+        self._remove_inputs(old)
+        columns = COLUMNS["runs"].split()
+        update = f"UPDATE runs SET {', '.join(f'{name} = ?' for name in columns[1:])}, deleted_time = NULL"
+        for row in tables["runs"]:
+            if row[0] in there:
+                self.connection.rows(f"{update} WHERE run_uuid = ?", [*row[1:], row[0]])
+        new = {**tables, "runs": [row for row in tables["runs"] if row[0] not in there]}
+        for table, rows in new.items():
+            if rows:
+                self.connection.fill(table, COLUMNS[table].split(), rows)
+
+    def _remove_inputs(self, runs: Sequence[str]) -> None:
+        for some in _parts(runs):
+            of = f"source_type = 'DATASET' AND destination_type = 'RUN' AND destination_id IN {_marks(some)}"
+            self.connection.rows(
+                f"DELETE FROM input_tags WHERE input_uuid IN (SELECT input_uuid FROM inputs WHERE {of})", some
+            )
+            self.connection.rows(f"DELETE FROM inputs WHERE {of}", some)
+
+    def _remove(self, runs: Sequence[str]) -> None:
+        now = int(1000 * time.time())
+        for some in _parts(runs):
+            self.connection.rows(
+                "UPDATE runs SET lifecycle_stage = 'deleted', deleted_time = ? WHERE lifecycle_stage = 'active' AND "
+                f"run_uuid IN {_marks(some)}",
+                [now, *some],
+            )
+
+    def _known_datasets(self, experiment: int, tables: dict[str, Rows]) -> None:
+        """Let runs refer to the datasets that the experiment has, by their names and digests, and add only others."""
+        rows = self.connection.rows(
+            "SELECT name, digest, dataset_uuid FROM datasets WHERE experiment_id = ?", [experiment]
+        )
+        known = {(name, digest): number for name, digest, number in rows}
+        new = {row[0]: row for row in tables["datasets"]}
+        there = {number: known.get((row[2], row[3])) for number, row in new.items()}
+        tables["datasets"] = [row for number, row in new.items() if there[number] is None]
+        tables["inputs"] = [(first, kind, there[of] or of, *rest) for first, kind, of, *rest in tables["inputs"]]
+
+
+def _add_rows(tables: dict[str, Rows], run_id: str, run: Shown, experiment: int, folder: str) -> None:
+    """Add the rows of a run to those of each table. folder: where its experiment keeps artifacts."""
+    artifacts = f"{folder}/{run_id}/artifacts"
+    tables["runs"].append(
+        (run_id, run.name, "UNKNOWN", "", "", OURS, run.status, run.begin, run.end, "", "active", artifacts, experiment)
+    )
+    tables["tags"] += ((key, value, run_id) for key, value in run.tags.items())
+    tables["params"] += ((key, value, run_id) for key, value in run.params.items())
+    last: dict[str, tuple[Any, ...]] = {}
+    for (key, step), value in run.metrics.items():
+        number, is_nan = finite(value)
+        row = (key, number, run.end, step, is_nan, run_id)
+        tables["metrics"].append(row)
+        if key not in last or last[key][3] < step:
+            last[key] = row
+    tables["latest_metrics"] += last.values()
+    if run.dataset:
+        of = run.dataset
+        dataset_id = uuid.uuid5(IDS, f"{experiment}/{of.name}/{of.digest}").hex
+        input_id = uuid.uuid5(IDS, f"{run_id}/{dataset_id}").hex
+        tables["datasets"].append((dataset_id, experiment, of.name, of.digest, "code", of.source, of.profile))
+        tables["inputs"].append((input_id, "DATASET", dataset_id, "RUN", run_id))
+        tables["input_tags"].append((input_id, "mlflow.data.context", "training"))
+
+
+def _marks(values: Sequence[Any]) -> str:
+    return f"({', '.join('?' * len(values))})"
+
+
+def _parts(items: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (items[i : i + AT_ONCE] for i in range(0, len(items), AT_ONCE))

@@ -1,0 +1,139 @@
+"""A view through MLflow's own server, which is killed while it is written to."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+
+import polars as pl
+import pytest
+
+from lfombench.harness.tracking.client import ClientView
+from lfombench.harness.tracking.sync import Stopped, Told
+from lfombench.harness.tracking.view import Unreachable
+from tests.commands import lfombench, words
+from tests.views import Server, by_job, changed, commit, copied, opened, other_task, runs, sweep_of, synced, verified
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.xdist_group("mlflow server"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning"),
+]
+LONG = tuple(1 + i / 7 for i in range(30))
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A tracking server."""
+    from lfombench.harness.tracking.database import ready
+
+    started = Server(tmp_path_factory.mktemp("server"))
+    ready(started.backend)
+    with started:
+        yield started
+
+
+def test_it_shows_what_the_store_has(store, server):
+    jobs = commit(store, sweep_of(2, name="plain"), (other_task(d=30, spectrum=LONG),))
+    with opened(store, server.uri) as view:
+        assert isinstance(view, ClientView)
+    assert synced(store, server.uri).written == 2
+    assert verified(store, server.uri).differences == []
+    assert synced(store, server.uri).written == 0
+    before = by_job(store, server.uri, "plain")
+    assert before.keys() == set(jobs)
+    changed(store, {"log_mse": pl.lit(0.25)}, where=pl.col("job") == jobs[0])
+    assert synced(store, server.uri).written == 1
+    after = by_job(store, server.uri, "plain")
+    assert after[jobs[0]].data.metrics["log_mse"] == 0.25
+    assert after[jobs[1]].info.run_id == before[jobs[1]].info.run_id
+    assert verified(store, server.uri).differences == []
+
+
+def test_the_database_behind_it_shows_the_same(store, server):
+    """Both ways write the same; what one wrote, the other leaves."""
+    commit(store, sweep_of(2, name="behind"))
+    assert synced(store, server.uri).written == 2
+    assert synced(store, server.backend).written == 0
+    assert verified(store, server.backend).differences == []
+    assert synced(store, server.backend, anew=True).written == 2
+    assert synced(store, server.uri).written == 0
+    assert len(by_job(store, server.uri, "behind")) == 2
+
+
+def test_a_server_that_is_killed_is_waited_for(store, server):
+    """It was given up for the rest of the run."""
+    jobs = commit(store, sweep_of(6, name="killed"))
+    waited: list[str] = []
+    back = threading.Timer(2.0, server.start)
+
+    def kill(work):
+        if work.written == 3 and not waited:
+            server.kill()
+            waited.append("")
+            back.start()
+
+    work = synced(store, server.uri, Told(kill, waited.append))
+    back.join()
+    assert work.written >= 6
+    assert len(waited) > 1
+    assert by_job(store, server.uri, "killed").keys() == set(jobs)
+    assert {run.info.status for run in runs(store, server.uri, "killed")} == {"FINISHED"}
+    assert verified(store, server.uri).differences == []
+
+
+def test_one_that_is_killed_in_the_middle_of_a_run_leaves_nothing(store, server):
+    """It left a run that is RUNNING for ever, beside the finished one."""
+    from lfombench.harness.tracking import client
+
+    jobs = commit(store, sweep_of(2, name="half"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(client, "finite", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            synced(store, server.uri)
+    assert [run.info.status for run in runs(store, server.uri, "half")] == ["RUNNING"]
+    assert synced(store, server.uri).written == 2
+    assert by_job(store, server.uri, "half").keys() == set(jobs)
+    assert verified(store, server.uri).differences == []
+
+
+def interrupt(value):
+    raise KeyboardInterrupt
+
+
+def test_two_writers_give_every_job_one_run(finished, tmp_path, server):
+    store = copied(finished, tmp_path)
+    command = words("mlflow", "sync", "--out", store.out, "--mlflow", server.uri, "--json")
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    written = [json.loads(one.communicate(timeout=100)[0])["written"] for one in both]
+    assert sorted(written) == [0, 20]
+    assert len(by_job(store, server.uri, "small")) == 20
+
+
+def test_a_server_that_was_never_there_is_named_at_once(store, tmp_path):
+    commit(store, sweep_of(1))
+    begin = time.monotonic()
+    with pytest.raises(Unreachable, match=r"http://user:\*\*\*@127.0.0.1:9: .*refused") as missing:
+        synced(store, "http://user:s3cret@127.0.0.1:9")
+    assert "s3cret" not in str(missing.value)
+    assert time.monotonic() - begin < 30
+    done = lfombench("mlflow", "sync", "--out", store.out, "--mlflow", "http://user:s3cret@127.0.0.1:9")
+    assert done.returncode == 1
+    assert "s3cret" not in done.stderr
+    assert done.stderr.count("\n") <= 3, done.stderr
+
+
+def test_waiting_ends_when_it_is_asked_to(store, server):
+    commit(store, sweep_of(3, name="ended"))
+    stopped = Server(server.folder, server.backend)
+    with stopped, opened(store, stopped.uri) as view:
+        from lfombench.harness.tracking.opened import identity
+        from lfombench.harness.tracking.sync import sync
+
+        waits: list[str] = []
+        told = Told(lambda work: stopped.kill() if work.written == 1 else None, waits.append, lambda: bool(waits))
+        with pytest.raises(Stopped):
+            sync(store.place, identity(store.place), view, told)
