@@ -114,7 +114,7 @@ def outcomes(jobs: Iterator[Job]) -> Iterator[tuple[PlannedPack, Outcome]]:
 
 def committed(folder: Path, rounds: int = 5) -> list[Row]:
     """Rows that a writer commits, from the first pack until all are on disk and merged: with curves, and without."""
-    sweep = _sweep(folder)
+    sweep = million(folder)
     with_curves = list(outcomes(islice(sweep.jobs(), 0, 200_000, 4)))
     tables = [{**outcome.tables, "curves": outcome.tables["curves"].slice(0, 0)} for _, outcome in with_curves]
     bare = [(pack, replace(one, tables=t)) for (pack, one), t in zip(with_curves, tables, strict=True)]
@@ -137,7 +137,7 @@ def committed(folder: Path, rounds: int = 5) -> list[Row]:
 
 def plan(folder: Path) -> list[Row]:
     """The command `plan` on a million jobs, of which nine in ten have results."""
-    sweep = _sweep(folder)
+    sweep = million(folder)
     store = Store(str(folder / "million"))
     store.create()
     for part in parts(outcomes(islice(sweep.jobs(), 900_000)), 1024):
@@ -165,7 +165,7 @@ def parts(items: Iterable[T], size: int) -> Iterator[tuple[T, ...]]:
         yield part
 
 
-def _sweep(folder: Path) -> Sweep:
+def million(folder: Path) -> Sweep:
     path = folder / "million.yaml"
     path.write_text(MILLION)
     return load(str(path))

@@ -30,6 +30,7 @@ PARTS = {  # and what is said above its rows
     "grid": "A training step against what operations and bandwidth allow",
     "ledger": "The store and the planner",
     "analysis": "Reading a store of ten million rows; times of two cores",
+    "view": "MLflow",
     "noop": "Jobs that do nothing",
     "scheduler": "The scheduler",
     "fig1": "A whole sweep",
@@ -65,6 +66,10 @@ def measure(part: str, rounds: int, share: float) -> list[Row]:
         from analysis import rows as of_analysis
 
         return of_analysis()
+    if part == "view":
+        from view import rows as of_view
+
+        return of_view()
     if part == "noop":
         from scheduler import noop
 

@@ -60,6 +60,7 @@ def rebuild(out: str, mlflow: str | None, as_json: bool) -> None:
 def verify(out: str, mlflow: str | None, as_json: bool) -> None:
     """Compare every value that MLflow shows with the store. Exit code 3 where something differs."""
     from ..driver.experiments import opened
+    from ..store.drivers import drivers
     from ..store.filesystem import place
     from ..tracking.opened import identity
     from ..tracking.verify import verify as compare
@@ -81,8 +82,26 @@ def verify(out: str, mlflow: str | None, as_json: bool) -> None:
             click.echo(f"and {len(found.differences) - SHOWN} more; --json has all")
         for mark, begin in found.shortened.items():
             click.echo(f"shortened for MLflow, whole in the tags lfombench.full.{mark}.*: {begin}")
+        if found.differences and drivers(place(out)):
+            click.echo("a run works on this store: what differs may be on its way")
         click.echo(f"{found.runs} runs compared at {where.shown}: {len(found.differences) or 'no'} differences")
     sys.exit(3 if found.differences else 0)
+
+
+@group.command()
+@click.argument("job")
+@OUT
+@URI
+@click.option("--name", help="Of the model in the registry. [default: solver, depth and seed]")
+def register(job: str, out: str, mlflow: str | None, name: str | None) -> None:
+    """Log a trained JOB as a model that MLflow can load and serve; the begin of its id is enough."""
+    from ..driver.register import register as log_model
+
+    known_sweeps(out, None)
+    where = _where(out, mlflow)
+    uri = log_model(out, job, where, name)
+    click.echo(f"mlflow models serve -m {uri} --env-manager local, with MLFLOW_TRACKING_URI={where.shown}")
+    click.echo(uri)
 
 
 @click.command()
@@ -105,8 +124,8 @@ def ui(out: str, port: int | None, mlflow: str | None, in_browser: bool) -> None
         click.echo("a run writes to it now", err=True)
     with opened(out, where, _tell) as view:
         ids = {manifest.name: view.open(manifest.name) for manifest in sweeps}
-    if where.uri.startswith(("http:", "https:")):
-        _addresses(where.shown.rstrip("/"), ids, in_browser, report=False)
+    if where.address:
+        _addresses(where.address, ids, in_browser, report=False)
         return
     port = free_port(port)
     click.echo("starting MLflow, a few seconds ...")

@@ -35,7 +35,7 @@ def show(
     do so now, instead of raising `Held`. The rest as of `sync`.
     """
     at = place(out)
-    with alone(out, where, tell, lambda: not wait), opened(out, where, tell) as view:
+    with alone(at, where, tell, lambda: not wait), opened(out, where, tell) as view:
         work = sync(at, identity(at), view, told, anew)
         try:
             describe(out, sweeps, view)
@@ -62,7 +62,7 @@ def publish(out: str, sweeps: Sequence[Manifest], mlflow: str | None) -> str | N
     try:
         where = where_shown(out, mlflow, _ignore)
         if where:
-            with alone(out, where, _ignore, lambda: False), opened(out, where, _ignore) as view:
+            with alone(place(out), where, _ignore, lambda: False), opened(out, where, _ignore) as view:
                 describe(out, sweeps, view)
     except Exception as error:
         return f"{type(error).__name__}: {error}"

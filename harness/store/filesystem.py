@@ -76,6 +76,10 @@ class Place(ABC):
             self.files.delete_file(self.path(name))
 
     @abstractmethod
+    def within(self, folder: str) -> Place:
+        """The place of a folder here, which need not be there yet."""
+
+    @abstractmethod
     def put(self, name: str, content: bytes | pa.Buffer) -> None:
         """Write a file, or replace it, in one step."""
 
@@ -111,6 +115,10 @@ class Folder(Place):
                 return sorted(entry.name for entry in entries if entry.name[0] != "." and not entry.is_dir())
         except FileNotFoundError:
             return []
+
+    def within(self, folder: str) -> Folder:
+        """The place of a folder here, which need not be there yet."""
+        return Folder(self.files, self.path(folder))
 
     def put(self, name: str, content: bytes | pa.Buffer) -> None:
         """Write a file under a temporary name, then rename it."""
@@ -222,6 +230,10 @@ class Bucket(Place):
             aws_access_key_id=parts.user and unquote(parts.user),
             aws_secret_access_key=parts.password and unquote(parts.password),
         )
+
+    def within(self, folder: str) -> Bucket:
+        """The place of a folder here, which need not be there yet."""
+        return Bucket(self.files, self.path(folder), self.uri)
 
     def put(self, name: str, content: bytes | pa.Buffer) -> None:
         """Write an object, or replace it, by a PUT."""

@@ -176,17 +176,22 @@ class ClientView:
     def _errors(self) -> Iterator[None]:
         """MLflow's errors as those of a view, without passwords."""
         import requests
+        from alembic.util import CommandError
         from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import SQLAlchemyError
 
         try:
             yield
         except MlflowException as error:
             said = f"{self.where.shown}: {self._said(error)}"
             status = error.get_http_status_code()  # type: ignore[no-untyped-call]
-            lost = "API request to" in str(error) and "failed with exception" in str(error)
-            if error.error_code in TEMPORARY or lost or status in (408, 425, 429) or status >= 500:
+            passing = error.error_code in TEMPORARY or status >= 500 or status in (408, 425, 429)
+            lost = "API request to" in said and "failed with exception" in said
+            if (passing or lost) and "out-of-date database schema" not in said:
                 raise Unreachable(said) from error
             raise Refused(said) from error
+        except (CommandError, SQLAlchemyError, ImportError) as error:  # of a database, another schema, no driver for it
+            raise Refused(f"{self.where.shown}: {self._said(error)}") from error
         except (requests.RequestException, OSError) as error:
             raise Unreachable(f"{self.where.shown}: {self._said(error)}") from error
 

@@ -23,7 +23,7 @@ from typing import Any
 from ..compiler import cache
 from ..errors import UserError
 from ..store.filesystem import place
-from . import fitted, shown, sql
+from . import fitted, rows, shown, sql
 from .library import prepare
 from .shown import Dataset, Shown
 from .sql import Connection, SqlView
@@ -155,5 +155,5 @@ def _works(uri: str, path: str) -> bool:
 @functools.cache
 def _name(kind: str) -> str:
     """The name of an entry of the cache: it depends on MLflow, and on what writes to its tables."""
-    sources = b"".join(Path(module.__file__ or "").read_bytes() for module in (sql, shown, fitted))
+    sources = b"".join(Path(module.__file__ or "").read_bytes() for module in (sql, rows, shown, fitted))
     return f"mlflow-{version('mlflow')}-{hashlib.blake2b(sources, digest_size=6).hexdigest()}.{kind}"

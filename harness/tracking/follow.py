@@ -117,7 +117,7 @@ class _Process:
         while self.word != "stop":
             last_time, begin = self.word == "finish", time.process_time()
             try:
-                with alone(self.out, self.where, _ignore, self._has_enough):
+                with alone(at, self.where, _ignore, self._has_enough):
                     view = open_view(self.where, store, _ignore)
                     try:
                         self._progress(sync(at, store, view, told))

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from ..store import lease
-from ..store.filesystem import Place, place
+from ..store.filesystem import Place
 from . import database
 from .client import ClientView
 from .sql import Connection, SqlView
@@ -31,14 +31,17 @@ def open_view(where: Where, store: str, tell: Tell) -> View:
     """
     database.ready(where.uri, where.artifacts)
     path = path_of(where.uri)
-    if path or where.uri.startswith(POSTGRESQL):
-        connection, kind = _connection(where, path)
+    if not path and not where.uri.startswith(POSTGRESQL):
+        return ClientView(where, store)
+    connection, kind = _connection(where, path)
+    tables = {name for (name,) in connection.rows(TABLES[kind])}
+    if not tables:
+        ClientView(where, store)  # which has MLflow make them
         tables = {name for (name,) in connection.rows(TABLES[kind])}
-        if database.is_known(connection, tables, where.shown):
-            return SqlView(connection, store, where)
-        connection.close()
-        if tables:
-            tell(f"{where.shown}: its schema is not one that rows can be written to; MLflow's client is slower")
+    if database.is_known(connection, tables, where.shown):
+        return SqlView(connection, store, where)
+    connection.close()
+    tell(f"{where.shown}: its schema is not one that rows can be written to; MLflow's client is slower")
     return ClientView(where, store)
 
 
@@ -65,14 +68,14 @@ def identity(of: Place) -> str:
 
 
 @contextlib.contextmanager
-def alone(out: str, where: Where, tell: Tell, give_up: Callable[[], bool]) -> Iterator[None]:
+def alone(at: Place, where: Where, tell: Tell, give_up: Callable[[], bool]) -> Iterator[None]:
     """Be the only one that reconciles this store with this view: wait for who does so now, or give up with `Held`. Who
     may not write to the store does it all the same; each run is written whole, and the next reconciliation mends what
     two of them made.
     """
     of = hashlib.blake2b(where.uri.encode(), digest_size=6).hexdigest()
     try:
-        held = _take(place(join_uri(out, f"{FOLDER}/{of}")), tell, give_up)
+        held = _take(at.within(f"{FOLDER}/{of}"), tell, give_up)
     except OSError:
         yield
         return
@@ -96,9 +99,3 @@ def _take(at: Place, tell: Tell, give_up: Callable[[], bool]) -> lease.Lease:
 
 def _quiet(text: str) -> None:
     """Tell nothing."""
-
-
-def join_uri(out: str, name: str) -> str:
-    """A value of `--out` that names a folder of the store."""
-    head, mark, options = out.partition("?") if "://" in out else (out, "", "")
-    return f"{head.rstrip('/')}/{name}{mark}{options}"

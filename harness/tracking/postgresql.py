@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from .sql import Rows
+from .rows import Rows
 from .uris import redacted
 from .view import Refused, Unreachable
 

@@ -7,33 +7,19 @@ is there twice. MLflow's tables are its own affair, so this is done only for the
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol, runtime_checkable
 
 from .artifacts import keep_artifacts
-from .fitted import finite
 from .page import PAGE, Page
+from .rows import COLUMNS, Rows, add_run, id_of, no_rows
 from .shown import JOB, OURS, OWN_TAGS, SHOWS, SOURCE, Points, Shown
 from .uris import Where
 from .view import Known, Stored
 
-IDS = uuid.UUID("5f1d3c52-6f0a-4f0e-9a0e-1b2f6a1f7c11")  # the name space of the ids of our runs
 AT_ONCE = 400  # runs that one statement asks for
 OURS_ALONE = "key LIKE 'lfombench.%' OR key IN ({})".format(", ".join(f"'{key}'" for key in OWN_TAGS))
-RUN = "run_uuid name source_type source_name entry_point_name user_id status start_time end_time source_version"
-COLUMNS = {
-    "runs": f"{RUN} lifecycle_stage artifact_uri experiment_id",
-    "tags": "key value run_uuid",
-    "params": "key value run_uuid",
-    "metrics": "key value timestamp step is_nan run_uuid",
-    "latest_metrics": "key value timestamp step is_nan run_uuid",
-    "datasets": "dataset_uuid experiment_id name digest dataset_source_type dataset_source dataset_profile",
-    "inputs": "input_uuid source_type source_id destination_type destination_id",
-    "input_tags": "input_uuid name value",
-}
-Rows = list[tuple[Any, ...]]
 
 
 @runtime_checkable
@@ -139,9 +125,9 @@ class SqlView:
         number = int(experiment)
         folder = self._folder(number)
         by_id = {self.run_id(experiment, run.job): run for run in runs}
-        tables: dict[str, Rows] = {table: [] for table in COLUMNS}
+        tables = no_rows()
         for run_id, run in by_id.items():
-            _add_rows(tables, run_id, run, number, folder)
+            add_run(tables, run_id, run, number, folder)
         others = [old for run in runs for old in instead.get(run.job, ()) if old not in by_id]
         with self.connection.transaction():
             self._remove(others)
@@ -195,8 +181,8 @@ class SqlView:
         rows = self.connection.rows("SELECT key, value FROM experiment_tags WHERE experiment_id = ?", [experiment])
         run, folder = page.summary(name, self.store), self._folder(experiment)
         run_id = self.run_id(str(experiment), run.job)
-        tables: dict[str, Rows] = {table: [] for table in COLUMNS}
-        _add_rows(tables, run_id, run, experiment, folder)
+        tables = no_rows()
+        add_run(tables, run_id, run, experiment, folder)
         with self.connection.transaction():
             self._set_tags(experiment, page.tags_for(dict(rows)))
             self._replace(tables)
@@ -218,7 +204,7 @@ class SqlView:
 
     def run_id(self, experiment: str, job: str) -> str:
         """The id of the run that shows a job."""
-        return uuid.uuid5(IDS, f"{self.store}/{experiment}/{job}").hex
+        return id_of(self.store, experiment, job)
 
     def _those(self, table: str, columns: str, runs: Sequence[str]) -> Rows:
         return self.connection.rows(f"SELECT run_uuid, {columns} FROM {table} WHERE run_uuid IN {_marks(runs)}", runs)
@@ -273,31 +259,6 @@ class SqlView:
         there = {number: known.get((row[2], row[3])) for number, row in new.items()}
         tables["datasets"] = [row for number, row in new.items() if there[number] is None]
         tables["inputs"] = [(first, kind, there[of] or of, *rest) for first, kind, of, *rest in tables["inputs"]]
-
-
-def _add_rows(tables: dict[str, Rows], run_id: str, run: Shown, experiment: int, folder: str) -> None:
-    """Add the rows of a run to those of each table. folder: where its experiment keeps artifacts."""
-    artifacts = f"{folder}/{run_id}/artifacts"
-    tables["runs"].append(
-        (run_id, run.name, "UNKNOWN", "", "", OURS, run.status, run.begin, run.end, "", "active", artifacts, experiment)
-    )
-    tables["tags"] += ((key, value, run_id) for key, value in run.tags.items())
-    tables["params"] += ((key, value, run_id) for key, value in run.params.items())
-    last: dict[str, tuple[Any, ...]] = {}
-    for (key, step), value in run.metrics.items():
-        number, is_nan = finite(value)
-        row = (key, number, run.end, step, is_nan, run_id)
-        tables["metrics"].append(row)
-        if key not in last or last[key][3] < step:
-            last[key] = row
-    tables["latest_metrics"] += last.values()
-    if run.dataset:
-        of = run.dataset
-        dataset_id = uuid.uuid5(IDS, f"{experiment}/{of.name}/{of.digest}").hex
-        input_id = uuid.uuid5(IDS, f"{run_id}/{dataset_id}").hex
-        tables["datasets"].append((dataset_id, experiment, of.name, of.digest, "code", of.source, of.profile))
-        tables["inputs"].append((input_id, "DATASET", dataset_id, "RUN", run_id))
-        tables["input_tags"].append((input_id, "mlflow.data.context", "training"))
 
 
 def _marks(values: Sequence[Any]) -> str:

@@ -6,7 +6,7 @@ import contextlib
 import sqlite3
 from collections.abc import Iterator, Sequence
 
-from .sql import Rows
+from .rows import Rows
 from .view import Refused, Unreachable
 
 CACHE = 64_000  # KB of pages in memory

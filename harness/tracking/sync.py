@@ -71,7 +71,9 @@ def sync(place: Place, store: str, view: View, told: Told | None = None, anew: b
         for jobs in _parts(plans):
             of = Contents(place, jobs)
             for plan in plans:
-                for batch in _batches(of.runs(plan.sweep, store, jobs & plan.write.keys()), view.at_once):
+                for batch in _batches(
+                    of.runs(plan.sweep, store, [job for job in plan.write if job in jobs]), view.at_once
+                ):
                     _persist(view, plan, batch, work, told)
                     told.progress(work)
         for plan in plans:

@@ -38,6 +38,14 @@ class Where:
         """The URI without its password."""
         return redacted(self.uri, self.uri)
 
+    @property
+    def address(self) -> str | None:
+        """The address of a server's pages, without a user; None where it is none."""
+        parts = urlsplit(self.uri)
+        if parts.scheme not in ("http", "https"):
+            return None
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}".rstrip("/")
+
 
 def where(out: str, given: str | None, tell: Callable[[str], None], always: bool = False) -> Where | None:
     """Where a store is shown: at the URI that `--mlflow` gives, or MLFLOW_TRACKING_URI in the environment, or in a
@@ -80,6 +88,8 @@ def normal(uri: str, source: str = "--mlflow") -> str:
     if mark and kind not in SCHEMES:
         hint = nearest(kind, SCHEMES)
         raise UserError(f"{source} {redacted(uri, uri)}: {kind}:// is no kind of tracking store; {hint}")
+    if kind == "sqlite" and database(uri) in (None, "", ":memory:"):
+        raise UserError(f"{source} {uri} names no file: sqlite:///FILE, or sqlite:////FILE with a path from the root")
     return uri
 
 

@@ -9,11 +9,12 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
 from lfombench.harness.store.store import Store
-from tests.browser import CHROMIUM, browser_needed, dom
+from tests.browser import Browser, browser_needed
 from tests.commands import lfombench, words
 from tests.views import api, by_job, commit, copied, runs, sweep_of
 
@@ -118,18 +119,28 @@ def test_ui_has_the_runs_and_the_report_at_one_address(addresses, finished):
 @pytest.mark.slow
 @pytest.mark.xdist_group("ui")
 @browser_needed("MLflow's UI")
-def test_the_link_opens_the_training_view_with_the_score_in_front(addresses, finished, tmp_path):
-    """Columns and order as a browser shows them."""
-    assert CHROMIUM
-    page = dom(addresses["small"], tmp_path, seconds=25)
-    text = re.sub(r"<[^>]+>", "\n", page)
-    head = [line for line in text.splitlines() if line in ("log_mse", "solver", "depth", "seed", "protocol")]
-    assert {"log_mse", "solver", "depth", "seed", "protocol"} <= set(head)
-    shown = [float(x) for x in re.findall(r"\n(-?\d+\.\d{6,})\n", text)]
-    assert len(shown) >= 10
-    assert shown == sorted(shown)
-    best = min(runs(Store(finished), experiment="small"), key=lambda run: run.data.metrics.get("log_mse", 99))
-    assert shown[0] == pytest.approx(best.data.metrics["log_mse"], rel=1e-3)
+def test_the_link_opens_the_training_view_with_the_score_in_front(addresses, finished):
+    """Columns and order as a browser shows them, then a run's charts, and twenty runs compared."""
+    of = runs(Store(finished), experiment="small")
+    with Browser() as page:
+        page.open(addresses["small"])
+        page.wait("[...document.querySelectorAll('[role=row]')].length > 12")
+        text = page.evaluate("document.body.innerText")
+        head = [line for line in text.splitlines() if line in ("log_mse", "solver", "depth", "seed", "protocol")]
+        assert head[:5] == ["log_mse", "solver", "depth", "seed", "protocol"]
+        shown = [float(x) for x in re.findall(r"\n(-?\d+\.\d{6,})\n", text)]
+        assert len(shown) >= 10
+        assert shown == sorted(shown)
+        scores = [run.data.metrics["log_mse"] for run in of if "log_mse" in run.data.metrics]
+        assert shown[0] == pytest.approx(min(scores), rel=1e-3)
+        base = addresses["small"].partition("?")[0]
+        learned = next(run for run in of if run.data.tags.get("family") == "learned")
+        page.open(f"{base}/{learned.info.run_id}/model-metrics")
+        page.wait("document.querySelectorAll('.js-plotly-plot, .plotly').length >= 3")
+        ids = [run.info.run_id for run in of if "job" in run.data.tags][:20]
+        query = f"runs={quote(json.dumps(ids))}&experiments={quote(json.dumps([learned.info.experiment_id]))}"
+        page.open(f"{base.partition('#')[0]}#/compare-runs?{query}")
+        page.wait("document.body.innerText.includes('Comparing 20 Runs')")
 
 
 def test_a_server_that_does_not_start_says_its_last_words(finished, tmp_path, monkeypatch):

@@ -100,7 +100,7 @@ def test_a_sweep_into_an_object_store(bucket, small, tmp_path, monkeypatch):
     first = lfombench("run", str(small), "--workers", "0", "--out", bucket)
     assert first.returncode == 0, first.stderr
     assert "20 jobs in" in first.stdout
-    assert f"report: s3://bucket/{PREFIX}/{tmp_path.name}/report/index.html\n" in first.stdout
+    assert f"report: s3://bucket/{PREFIX}/{tmp_path.name}/report/index.html; runs: lfombench ui --out " in first.stdout
     again = lfombench("run", str(small), "--workers", "0", "--out", bucket)
     assert "20 done, 0 to run" in again.stdout
     assert lfombench("status", "--out", bucket).stdout == "small: 20 of 20 jobs done, 0 failed, 0 diverged\n"
