@@ -14,7 +14,7 @@ from ..errors import UserError
 from ..store.filesystem import join, place
 from ..store.manifest import Manifest
 from ..tracking import contents
-from ..tracking.opened import alone, identity, open_view
+from ..tracking.opened import alone, identity, open_view, silent
 from ..tracking.page import Page
 from ..tracking.sync import Told, Work, sync
 from ..tracking.uris import Where
@@ -60,17 +60,13 @@ def publish(out: str, sweeps: Sequence[Manifest], mlflow: str | None) -> str | N
     whatever is in the way, the sweep is done. mlflow: the value of `--mlflow`.
     """
     try:
-        where = where_shown(out, mlflow, _ignore)
+        where = where_shown(out, mlflow, silent)
         if where:
-            with alone(place(out), where, _ignore, lambda: False), opened(out, where, _ignore) as view:
+            with alone(place(out), where, silent, lambda: False), opened(out, where, silent) as view:
                 describe(out, sweeps, view)
     except Exception as error:
         return f"{type(error).__name__}: {error}"
     return None
-
-
-def _ignore(text: str) -> None:
-    """Tell nobody: the run has told it."""
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ from ..spec.job import Job
 from ..store import queries
 from ..store.store import Store
 from ..tracking.library import prepare
+from ..tracking.opened import silent
 from ..tracking.uris import VARIABLE, Where
 from ..training.predict import example, predictions
 from .experiments import opened
@@ -56,7 +57,7 @@ def register(out: str, prefix: str, where: Where, name: str | None) -> str:
 
 def _run_of(store: Store, where: Where, job: str) -> str:
     """The run that shows a job. UserError where none does."""
-    with opened(store.out, where, _ignore) as view:
+    with opened(store.out, where, silent) as view:
         found = [run.run for runs in view.known().values() for run in runs if run.job == job and run.active]
         if found:
             return found[0]
@@ -101,7 +102,3 @@ def _logged(run: str, shown: dict[str, str], signature: Any, options: dict[str, 
     )
     mlflow.finalize_logged_model(model.model_id, "READY")
     return f"models:/{options['name']}/{info.registered_model_version}"
-
-
-def _ignore(text: str) -> None:
-    """Tell nobody."""

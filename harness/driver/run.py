@@ -140,7 +140,10 @@ class _Run:
         self.shares.enter(options.stop, log.warning)
         record_skipped(store, self.sweep)
         if shown_at := where(store.out, options.mlflow, log.warning):
-            self.follower = Follower(store.out, shown_at)
+            try:
+                self.follower = Follower(store.out, shown_at)
+            except OSError as error:
+                log.warning("MLflow is not written: %s; lfombench mlflow sync does it later", error)
         self.checkpoints = CheckpointStore(store.place)
 
     def plan(self) -> Plan:

@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from typing import Any
 from ..errors import UserError
 from ..store.filesystem import place
 from ..store.lease import Held
-from .opened import alone, identity, open_view
+from .opened import alone, identity, open_view, silent
 from .sync import Stopped, Told, Work, sync
 from .uris import Where
 from .view import Unreachable
@@ -38,14 +39,11 @@ class Follower:
         self.refused: dict[str, str] = {}
         self.written = self.to_write = 0
         self.left: float | None = None
+        self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  # a pipe that nobody reads would hold it up
+        pipe = subprocess.PIPE
         self.process = subprocess.Popen(
-            COMMAND,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,  # Ctrl-C is the driver's
-        )
+            COMMAND, stdin=pipe, stdout=pipe, stderr=self.errors, text=True, start_new_session=True
+        )  # Ctrl-C is the driver's
         self.say(json.dumps({"out": out, "uri": where.uri, "artifacts": where.artifacts}))
         self.thread = threading.Thread(target=self._listen, name="mlflow", daemon=True)
         self.thread.start()
@@ -79,12 +77,12 @@ class Follower:
 
     def _listen(self) -> None:
         assert self.process.stdout
-        assert self.process.stderr
-        with self.process.stdout, self.process.stderr:
+        with self.process.stdout, self.errors:
             for line in self.process.stdout:
                 for name, value in json.loads(line).items():
                     setattr(self, name, value)
-            said = self.process.stderr.read().strip().splitlines()
+            self.errors.seek(0)
+            said = self.errors.read().strip().splitlines()
         if self.process.wait() and not self.error:
             self.error = f"its process ended: {said[-1] if said else f'exit code {self.process.returncode}'}"
 
@@ -117,8 +115,8 @@ class _Process:
         while self.word != "stop":
             last_time, begin = self.word == "finish", time.process_time()
             try:
-                with alone(at, self.where, _ignore, self._has_enough):
-                    view = open_view(self.where, store, _ignore)
+                with alone(at, self.where, silent, self._has_enough):
+                    view = open_view(self.where, store, silent)
                     try:
                         self._progress(sync(at, store, view, told))
                     finally:
@@ -152,10 +150,6 @@ class _Process:
 def tell(**fields: Any) -> None:
     """Send a line to the driver."""
     print(json.dumps(fields), flush=True)
-
-
-def _ignore(text: str) -> None:
-    """Tell nobody."""
 
 
 def main() -> None:

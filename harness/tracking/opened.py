@@ -87,7 +87,7 @@ def _take(at: Place, tell: Tell, give_up: Callable[[], bool]) -> lease.Lease:
     has_told = False
     while True:
         try:
-            return lease.take(at, "mlflow", tell=_quiet)
+            return lease.take(at, "mlflow", tell=silent)
         except lease.Held as error:
             if give_up():
                 raise
@@ -97,5 +97,5 @@ def _take(at: Place, tell: Tell, give_up: Callable[[], bool]) -> lease.Lease:
             time.sleep(0.5)
 
 
-def _quiet(text: str) -> None:
-    """Tell nothing."""
+def silent(text: str) -> None:
+    """Tell nobody."""

@@ -101,7 +101,7 @@ def redacted(text: str, *uris: str) -> str:
         for secret in sorted({password, unquote(password)}, key=len, reverse=True):
             text = text.replace(secret, "***") if secret else text
     text = re.sub(r"(\w[\w+.-]*://[^\s/@:]*):[^\s@]*@", r"\1:***@", text)
-    return re.sub(r"(?i)\b(password|passwd|token|secret)=[^&\s]+", r"\1=***", text)
+    return re.sub(r"(?i)(password|passwd|token|secret)=[^&\s]+", r"\1=***", text)
 
 
 def default_uri(out: str) -> str:

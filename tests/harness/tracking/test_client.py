@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import threading
 import time
@@ -13,7 +14,7 @@ import pytest
 
 from lfombench.harness.tracking.client import ClientView
 from lfombench.harness.tracking.sync import Stopped, Told
-from lfombench.harness.tracking.view import Unreachable
+from lfombench.harness.tracking.view import Refused, Unreachable
 from tests.commands import lfombench, words
 from tests.views import Server, by_job, changed, commit, copied, opened, other_task, runs, sweep_of, synced, verified
 
@@ -137,3 +138,37 @@ def test_waiting_ends_when_it_is_asked_to(store, server):
         told = Told(lambda work: stopped.kill() if work.written == 1 else None, waits.append, lambda: bool(waits))
         with pytest.raises(Stopped):
             sync(store.place, identity(store.place), view, told)
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A tracking server that asks who one is."""
+    from lfombench.harness.tracking.database import ready
+
+    folder = tmp_path_factory.mktemp("guarded")
+    (folder / "auth.ini").write_text(
+        f"[mlflow]\ndefault_permission = READ\ndatabase_uri = sqlite:///{folder}/auth.db\n"
+        "admin_username = admin\nadmin_password = pass-word-1234\nauthorization_function = "
+        "mlflow.server.auth:authenticate_request_basic_auth\n"
+    )
+    given = {"MLFLOW_AUTH_CONFIG_PATH": str(folder / "auth.ini"), "MLFLOW_FLASK_SERVER_SECRET_KEY": "secret"}
+    started = Server(folder, environment={**os.environ, **given})
+    started.options = ["--app-name", "basic-auth"]
+    ready(started.backend)
+    with started:
+        yield started
+
+
+def test_credentials_are_those_of_mlflow_and_wrong_ones_are_named(store, guarded, monkeypatch):
+    commit(store, sweep_of(1))
+    with pytest.raises(Refused, match=r"401|not authenticated"):
+        synced(store, guarded.uri)
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "admin")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "wr0ng-one")
+    done = lfombench("mlflow", "sync", "--out", store.out, "--mlflow", guarded.uri)
+    assert done.returncode == 1
+    assert "401" in done.stderr
+    assert "wr0ng" not in done.stderr
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "pass-word-1234")
+    assert synced(store, guarded.uri).written == 1
+    assert verified(store, guarded.uri).differences == []
