@@ -52,7 +52,7 @@ def cli(debug: bool) -> None:
     SWEEP is a YAML or Python file, or the name of a shipped sweep.
 
     Exit codes: 0 all jobs done, 1 error, 2 usage, 3 finished but jobs failed, diverged or are missing, a row is better
-    than its bound allows, or an audit found numbers changed.
+    than its bound allows, an audit found numbers changed, or MLflow differs from the store.
     """
 
 

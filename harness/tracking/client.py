@@ -15,7 +15,7 @@ from .artifacts import keep_artifacts
 from .fitted import finite
 from .library import prepare
 from .page import PAGE, SUMMARY, Page
-from .shown import JOB, OURS, OWN_TAGS, SHOWS, SOURCE, Points, Shown
+from .shown import JOB, OURS, OWN_TAGS, SHOWS, SOURCE, Points, Shown, shows
 from .uris import Where, redacted
 from .view import Known, Refused, Stored, Unreachable
 
@@ -66,11 +66,11 @@ class ClientView:
             found: dict[str, list[Known]] = {}
             for run in self._runs(list(names)):
                 tags = run.data.tags
-                store, job, digest = tags.get(SHOWS, f"{self.store} {tags.get(JOB, '')} ").split(" ")
-                if store == self.store and job:
+                ours = shows(tags[SHOWS]) if SHOWS in tags else (self.store, tags.get(JOB, ""), None)
+                if ours and ours[0] == self.store and ours[1]:
                     self.tags[run.info.run_id] = tags
-                    complete = digest if digest and run.info.status != "RUNNING" else None
-                    known = Known(run.info.run_id, job, complete)
+                    digest = "" if run.info.status == "RUNNING" and ours[2] else ours[2]
+                    known = Known(run.info.run_id, ours[1], digest)
                     found.setdefault(names[run.info.experiment_id], []).append(known)
             return found
 

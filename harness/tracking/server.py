@@ -29,12 +29,13 @@ def served(out: str, where: Where, port: int) -> Iterator[Callable[[], int | Non
     """Run MLflow's server on a port, until the context ends. Yields, once it answers, a function that returns its exit
     code, or None while it runs. UserError where it does not start.
     """
-    command = [sys.executable, "-P", "-m", "mlflow", "server", "--backend-store-uri", where.uri, "--app-name", APP]
+    command = [sys.executable, "-P", "-m", "mlflow", "server", "--app-name", APP]
     command += ["--host", HOST, "--port", str(port), "--workers", "1"]
     command += ["--default-artifact-root", where.artifacts] if where.artifacts else []
     environment = os.environ | {
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_BACKEND_STORE_URI": where.uri,  # its password is not for the list of processes
         STORE: out,
     }
     with tempfile.TemporaryFile() as log:

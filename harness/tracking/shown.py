@@ -59,6 +59,12 @@ class Shown:
         return self.tags[SHOWS].rpartition(" ")[2]
 
 
+def shows(tag: str) -> tuple[str, str, str] | None:
+    """The store, the job and the digest in a tag that says what a run shows; None where somebody has changed it."""
+    words = tag.split(" ")
+    return (words[0], words[1], words[2]) if len(words) == 3 else None
+
+
 def shown(sweep: str, store: str, digest: str, job: Row, losses: Sequence[Row], curve: Sequence[Row]) -> Shown:
     """A job's run. job: its row of the jobs table; losses, curve: its rows of `results` and `curves`."""
     fitted = Fitted()

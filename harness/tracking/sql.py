@@ -1,7 +1,7 @@
 """A view that is written into MLflow's own tables: a transaction for some hundred runs, instead of three requests each.
 
 A run's id is made of the store, the experiment and the job: whoever writes a job writes the same run, so that nothing
-is there twice. MLflow's tables are its own affair, so this is done only for the schema that `schema.py` has tried.
+is there twice. MLflow's tables are its own affair, so this is done only for the schema that `database.py` has tried.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 from .artifacts import keep_artifacts
 from .page import PAGE, Page
 from .rows import COLUMNS, Rows, add_run, id_of, no_rows
-from .shown import JOB, OURS, OWN_TAGS, SHOWS, SOURCE, Points, Shown
+from .shown import JOB, OURS, OWN_TAGS, SHOWS, SOURCE, Points, Shown, shows
 from .uris import Where
 from .view import Known, Stored
 
@@ -92,24 +92,22 @@ class SqlView:
         """The runs of the store that is shown, by the name of their experiment, which may be deleted; and those of
         older versions of lfombench, which did not say whose they are.
         """
-        names: dict[int, str] = dict(self.connection.rows("SELECT experiment_id, name FROM experiments"))
         runs = {
-            run: (names[number], stage == "active")
-            for run, number, stage in self.connection.rows("SELECT run_uuid, experiment_id, lifecycle_stage FROM runs")
+            run: (name, stage == "active")
+            for run, name, stage in self.connection.rows(
+                "SELECT r.run_uuid, e.name, r.lifecycle_stage FROM runs r JOIN experiments e "
+                "ON e.experiment_id = r.experiment_id"
+            )
         }
+        tags = "SELECT run_uuid, value FROM tags WHERE key = ? AND value LIKE ?"
+        ours = ((run, shows(value)) for run, value in self.connection.rows(tags, [SHOWS, f"{self.store} %"]))
+        jobs = [(run, what[1], what[2]) for run, what in ours if what]
         found: dict[str, list[Known]] = {}
-        for run, job, digest in [*self._ours(), *self._older()]:
+        for run, job, digest in [*jobs, *self._older()]:
             if run in runs:
                 name, active = runs[run]
                 found.setdefault(name, []).append(Known(run, job, digest, active))
         return found
-
-    def _ours(self) -> Rows:
-        """The runs of the store that is shown: id, job and digest."""
-        rows = self.connection.rows(
-            "SELECT run_uuid, value FROM tags WHERE key = ? AND value LIKE ?", [SHOWS, f"{self.store} %"]
-        )
-        return [(run, *value.split(" ")[1:3]) for run, value in rows]
 
     def _older(self) -> Rows:
         """The runs that older versions of lfombench wrote: id, job and no digest."""

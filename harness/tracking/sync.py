@@ -103,6 +103,7 @@ class _Plan:
 
     def __init__(self, sweep: str, digests: dict[str, str], known: list[Known], anew: bool) -> None:
         self.sweep, self.digests = sweep, digests
+        known = [run for run in known if run.digest is not None or run.job in digests]  # others may be of other stores
         of: dict[str, list[Known]] = {}
         for run in known:
             of.setdefault(run.job, []).append(run)

@@ -42,10 +42,12 @@ def verify(place: Place, store: str, view: View, progress: Callable[[int, int], 
     sweeps = {one.name: [job for job in one.jobs if job in digests] for one in manifests(place)}
     total = sum(map(len, sweeps.values()))
     for sweep in dict.fromkeys([*sweeps, *known]):
-        shown = {run.job: run for run in known.get(sweep, ()) if run.active}
         wanted = sweeps.get(sweep, [])
-        for run in known.get(sweep, ()):
-            if run.active and (run.job not in set(wanted) or shown[run.job] is not run):
+        known_jobs = set(wanted)
+        there = [run for run in known.get(sweep, ()) if run.active and run.digest is not None]
+        shown = {run.job: run for run in there}
+        for run in there:
+            if run.job not in known_jobs or shown[run.job] is not run:
                 found.differences.append(Difference(sweep, run.job, f"run {run.run} {EXTRA}"))
         for i in range(0, len(wanted), contents.AT_ONCE):
             jobs = wanted[i : i + contents.AT_ONCE]

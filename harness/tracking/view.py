@@ -23,7 +23,9 @@ class Refused(UserError):
 
 @dataclass(frozen=True)
 class Known:
-    """A run of ours that an experiment has. digest: None where it is not complete, or of an older lfombench."""
+    """A run of ours that an experiment has. digest: empty where it is not complete; None where an older lfombench wrote
+    it, for this store or another one.
+    """
 
     run: str
     job: str

@@ -244,13 +244,15 @@ def test_the_runs_of_an_older_lfombench_are_replaced(store):
     ready(shown_at(store).uri)
     client = api(store)
     experiment = client.create_experiment("viewed")
-    for job in [*jobs, jobs[0]]:
+    for job in [*jobs, jobs[0], "another store's"]:
         tags = {"job": job, "status": "done", "sweep": "viewed", "mlflow.source.name": "lfombench"}
         client.create_run(experiment, tags=tags)
-    work = synced(store)
-    assert work.written == 2
-    assert by_job(store).keys() == set(jobs)
+    elsewhere = client.create_run(client.create_experiment("elsewhere"), tags=tags | {"sweep": "elsewhere"})
+    assert synced(store).written == 2
+    assert by_job(store).keys() == {*jobs, "another store's"}
     assert synced(store).written == 0
+    assert client.get_run(elsewhere.info.run_id).info.lifecycle_stage == "active"
+    assert verified(store).differences == NO_DIFFERENCE
 
 
 def test_one_stopped_between_two_transactions_is_taken_up(store, monkeypatch):
@@ -334,3 +336,15 @@ def test_a_failed_job_without_spec_and_time_is_shown(store):
     assert synced(store).written == 2
     assert by_job(store)["strange"].info.status == "FAILED"
     assert verified(store).differences == NO_DIFFERENCE
+
+
+def test_a_tag_that_somebody_has_changed_is_no_reason_to_stop(store):
+    jobs = commit(store, sweep_of(2))
+    synced(store)
+    run = by_job(store)[jobs[0]].info.run_id
+    value = by_job(store)[jobs[0]].data.tags["lfombench.shows"]
+    for text in ("nonsense", value.partition(" ")[0] + " x", ""):
+        api(store).set_tag(run, "lfombench.shows", text)
+        assert synced(store).written == 1
+        assert verified(store).differences == NO_DIFFERENCE
+    assert by_job(store).keys() == set(jobs)
