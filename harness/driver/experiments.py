@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import time
 from collections.abc import Callable, Iterator, Sequence
 
 from lfombench.analysis.formats import as_csv, markdown
@@ -23,6 +24,7 @@ from ..tracking.view import View
 from .reports import PATH
 
 HEAD = 14  # lines of a board in a description: the head, the rule and the first methods
+PATIENCE = 30.0  # seconds that a run waits for somebody else who reconciles
 LONGEST = 12_000  # characters of a description; MLflow takes 20,000
 
 Tell = Callable[[str], None]
@@ -62,7 +64,8 @@ def publish(out: str, sweeps: Sequence[Manifest], mlflow: str | None) -> str | N
     try:
         where = where_shown(out, mlflow, silent)
         if where:
-            with alone(place(out), where, silent, lambda: False), opened(out, where, silent) as view:
+            end = time.monotonic() + PATIENCE
+            with alone(place(out), where, silent, lambda: time.monotonic() > end), opened(out, where, silent) as view:
                 describe(out, sweeps, view)
     except Exception as error:
         return f"{type(error).__name__}: {error}"

@@ -20,12 +20,13 @@ from typing import Any
 from ..errors import UserError
 from ..store.filesystem import place
 from ..store.lease import Held
+from ..store.snapshots import latest
 from .opened import alone, identity, open_view, silent
 from .sync import Stopped, Told, Work, sync
 from .uris import Where
 from .view import Unreachable
 
-FIRST, SHARE = 5.0, 30  # seconds between two reconciliations, at least, and as a multiple of what the last one took
+FIRST, SHARE = 5.0, 100  # seconds between two reconciliations, at least, and as a multiple of what the last one took
 LAST = 30.0  # seconds for which a server that does not answer is waited for once the sweep has ended
 NICE = 15
 COMMAND = [sys.executable, "-P", "-m", "lfombench.harness.tracking.follow"]
@@ -109,11 +110,14 @@ class _Process:
 
     def run(self) -> None:
         """Reconcile again and again, until the driver has enough."""
-        at, tries = place(self.out), 0
+        at, tries, seen = place(self.out), 0, -1
         told = Told(self._progress, self._waiting, self._has_enough)
         store = identity(at)
         while self.word != "stop":
-            last_time, begin = self.word == "finish", time.process_time()
+            last_time, begin, number = self.word == "finish", time.process_time(), latest(at).number
+            if number == seen and not last_time:  # nothing was committed
+                self._pause(FIRST)
+                continue
             try:
                 with alone(at, self.where, silent, self._has_enough):
                     view = open_view(self.where, store, silent)
@@ -122,10 +126,14 @@ class _Process:
                     finally:
                         view.close()
                 tell(error=None)
+                seen = number
                 if last_time:
                     return
                 pause = max(FIRST, SHARE * (time.process_time() - begin))
-            except (Stopped, Held):
+            except Stopped:
+                return
+            except Held as error:
+                tell(error=str(error))
                 return
             except Unreachable as error:
                 tries += 1
@@ -133,8 +141,12 @@ class _Process:
                 if self._has_enough() or last_time:
                     return
                 pause = min(60.0, FIRST * tries)
-            self.heard.wait(pause)
-            self.heard.clear()
+            self._pause(pause)
+
+    def _pause(self, seconds: float) -> None:
+        """Wait, unless there is a word from the driver."""
+        self.heard.wait(seconds)
+        self.heard.clear()
 
     def _has_enough(self) -> bool:
         return self.word == "stop" or (self.word == "finish" and time.monotonic() - self.last > LAST)

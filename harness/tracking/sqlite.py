@@ -10,6 +10,7 @@ from .rows import Rows
 from .view import Refused, Unreachable
 
 CACHE = 64_000  # KB of pages in memory
+LOG = 20_000  # pages of 4 KB in the log, after which they are copied into the database
 PATIENCE = 60.0  # seconds for another writer to end its transaction
 
 
@@ -21,6 +22,7 @@ class SQLite:
             self.connection = sqlite3.connect(path, PATIENCE, isolation_level=None)
             self.connection.execute("PRAGMA synchronous = NORMAL")  # WAL loses the last runs then, if the power fails
             self.connection.execute(f"PRAGMA cache_size = -{CACHE}")
+            self.connection.execute(f"PRAGMA wal_autocheckpoint = {LOG}")  # each transaction would copy its pages
         self.path = path
 
     def rows(self, sql: str, values: Sequence[object] = ()) -> Rows:
