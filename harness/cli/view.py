@@ -82,9 +82,11 @@ def verify(out: str, mlflow: str | None, as_json: bool) -> None:
             click.echo(f"and {len(found.differences) - SHOWN} more; --json has all")
         for mark, begin in found.shortened.items():
             click.echo(f"shortened for MLflow, whole in the tags lfombench.full.{mark}.*: {begin}")
+        click.echo(f"{found.runs} runs compared at {where.shown}: {len(found.differences) or 'no'} differences")
         if found.differences and drivers(place(out)):
             click.echo("a run works on this store: what differs may be on its way")
-        click.echo(f"{found.runs} runs compared at {where.shown}: {len(found.differences) or 'no'} differences")
+        elif found.differences:
+            click.echo("lfombench mlflow sync writes what is missing or new; rebuild also what was changed by hand")
     sys.exit(3 if found.differences else 0)
 
 

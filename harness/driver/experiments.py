@@ -40,20 +40,20 @@ def show(
     with alone(at, where, tell, lambda: not wait), opened(out, where, tell) as view:
         work = sync(at, identity(at), view, told, anew)
         try:
-            describe(out, sweeps, view)
+            describe(out, sweeps, view, anew)
         except UserError as error:
             tell(f"the runs are shown, but not what is said of their sweep: {error}")
     return work
 
 
-def describe(out: str, sweeps: Sequence[Manifest], view: View) -> None:
-    """Write the descriptions and the summary runs of sweeps, from what is committed."""
+def describe(out: str, sweeps: Sequence[Manifest], view: View, anew: bool = False) -> None:
+    """Write the descriptions and the summary runs of sweeps, from what is committed; anew: whatever is there."""
     at = place(out)
     tables, report, digests = Tables(out), at.read(PATH), contents.digests(at)
     for manifest in sweeps:
         if shown := [digests[job] for job in manifest.jobs if job in digests]:
             mark = hashlib.blake2b(repr((shown, manifest.content, report)).encode(), digest_size=10).hexdigest()
-            if view.described(manifest.name) != mark:
+            if anew or view.described(manifest.name) != mark:
                 view.describe(manifest.name, page(out, tables, manifest, report, mark))
 
 

@@ -29,4 +29,4 @@ def slash(request: Request) -> Response:
     return RedirectResponse("/report/")
 
 
-app.router.routes[:0] = [Route("/report/", report), Route("/report", slash)]
+app.router.routes[:0] = [Route("/report/", report), Route("/report", slash), Route("/report/index.html", slash)]

@@ -17,14 +17,26 @@ def keep_artifacts(uri: str, run: str, folder: str, files: Mapping[str, bytes]) 
     where they cannot be written there, as to a folder of the tracking server's machine.
     """
     try:
-        if folder.startswith(("file:", "/")):
-            at = place(unquote(urlsplit(folder).path) if folder.startswith("file:") else folder)
+        if path := _local(folder):
             for name, content in files.items():
-                at.put(name, content)
+                place(path).put(name, content)
         else:
             _log(uri, run, files)
     except Exception as error:  # each kind of artifact store has its own
         raise Refused(redacted(f"files cannot be written to {folder}: {error}", uri)) from error
+
+
+def are_there(folder: str) -> bool:
+    """Whether files stand where a run has its own; where only a server can tell, they are taken to."""
+    path = _local(folder)
+    return path is None or bool(place(path).names(""))
+
+
+def _local(folder: str) -> str | None:
+    """The path of a folder of artifacts, if it is on this machine."""
+    if folder.startswith("file:"):
+        return unquote(urlsplit(folder).path)
+    return folder if folder.startswith("/") else None
 
 
 def _log(uri: str, run: str, files: Mapping[str, bytes]) -> None:

@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import contextlib
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from .artifacts import keep_artifacts
 from .fitted import finite
 from .library import prepare
-from .page import PAGE, SUMMARY, Page
+from .page import PAGE, SUMMARY, SUMMARY_NAME, Page
 from .shown import JOB, OURS, OWN_TAGS, SHOWS, SOURCE, Points, Shown, shows
 from .uris import Where, redacted
 from .view import Known, Refused, Stored, Unreachable
 
 ANSWER = 1000  # runs in one
 METRICS, PARAMS, TAGS = 900, 90, 90  # in a request: MLflow takes 1000 entries, of which 100 are parameters or tags
+CAUSE = re.compile(r"Max retries exceeded .*?(\[Errno -?\d+\][^'\")]+|Failed to resolve '[^']+'|timed out|SSL[^'\")]+)")
+LONGEST = 600  # characters of what an error says
 TEMPORARY = ("TEMPORARILY_UNAVAILABLE", "INTERNAL_ERROR", "RESOURCE_EXHAUSTED", "REQUEST_LIMIT_EXCEEDED", "ABORTED")
 
 
@@ -37,6 +40,7 @@ class ClientView:
 
         with self._errors():
             self.client: Any = MlflowClient(tracking_uri=where.uri)
+        self.answered = False  # nothing has been asked yet
 
     def close(self) -> None:
         """Do nothing: there are only requests."""
@@ -121,14 +125,17 @@ class ClientView:
                 data.tags,
                 data.params,
                 points,
+                data.metrics,
                 datasets,
             )
 
     def described(self, name: str) -> str | None:
         """The mark of the page that an experiment has, if it has one."""
         with self._errors():
-            mark: str | None = self.client.get_experiment(self.open(name)).tags.get(PAGE)
-            return mark
+            experiment = self.open(name)
+            mark: str | None = self.client.get_experiment(experiment).tags.get(PAGE)
+            found = self._summaries(experiment)
+            return mark if len(found) == 1 and found[0].info.run_name == SUMMARY_NAME else None
 
     def describe(self, name: str, page: Page) -> None:
         """Write what an experiment shows beside its runs, and its summary run."""
@@ -138,13 +145,17 @@ class ClientView:
             there = self.client.get_experiment(experiment).tags
             for key, value in page.tags_for(there).items():
                 self.client.set_experiment_tag(experiment, key, value)
-            old = self.client.search_runs([experiment], f"tags.`{SUMMARY}` = '{self.store}'", 1)
+            old = self._summaries(experiment)
             begun = self.client.create_run(experiment, run.begin, run.tags, run.name).info
             keep_artifacts(self.where.uri, begun.run_id, begun.artifact_uri, page.files)
             self.client.set_terminated(begun.run_id, run.status, run.end)
             for one in old:
                 self.client.delete_run(one.info.run_id)
             self.client.set_experiment_tag(experiment, PAGE, page.mark)
+
+    def _summaries(self, experiment: str) -> list[Any]:
+        """The summary runs of this store."""
+        return list(self.client.search_runs([experiment], f"tags.`{SUMMARY}` = '{self.store}'", 1))
 
     def _write(self, experiment: str, run: Shown, noted: Mapping[str, str]) -> None:
         from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
@@ -169,8 +180,10 @@ class ClientView:
         self.client.set_terminated(name, run.status, run.end)
 
     def _said(self, error: Exception) -> str:
-        """What an error says, on one line, without passwords."""
-        return redacted(" ".join(str(error).split()), self.where.uri)[:600]
+        """What an error says, on one line, without passwords; of a failed connection, why it failed."""
+        text = " ".join(str(error).split())
+        cause = CAUSE.search(text)
+        return redacted(cause[1].strip() if cause else text, self.where.uri)[:LONGEST]
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
@@ -182,6 +195,7 @@ class ClientView:
 
         try:
             yield
+            self.answered = True
         except MlflowException as error:
             said = f"{self.where.shown}: {self._said(error)}"
             status = error.get_http_status_code()  # type: ignore[no-untyped-call]

@@ -45,6 +45,8 @@ def ready(uri: str, root: str | None = None) -> None:
     try:
         if not os.path.exists(path):
             folder, name = os.path.split(os.path.abspath(path))
+            if not os.path.isdir(folder):
+                raise FileNotFoundError(f"there is no folder {folder}")
             place(folder).create(name, _made(root or artifacts(folder)))  # another process may have been quicker
         if not os.access(path, os.W_OK):
             raise PermissionError("this user may not write to it")

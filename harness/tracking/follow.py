@@ -114,13 +114,14 @@ class _Process:
         told = Told(self._progress, self._waiting, self._has_enough)
         store = identity(at)
         while self.word != "stop":
-            last_time, begin, number = self.word == "finish", time.process_time(), latest(at).number
+            last_time, number = self.word == "finish", latest(at).number
             if number == seen and not last_time:  # nothing was committed
                 self._pause(FIRST)
                 continue
             try:
                 with alone(at, self.where, silent, self._has_enough):
                     view = open_view(self.where, store, silent)
+                    begin = time.process_time()
                     try:
                         self._progress(sync(at, store, view, told))
                     finally:

@@ -75,7 +75,7 @@ def alone(at: Place, where: Where, tell: Tell, give_up: Callable[[], bool]) -> I
     """
     of = hashlib.blake2b(where.uri.encode(), digest_size=6).hexdigest()
     try:
-        held = _take(at.within(f"{FOLDER}/{of}"), tell, give_up)
+        held = _take(at.within(f"{FOLDER}/{of}"), where.shown, tell, give_up)
     except OSError:
         yield
         return
@@ -83,16 +83,16 @@ def alone(at: Place, where: Where, tell: Tell, give_up: Callable[[], bool]) -> I
         yield
 
 
-def _take(at: Place, tell: Tell, give_up: Callable[[], bool]) -> lease.Lease:
+def _take(at: Place, shown: str, tell: Tell, give_up: Callable[[], bool]) -> lease.Lease:
     has_told = False
     while True:
         try:
             return lease.take(at, "mlflow", tell=silent)
         except lease.Held as error:
             if give_up():
-                raise
+                raise lease.Held(f"somebody else writes to {shown} now") from error
             if not has_told:
-                tell(f"waiting for another reconciliation: {error}")
+                tell(f"somebody else writes to {shown} now: waiting")
                 has_told = True
             time.sleep(0.5)
 

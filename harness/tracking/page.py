@@ -16,6 +16,7 @@ from .shown import OURS, RUN_NAME, SOURCE, Shown
 
 NOTE, NOTE_DIGEST, PAGE = "mlflow.note.content", "lfombench.note", "lfombench.page"
 SUMMARY = "lfombench.summary"  # a tag of the summary run: the store
+SUMMARY_JOB, SUMMARY_NAME = "summary", "summary: board and report"
 VIEW = "lfombench"  # the name of the columns and their order, in addresses
 KIND = {"mlflow.experimentKind": "custom_model_development"}  # not of agents and their traces
 COLUMNS = ("metrics.`log_mse`", *(f"tags.`{tag}`" for tag in ("solver", "depth", "seed", "protocol", "task")))
@@ -54,9 +55,8 @@ class Page:
     def summary(self, sweep: str, store: str) -> Shown:
         """The summary run. It is no job's."""
         now = int(1000 * time.time())
-        name = "summary: board and report"
-        tags = {SOURCE: OURS, RUN_NAME: name, SUMMARY: store, "sweep": sweep}
-        return Shown("summary", name, "FINISHED", now, now, tags, {}, {}, None)
+        tags = {SOURCE: OURS, RUN_NAME: SUMMARY_NAME, SUMMARY: store, "sweep": sweep}
+        return Shown(SUMMARY_JOB, SUMMARY_NAME, "FINISHED", now, now, tags, {}, {}, None)
 
 
 def table_view() -> str:

@@ -11,13 +11,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol, runtime_checkable
 
-from .artifacts import keep_artifacts
-from .page import PAGE, Page
+from .artifacts import are_there, keep_artifacts
+from .page import PAGE, SUMMARY_JOB, SUMMARY_NAME, Page
 from .rows import COLUMNS, Rows, add_run, id_of, no_rows
 from .shown import JOB, OURS, OWN_TAGS, SHOWS, SOURCE, Points, Shown, shows
 from .uris import Where
 from .view import Known, Stored
 
+MOVED = (("runs", "artifact_uri"), ("logged_models", "artifact_location"))  # columns with places of artifacts
 AT_ONCE = 400  # runs that one statement asks for
 OURS_ALONE = "key LIKE 'lfombench.%' OR key IN ({})".format(", ".join(f"'{key}'" for key in OWN_TAGS))
 
@@ -43,6 +44,7 @@ class SqlView:
     """A database of MLflow's as a view."""
 
     at_once = 500  # runs of a transaction
+    answered = True  # the connection stands
 
     def __init__(self, connection: Connection, store: str, where: Where) -> None:
         """store: the id of the store that is shown. where: says where new experiments keep artifacts; by default as
@@ -59,6 +61,7 @@ class SqlView:
         look = "SELECT experiment_id, lifecycle_stage FROM experiments WHERE name = ? AND workspace = 'default'"
         found = self.connection.rows(look, [name])
         if found and found[0][1] == "active":
+            self._follow(found[0][0])
             return str(found[0][0])
         now = int(1000 * time.time())
         with self.connection.transaction():
@@ -79,6 +82,18 @@ class SqlView:
                     [self._artifacts(number), number],
                 )
         return str(self.connection.rows(look, [name])[0][0])
+
+    def _follow(self, experiment: int) -> None:
+        """Let artifacts be where they are now, if this is the database of a store that has been moved or copied."""
+        before = self._folder(experiment)
+        if not self.artifacts or before == self.artifacts:
+            return
+        with self.connection.transaction():
+            for table, column in (("experiments", "artifact_location"), *MOVED):
+                self.connection.rows(
+                    f"UPDATE {table} SET {column} = replace({column}, ?, ?) WHERE experiment_id = ?",
+                    [before, self.artifacts, experiment],
+                )
 
     def _artifacts(self, experiment: int) -> str:
         """Where a new experiment keeps artifacts: beside those of MLflow's own first one, as a server would."""
@@ -147,6 +162,9 @@ class SqlView:
             metrics: dict[str, Points] = {}
             for run, key, step, value, is_nan in self._those("metrics", "key, step, value, is_nan", some):
                 metrics.setdefault(run, {})[key, step] = float("nan") if is_nan else value
+            latest: dict[str, dict[str, float]] = {}
+            for run, key, value, is_nan in self._those("latest_metrics", "key, value, is_nan", some):
+                latest.setdefault(run, {})[key] = float("nan") if is_nan else value
             datasets: dict[str, list[tuple[str, str]]] = {}
             sql = (
                 "SELECT i.destination_id, d.name, d.digest FROM inputs i JOIN datasets d ON d.dataset_uuid = "
@@ -164,14 +182,18 @@ class SqlView:
                     tags.get(run, {}),
                     params.get(run, {}),
                     metrics.get(run, {}),
+                    latest.get(run, {}),
                     datasets.get(run, []),
                 )
 
     def described(self, name: str) -> str | None:
         """The mark of the page that an experiment has, if it has one."""
+        experiment = self.open(name)
         sql = "SELECT value FROM experiment_tags WHERE key = ? AND experiment_id = ?"
-        rows = self.connection.rows(sql, [PAGE, int(self.open(name))])
-        return rows[0][0] if rows else None
+        rows = self.connection.rows(sql, [PAGE, int(experiment)])
+        run = self._those("runs", "lifecycle_stage, name, artifact_uri", [self.run_id(experiment, SUMMARY_JOB)])
+        stands = bool(run) and run[0][1:3] == ("active", SUMMARY_NAME) and are_there(run[0][3])
+        return rows[0][0] if rows and stands else None
 
     def describe(self, name: str, page: Page) -> None:
         """Write what an experiment shows beside its runs, and its summary run."""
@@ -215,11 +237,10 @@ class SqlView:
         """Add the rows of runs to all tables, in the place of those that are there; tags that others have set stay."""
         ids = [row[0] for row in tables["runs"]]
         there = {row[0] for some in _parts(ids) for row in self._those("runs", "status", some)}
-        old = [run for run in ids if run in there]
-        self._delete("tags", old, OURS_ALONE)
+        self._delete("tags", ids, OURS_ALONE)
         for table in ("params", "metrics", "latest_metrics"):
-            self._delete(table, old, "TRUE")
-        self._remove_inputs(old)
+            self._delete(table, ids, "TRUE")
+        self._remove_inputs(ids, [row[0] for row in tables["inputs"]])
         columns = COLUMNS["runs"].split()
         update = f"UPDATE runs SET {', '.join(f'{name} = ?' for name in columns[1:])}, deleted_time = NULL"
         for row in tables["runs"]:
@@ -230,7 +251,10 @@ class SqlView:
             if rows:
                 self.connection.fill(table, COLUMNS[table].split(), rows)
 
-    def _remove_inputs(self, runs: Sequence[str]) -> None:
+    def _remove_inputs(self, runs: Sequence[str], ours: Sequence[str]) -> None:
+        """Delete the datasets of runs. ours: the ids that they have if we wrote them."""
+        for some in _parts(ours):
+            self.connection.rows(f"DELETE FROM input_tags WHERE input_uuid IN {_marks(some)}", some)
         for some in _parts(runs):
             of = f"source_type = 'DATASET' AND destination_type = 'RUN' AND destination_id IN {_marks(some)}"
             self.connection.rows(

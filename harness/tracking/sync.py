@@ -63,7 +63,7 @@ def sync(place: Place, store: str, view: View, told: Told | None = None, anew: b
     """
     told, work = told or Told(), Work()
     while True:
-        plans = _plans(place, view, anew)
+        plans = _asked(place, view, anew, work, told)
         work.runs = sum(len(plan.digests) for plan in plans)
         work.to_write += sum(len(plan.write) for plan in plans)
         told.progress(work)
@@ -82,6 +82,20 @@ def sync(place: Place, store: str, view: View, told: Told | None = None, anew: b
         if work.interrupted == interrupted:
             return work
         anew = False  # what an interrupted request left is looked for
+
+
+def _asked(place: Place, view: View, anew: bool, work: Work, told: Told) -> list[_Plan]:
+    """What each experiment lacks, as soon as a tracking store says so that has answered before."""
+    for pause in itertools.chain(PAUSES, itertools.repeat(PAUSES[-1])):
+        try:
+            return _plans(place, view, anew)
+        except Unreachable as error:
+            if not view.answered:
+                raise
+            work.interrupted += 1
+            told.waiting(str(error))
+            _pause(pause, told)
+    raise AssertionError
 
 
 def _plans(place: Place, view: View, anew: bool) -> list[_Plan]:

@@ -35,8 +35,9 @@ class Where:
 
     @property
     def shown(self) -> str:
-        """The URI without its password."""
-        return redacted(self.uri, self.uri)
+        """The URI without its password; the path of a database whose name a URI has encoded."""
+        path = database(self.uri) if self.uri.startswith(ENCODED) else None
+        return path or redacted(self.uri, self.uri)
 
     @property
     def address(self) -> str | None:
@@ -88,6 +89,8 @@ def normal(uri: str, source: str = "--mlflow") -> str:
     if mark and kind not in SCHEMES:
         hint = nearest(kind, SCHEMES)
         raise UserError(f"{source} {redacted(uri, uri)}: {kind}:// is no kind of tracking store; {hint}")
+    if kind in ("http", "https") and not urlsplit(uri).hostname:
+        raise UserError(f"{source} {redacted(uri, uri)} names no host: http://HOST:PORT")
     if kind == "sqlite" and database(uri) in (None, "", ":memory:"):
         raise UserError(f"{source} {uri} names no file: sqlite:///FILE, or sqlite:////FILE with a path from the root")
     return uri

@@ -11,7 +11,7 @@ from ..store.filesystem import Place
 from ..store.manifest import manifests
 from . import contents
 from .fitted import FULL, finite
-from .shown import OWN_TAGS, Shown
+from .shown import OWN_TAGS, Points, Shown
 from .view import Known, Stored, View
 
 MISSING, EXTRA = "is not shown", "is shown, but is no job of this sweep, or twice"
@@ -87,6 +87,7 @@ def differences(run: Shown, stored: Stored | None) -> Iterator[str]:
         ("tag", run.tags, own),
         ("parameter", run.params, stored.params),
         ("metric", metrics, {point: _number(value) for point, value in stored.metrics.items()}),
+        ("last value of", _last(run.metrics), {key: _number(value) for key, value in stored.latest.items()}),
         ("dataset", dict(datasets), dict(stored.datasets)),
     ]
     for kind, right, there in pairs:
@@ -95,6 +96,11 @@ def differences(run: Shown, stored: Stored | None) -> Iterator[str]:
                 name = " at step ".join(map(str, key)) if isinstance(key, tuple) else str(key)
                 name = f"{kind} {name}".strip()
                 yield f"{name}: {_said(there, key)}, should be {_said(right, key)}"
+
+
+def _last(metrics: Points) -> dict[str, str]:
+    """The last value of each metric."""
+    return {key: _number(value) for (key, _), value in sorted(metrics.items())}
 
 
 def _said(values: Mapping[Any, Any], key: object) -> str:

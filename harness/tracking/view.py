@@ -45,6 +45,7 @@ class Stored:
     tags: dict[str, str]
     params: dict[str, str]
     metrics: Points
+    latest: dict[str, float]  # the last value of each metric, which tables show
     datasets: list[tuple[str, str]]  # name and digest of each
 
 
@@ -53,6 +54,7 @@ class View(Protocol):
     """What a tracking store is asked. Experiments are ids. Raises Unreachable, Refused, or another UserError."""
 
     at_once: int  # runs that are written at a time
+    answered: bool  # whether the tracking store has ever answered
 
     def known(self) -> dict[str, list[Known]]:
         """The runs of the store that is shown, by the name of their experiment, which may be deleted; and those of

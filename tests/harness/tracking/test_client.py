@@ -117,7 +117,9 @@ def test_two_writers_give_every_job_one_run(finished, tmp_path, server):
 def test_a_server_that_was_never_there_is_named_at_once(store, tmp_path):
     commit(store, sweep_of(1))
     begin = time.monotonic()
-    with pytest.raises(Unreachable, match=r"http://user:\*\*\*@127.0.0.1:9: .*refused") as missing:
+    with pytest.raises(
+        Unreachable, match=r"^http://user:\*\*\*@127.0.0.1:9: \[Errno 111\] Connection refused$"
+    ) as missing:
         synced(store, "http://user:s3cret@127.0.0.1:9")
     assert "s3cret" not in str(missing.value)
     assert time.monotonic() - begin < 30
@@ -172,3 +174,20 @@ def test_credentials_are_those_of_mlflow_and_wrong_ones_are_named(store, guarded
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "pass-word-1234")
     assert synced(store, guarded.uri).written == 1
     assert verified(store, guarded.uri).differences == []
+
+
+def test_a_server_that_dies_before_the_first_run_is_waited_for(store, server):
+    """It had answered one question, and the next one ended everything."""
+    jobs = commit(store, sweep_of(2, name="early"))
+    from lfombench.harness.tracking.opened import identity
+    from lfombench.harness.tracking.sync import sync
+
+    with opened(store, server.uri) as view:
+        assert view.known() is not None
+        server.kill()
+        back = threading.Timer(2.0, server.start)
+        back.start()
+        work = sync(store.place, identity(store.place), view)
+        back.join()
+    assert (work.written, work.interrupted > 0) == (2, True)
+    assert by_job(store, server.uri, "early").keys() == set(jobs)

@@ -14,6 +14,7 @@ import pytest
 
 from lfombench.analysis.results import table
 from lfombench.harness.driver.manifests import record_sweep
+from lfombench.harness.errors import UserError
 from lfombench.harness.store import maintenance, schema
 from lfombench.harness.store.store import Store
 from lfombench.harness.tracking import contents
@@ -22,6 +23,7 @@ from lfombench.harness.tracking.sql import SqlView
 from lfombench.harness.tracking.sync import Stopped, Told
 from lfombench.harness.training.execute import failure
 from tests.builders import pack, run
+from tests.commands import lfombench
 from tests.views import (
     SOLVER,
     api,
@@ -276,7 +278,7 @@ def test_verify_finds_every_change(store):
     client.log_metric(of[jobs[2]], "log_mse", 7.0, step=9)
     client.delete_run(of[jobs[3]])
     client.update_run(of[jobs[4]], name="another name")
-    found = {one.job: one.what for one in verified(store).differences}
+    found = {one.job: one.what for one in reversed(verified(store).differences)}  # the first of each
     assert found.keys() == set(jobs[:5])
     assert found[jobs[0]].startswith("tag solver: mine, should be conjugate_gradient")
     assert found[jobs[1]] == "parameter extra: 1, should be nothing"
@@ -348,3 +350,60 @@ def test_a_tag_that_somebody_has_changed_is_no_reason_to_stop(store):
         assert synced(store).written == 1
         assert verified(store).differences == NO_DIFFERENCE
     assert by_job(store).keys() == set(jobs)
+
+
+def test_a_view_follows_its_store_when_that_is_moved(finished, tmp_path):
+    """The places of artifacts are whole paths, which led to the old folder."""
+    store = copied(finished, tmp_path)
+    assert lfombench("mlflow", "sync", "--out", store.out).returncode == 0
+    (tmp_path / "out").rename(tmp_path / "moved")
+    assert lfombench("mlflow", "sync", "--out", str(tmp_path / "moved")).returncode == 0
+    moved = Store(str(tmp_path / "moved"))
+    [summary] = [run for run in runs(moved, experiment="small") if "job" not in run.data.tags]
+    assert "board.md" in {file.path for file in api(moved).list_artifacts(summary.info.run_id)}
+    assert all("/moved/" in run.info.artifact_uri for run in runs(moved, experiment="small"))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("harm", ["deleted", "renamed", "files"])
+def test_the_summary_comes_back(finished, tmp_path, harm):
+    store = copied(finished, tmp_path)
+    assert lfombench("mlflow", "sync", "--out", store.out).returncode == 0
+    [summary] = [run for run in runs(store, experiment="small") if "job" not in run.data.tags]
+    if harm == "deleted":
+        api(store).delete_run(summary.info.run_id)
+    elif harm == "renamed":
+        api(store).update_run(summary.info.run_id, name="other")
+    else:
+        shutil.rmtree(f"{store.out}/artifacts")
+    assert lfombench("mlflow", "sync", "--out", store.out).returncode == 0
+    [again] = [run for run in runs(store, experiment="small") if "job" not in run.data.tags]
+    assert again.info.run_name == "summary: board and report"
+    assert "board.md" in {file.path for file in api(store).list_artifacts(again.info.run_id)}
+
+
+@pytest.mark.parametrize("table", ["runs", "inputs", "datasets", "tags", "latest_metrics"])
+def test_rows_that_lost_others_are_no_obstacle(store, table):
+    commit(store, sweep_of(2))
+    synced(store)
+    with closing(sqlite3.connect(f"{store.out}/mlflow.db", isolation_level=None)) as connection:
+        connection.execute(f"DELETE FROM {table}")
+    work = synced(store, anew=True)
+    assert (work.written, work.refused) == (2, {})
+    assert verified(store).differences == NO_DIFFERENCE
+
+
+def test_verify_looks_at_what_tables_show(store):
+    commit(store, sweep_of(1))
+    synced(store)
+    with closing(sqlite3.connect(f"{store.out}/mlflow.db", isolation_level=None)) as connection:
+        connection.execute("UPDATE latest_metrics SET value = 77 WHERE key = 'log_mse'")
+    [found] = verified(store).differences
+    assert found.what.startswith("last value of log_mse: 77.0, should be ")
+
+
+def test_a_database_in_a_folder_that_is_not_there_is_refused(store, tmp_path):
+    commit(store, sweep_of(1))
+    with pytest.raises(UserError, match="there is no folder"):
+        synced(store, f"sqlite:///{tmp_path}/nowhere/x.db")
+    assert not (tmp_path / "nowhere").exists()
