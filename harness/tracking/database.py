@@ -8,19 +8,19 @@ writes read back through MLflow's public interface as they should: only then are
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
-import json
 import logging
 import os
 import sqlite3
 import tempfile
+import zlib
 from contextlib import closing
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from ..compiler import cache
 from ..errors import UserError
 from ..store.filesystem import place
 from . import fitted, rows, shown, sql
@@ -30,6 +30,7 @@ from .sql import Connection, SqlView
 from .sqlite import SQLite
 from .uris import Where, artifacts, database, default_uri
 
+SQLITE = b"SQLite format 3\0"
 REVISION = "SELECT version_num FROM alembic_version"
 log = logging.getLogger("lfombench")
 
@@ -72,31 +73,36 @@ def is_known(connection: Connection, tables: set[str], shown_uri: str) -> bool:
 
 def tried() -> str | None:
     """The revision of MLflow's schema to which rows can be written; None where a trial failed."""
-    content = cache.read(_name("json"))
-    if content is None:
-        _make()
-        content = cache.read(_name("json"))
-    revision: str | None = json.loads(content or b"null")
-    return revision
+    return _prepared()[0]
 
 
 def _made(root: str) -> bytes:
     """A database with MLflow's tables and nothing in them. root: the URI of a folder for artifacts."""
-    content = cache.read(_name("db"))
-    if content is None:
-        _make()
-        content = cache.read(_name("db"))
-        assert content is not None
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "mlflow.db"
-        path.write_bytes(content)
+        path.write_bytes(_prepared()[1])
         with closing(sqlite3.connect(path, isolation_level=None)) as connection:
             connection.execute("UPDATE experiments SET artifact_location = ? WHERE experiment_id = 0", [f"{root}/0"])
         return path.read_bytes()
 
 
-def _make() -> None:
-    """Make an empty database, and try ours on a copy of it; keep both in the cache."""
+@functools.cache
+def _prepared() -> tuple[str | None, bytes]:
+    """The revision that was tried, if that went well, and an empty database: from the cache, or made now."""
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    kept, name = place(os.environ.get("LFOMBENCH_CACHE") or f"{base}/lfombench"), _name()
+    with contextlib.suppress(OSError):
+        head, _, content = (kept.read(name) or b"").partition(b"\n")
+        if content.startswith(SQLITE) and zlib.crc32(content) == int(head.split()[0]):
+            return head.split()[1].decode().removeprefix("-") or None, content
+    revision, empty = _make()
+    with contextlib.suppress(OSError):  # made again the next time
+        kept.put(name, b"%d -%s\n%s" % (zlib.crc32(empty), (revision or "").encode(), empty))
+    return revision, empty
+
+
+def _make() -> tuple[str | None, bytes]:
+    """Make an empty database, and try ours on a copy of it."""
     log.info("preparing MLflow's database, once for this version of it")
     prepare()
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
@@ -108,9 +114,7 @@ def _make() -> None:
         empty = path.read_bytes()
         with closing(sqlite3.connect(path)) as connection:
             [(revision,)] = connection.execute(REVISION).fetchall()
-        works = _works(uri, str(path))
-    cache.write(_name("json"), json.dumps(revision if works else None).encode())
-    cache.write(_name("db"), empty)
+        return (revision if _works(uri, str(path)) else None), empty
 
 
 def _works(uri: str, path: str) -> bool:
@@ -154,8 +158,7 @@ def _works(uri: str, path: str) -> bool:
         return False
 
 
-@functools.cache
-def _name(kind: str) -> str:
+def _name() -> str:
     """The name of an entry of the cache: it depends on MLflow, and on what writes to its tables."""
     sources = b"".join(Path(module.__file__ or "").read_bytes() for module in (sql, rows, shown, fitted))
-    return f"mlflow-{version('mlflow')}-{hashlib.blake2b(sources, digest_size=6).hexdigest()}.{kind}"
+    return f"mlflow-{version('mlflow')}-{hashlib.blake2b(sources, digest_size=6).hexdigest()}"

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from lfombench.harness.errors import UserError
+from lfombench.harness.tracking import database as database_module
 from lfombench.harness.tracking.database import ready
 from lfombench.harness.tracking.uris import default_uri
 from tests.machine import NOBODY, elsewhere, users_needed
@@ -120,3 +121,26 @@ def test_another_users_store_is_shown_in_a_database_of_ones_own(finished):
     told = elsewhere(command, mounts=mounts, user=NOBODY, cwd="/", environment=environment)
     assert told.returncode == 0, told.stderr
     assert re.search(r"sqlite:////mnt/data/lfombench/\w+/mlflow.db shows 20 runs: 20 written", told.stdout)
+
+
+def test_what_is_prepared_is_kept_and_made_again_where_it_is_damaged(tmp_path, monkeypatch):
+    """A folder that lets no code run is good enough, and one that cannot be written to is no obstacle."""
+    made = []
+    monkeypatch.setattr(database_module, "_make", lambda: made.append(1) or ("revision", database_module.SQLITE + b"x"))
+    for folder, times in ((tmp_path / "cache", [1]), (tmp_path / "file" / "cache", [1, 1])):
+        (tmp_path / "file").touch()
+        monkeypatch.setenv("LFOMBENCH_CACHE", str(folder))
+        made.clear()
+        for _ in range(2):
+            database_module._prepared.cache_clear()
+            assert database_module._prepared() == ("revision", database_module.SQLITE + b"x")
+        assert made == times
+    monkeypatch.setenv("LFOMBENCH_CACHE", str(tmp_path / "cache"))
+    [kept] = (tmp_path / "cache").iterdir()
+    for content in (b"", b"nonsense", kept.read_bytes()[:-1], b"1 -x\n" + database_module.SQLITE):
+        kept.write_bytes(content)
+        made.clear()
+        database_module._prepared.cache_clear()
+        database_module._prepared()
+        assert made == [1], content
+    database_module._prepared.cache_clear()
