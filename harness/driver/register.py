@@ -81,7 +81,7 @@ def _log(where: Where, run: str, shown: dict[str, str], steps: int, options: dic
     mlflow.set_tracking_uri(where.uri)  # which sets it in the environment, too
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it asks for type hints of a kind of its own
+            warnings.simplefilter("ignore")  # it would rather infer a signature from hints than take this one
             return _logged(run, shown, signature, options)
     finally:
         mlflow.set_tracking_uri(before)  # type: ignore[arg-type]  # None is nothing

@@ -31,8 +31,10 @@ class Served(PythonModel):
         self.job = Job(case_of(known["spec"]).with_floats(known["chosen"]), known["spec"]["seed"])
         self.params = load_file(context.artifacts["weights"])
 
-    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]  # MLflow reads types as its own
-        """Predictions at the query, `prompts steps`: after 0 .. depth layers. model_input: arrays X, y and query."""
+    def predict(self, context: Any, model_input: np.ndarray, params: dict[str, Any] | None = None) -> np.ndarray:
+        """Predictions at the query, `prompts steps`: after 0 .. depth layers. model_input: arrays X, y and query, by
+        their names; MLflow knows few types by their hints, and of those this is the nearest.
+        """
         given = {name: torch.as_tensor(np.asarray(model_input[name], dtype=np.float64)) for name in AXES}
         for name, axes in AXES.items():
             if given[name].dim() != len(axes.split()):

@@ -22,7 +22,6 @@ from tests.views import by_job, copied, runs, verified
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore:.*type hints:UserWarning"),
 ]
 
 
