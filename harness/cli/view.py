@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from shlex import quote
 from typing import TYPE_CHECKING
 
 import click
@@ -102,7 +103,7 @@ def register(job: str, out: str, mlflow: str | None, name: str | None) -> None:
     known_sweeps(out, None)
     where = _where(out, mlflow)
     uri = log_model(out, job, where, name)
-    click.echo(f"mlflow models serve -m {uri} --env-manager local, with MLFLOW_TRACKING_URI={where.shown}")
+    click.echo(f"MLFLOW_TRACKING_URI={quote(where.shown)} mlflow models serve -m {uri} --env-manager local")
     click.echo(uri)
 
 
@@ -201,7 +202,8 @@ class _Line:
 
         spent = time.monotonic() - self.began
         left = f", {duration(spent / done * (of - done))} left" if done * 50 > of else ""
-        self.say(f"{text}{left}")
+        if of:
+            self.say(f"{text}{left}")
 
     def say(self, text: str) -> None:
         """Say something, unless something was said just now."""

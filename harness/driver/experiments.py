@@ -5,11 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Sequence
-
-from lfombench.analysis.formats import as_csv, markdown
-from lfombench.analysis.pages import page_of, written
-from lfombench.analysis.results import Tables
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from ..errors import UserError
 from ..store.filesystem import join, place
@@ -40,21 +36,25 @@ def show(
     with alone(at, where, tell, lambda: not wait), opened(out, where, tell) as view:
         work = sync(at, identity(at), view, told, anew)
         try:
-            describe(out, sweeps, view, anew)
+            describe(out, sweeps, view, work.digests, anew)
         except UserError as error:
             tell(f"the runs are shown, but not what is said of their sweep: {error}")
     return work
 
 
-def describe(out: str, sweeps: Sequence[Manifest], view: View, anew: bool = False) -> None:
-    """Write the descriptions and the summary runs of sweeps, from what is committed; anew: whatever is there."""
+def describe(
+    out: str, sweeps: Sequence[Manifest], view: View, digests: Mapping[str, str] | None = None, anew: bool = False
+) -> None:
+    """Write the descriptions and the summary runs of sweeps, from what is committed. digests: of all jobs, if they are
+    known. anew: whatever is there.
+    """
     at = place(out)
-    tables, report, digests = Tables(out), at.read(PATH), contents.digests(at)
+    report, digests = at.read(PATH), contents.digests(at) if digests is None else digests
     for manifest in sweeps:
         if shown := [digests[job] for job in manifest.jobs if job in digests]:
             mark = hashlib.blake2b(repr((shown, manifest.content, report)).encode(), digest_size=10).hexdigest()
             if anew or view.described(manifest.name) != mark:
-                view.describe(manifest.name, page(out, tables, manifest, report, mark))
+                view.describe(manifest.name, page(out, manifest, report, mark))
 
 
 def publish(out: str, sweeps: Sequence[Manifest], mlflow: str | None) -> str | None:
@@ -82,9 +82,13 @@ def opened(out: str, where: Where, tell: Tell) -> Iterator[View]:
         view.close()
 
 
-def page(out: str, tables: Tables, manifest: Manifest, report: bytes | None, mark: str) -> Page:
+def page(out: str, manifest: Manifest, report: bytes | None, mark: str) -> Page:
     """What the experiment of a sweep says of it. mark: changes with it."""
-    board = page_of(tables, manifest)
+    from lfombench.analysis.formats import as_csv, markdown  # here, as mostly nothing is to be written
+    from lfombench.analysis.pages import page_of, written
+    from lfombench.analysis.results import Tables
+
+    board = page_of(Tables(out), manifest)
     head = "\n".join(markdown(board.sheets[0]).strip().splitlines()[:HEAD]) if board.sheets else ""
     again = f"lfombench run {manifest.name} --out DIR" + (" # DIR: any folder" if "://" not in out else "")
     parts = [

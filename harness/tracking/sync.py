@@ -31,6 +31,7 @@ class Work:
     to_write: int = 0
     written: int = 0
     removed: int = 0
+    digests: dict[str, str] = field(default_factory=dict)  # of what the store has of each job
     interrupted: int = 0  # requests that were not answered
     refused: dict[str, str] = field(default_factory=dict)  # by job: why it cannot be shown
     began: float = field(default_factory=time.monotonic)
@@ -88,7 +89,7 @@ def _asked(place: Place, view: View, anew: bool, work: Work, told: Told) -> list
     """What each experiment lacks, as soon as a tracking store says so that has answered before."""
     for pause in itertools.chain(PAUSES, itertools.repeat(PAUSES[-1])):
         try:
-            return _plans(place, view, anew)
+            return _plans(place, view, work, anew)
         except Unreachable as error:
             if not view.answered:
                 raise
@@ -98,9 +99,10 @@ def _asked(place: Place, view: View, anew: bool, work: Work, told: Told) -> list
     raise AssertionError
 
 
-def _plans(place: Place, view: View, anew: bool) -> list[_Plan]:
+def _plans(place: Place, view: View, work: Work, anew: bool) -> list[_Plan]:
     """What each experiment lacks. Those of sweeps that are no more lose their runs."""
     digests, known = contents.digests(place), view.known()
+    work.digests = digests
     sweeps = {one.name: {job: digests[job] for job in one.jobs if job in digests} for one in manifests(place)}
     names = [name for name, jobs in sweeps.items() if jobs] + [name for name in known if not sweeps.get(name)]
     return [_Plan(name, sweeps.get(name, {}), known.get(name, []), anew) for name in names]

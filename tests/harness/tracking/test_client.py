@@ -13,7 +13,8 @@ import polars as pl
 import pytest
 
 from lfombench.harness.tracking.client import ClientView
-from lfombench.harness.tracking.sync import Stopped, Told
+from lfombench.harness.tracking.opened import identity
+from lfombench.harness.tracking.sync import Stopped, Told, sync
 from lfombench.harness.tracking.view import Refused, Unreachable
 from tests.commands import lfombench, words
 from tests.views import Server, by_job, changed, commit, copied, opened, other_task, runs, sweep_of, synced, verified
@@ -129,19 +130,6 @@ def test_a_server_that_was_never_there_is_named_at_once(store, tmp_path):
     assert done.stderr.count("\n") <= 3, done.stderr
 
 
-def test_waiting_ends_when_it_is_asked_to(store, server):
-    commit(store, sweep_of(3, name="ended"))
-    stopped = Server(server.folder, server.backend)
-    with stopped, opened(store, stopped.uri) as view:
-        from lfombench.harness.tracking.opened import identity
-        from lfombench.harness.tracking.sync import sync
-
-        waits: list[str] = []
-        told = Told(lambda work: stopped.kill() if work.written == 1 else None, waits.append, lambda: bool(waits))
-        with pytest.raises(Stopped):
-            sync(store.place, identity(store.place), view, told)
-
-
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A tracking server that asks who one is."""
@@ -176,18 +164,18 @@ def test_credentials_are_those_of_mlflow_and_wrong_ones_are_named(store, guarded
     assert verified(store, guarded.uri).differences == []
 
 
-def test_a_server_that_dies_before_the_first_run_is_waited_for(store, server):
+def test_a_server_that_dies_before_the_first_run_is_waited_for_as_long_as_one_likes(store, server):
     """It had answered one question, and the next one ended everything."""
-    jobs = commit(store, sweep_of(2, name="early"))
-    from lfombench.harness.tracking.opened import identity
-    from lfombench.harness.tracking.sync import sync
-
+    jobs, of = commit(store, sweep_of(2, name="early")), identity(store.place)
     with opened(store, server.uri) as view:
-        assert view.known() is not None
+        view.known()
         server.kill()
+        waits: list[str] = []
+        with pytest.raises(Stopped):
+            sync(store.place, of, view, Told(waiting=waits.append, stop=lambda: bool(waits)))
         back = threading.Timer(2.0, server.start)
         back.start()
-        work = sync(store.place, identity(store.place), view)
+        work = sync(store.place, of, view)
         back.join()
     assert (work.written, work.interrupted > 0) == (2, True)
     assert by_job(store, server.uri, "early").keys() == set(jobs)
