@@ -42,7 +42,8 @@ class Browser:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        os.close(read), os.close(write)
+        for end in (read, write):
+            os.close(end)
         self.answers, self.count, self.session = b"", 0, ""
         target = self._ask("Target.createTarget", url="about:blank")["targetId"]
         self.session = self._ask("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
@@ -53,7 +54,8 @@ class Browser:
     def __exit__(self, *error: object) -> None:
         self.process.kill()
         self.process.wait()
-        os.close(self.read), os.close(self.write)
+        for end in (self.read, self.write):
+            os.close(end)
         shutil.rmtree(self.profile, ignore_errors=True)
 
     def open(self, address: str) -> None:

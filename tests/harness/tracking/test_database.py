@@ -125,8 +125,13 @@ def test_another_users_store_is_shown_in_a_database_of_ones_own(finished):
 
 def test_what_is_prepared_is_kept_and_made_again_where_it_is_damaged(tmp_path, monkeypatch):
     """A folder that lets no code run is good enough, and one that cannot be written to is no obstacle."""
-    made = []
-    monkeypatch.setattr(database_module, "_make", lambda: made.append(1) or ("revision", database_module.SQLITE + b"x"))
+    made: list[int] = []
+
+    def make() -> tuple[str, bytes]:
+        made.append(1)
+        return "revision", database_module.SQLITE + b"x"
+
+    monkeypatch.setattr(database_module, "_make", make)
     for folder, times in ((tmp_path / "cache", [1]), (tmp_path / "file" / "cache", [1, 1])):
         (tmp_path / "file").touch()
         monkeypatch.setenv("LFOMBENCH_CACHE", str(folder))
