@@ -123,10 +123,10 @@ def _runs(out: str, sweep: str, mlflow: str | None, summary: Summary) -> str:
     from ..tracking.uris import redacted
 
     problem = summary.mlflow_error or publish(out, known_sweeps(out, sweep), mlflow)
-    given = f" --mlflow {quote(redacted(mlflow, mlflow))}" if mlflow else ""
+    store, given = quote(redacted(out, out)), f" --mlflow {quote(redacted(mlflow, mlflow))}" if mlflow else ""
     if problem:
-        return f"not all in MLflow ({problem}); lfombench mlflow sync --out {quote(out)}{given} tries again"
-    return f"lfombench ui --out {quote(out)}{given}"
+        return f"not all in MLflow ({problem}); lfombench mlflow sync --out {store}{given} tries again"
+    return f"lfombench ui --out {store}{given}"
 
 
 def _show_summary(summary: Summary, out: str, sweep: str, terminal: Terminal) -> None:
