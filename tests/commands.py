@@ -21,7 +21,7 @@ def lfombench(*arguments: str) -> Done:
     """A command in this process, as a new one takes seconds to import torch. It leaves the process as it found it."""
     told, errors = io.StringIO(), io.StringIO()
     with (
-        patch.object(sys, "meta_path", [*sys.meta_path]),
+        _finders_restored(),
         patch.object(sys, "path", [*sys.path]),
         _signals_restored(),
         contextlib.redirect_stdout(told),
@@ -29,6 +29,22 @@ def lfombench(*arguments: str) -> Done:
     ):
         code = invoke([*arguments])
     return subprocess.CompletedProcess(arguments, int(code or 0), told.getvalue(), errors.getvalue())
+
+
+@contextlib.contextmanager
+def _finders_restored() -> Iterator[None]:
+    """Take away the finders of modules that the command has added; not those of others, as six, which come but once."""
+    before = {id(finder) for finder in sys.meta_path}
+    try:
+        yield
+    finally:
+        ours = [one for one in sys.meta_path if id(one) not in before and _is_ours(one)]
+        sys.meta_path[:] = [one for one in sys.meta_path if one not in ours]
+
+
+def _is_ours(finder: object) -> bool:
+    kind = finder if isinstance(finder, type) else type(finder)
+    return kind.__module__.startswith("lfombench.")
 
 
 @contextlib.contextmanager
