@@ -41,7 +41,7 @@ def group() -> None:
 @URI
 @JSON
 def sync(out: str, mlflow: str | None, as_json: bool) -> None:
-    """Write what MLflow lacks of a store, and correct what it shows wrongly; nothing else."""
+    """Write what MLflow lacks of a store, and what has changed there; nothing else."""
     _show(out, mlflow, as_json, anew=False)
 
 

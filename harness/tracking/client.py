@@ -24,6 +24,7 @@ ANSWER = 1000  # runs in one
 METRICS, PARAMS, TAGS = 900, 90, 90  # in a request: MLflow takes 1000 entries, of which 100 are parameters or tags
 CAUSE = re.compile(r"Max retries exceeded .*?(\[Errno -?\d+\][^'\")]+|Failed to resolve '[^']+'|timed out|SSL[^'\")]+)")
 LONGEST = 600  # characters of what an error says
+GONE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # of a run that is to be deleted: it is, already
 TEMPORARY = ("TEMPORARILY_UNAVAILABLE", "INTERNAL_ERROR", "RESOURCE_EXHAUSTED", "REQUEST_LIMIT_EXCEEDED", "ABORTED")
 
 
@@ -63,7 +64,7 @@ class ClientView:
 
     def known(self) -> dict[str, list[Known]]:
         """The runs of the store that is shown, by the name of their experiment; and those of older versions of
-        lfombench, which did not say whose they are. One that is not complete has no digest.
+        lfombench, which did not say whose they are.
         """
         with self._errors():
             names = {one.experiment_id: one.name for one in self.client.search_experiments()}
@@ -95,14 +96,23 @@ class ClientView:
                 old = instead.get(run.job, ())
                 noted = {key: value for one in old for key, value in self.tags.get(one, {}).items() if not ours(key)}
                 self._write(experiment, run, noted)
-                for one in old:
-                    self.client.delete_run(one)
+                self._delete(old)
 
     def remove(self, runs: Sequence[str]) -> None:
         """Delete runs: the UI has them among the deleted ones."""
         with self._errors():
-            for run in runs:
+            self._delete(runs)
+
+    def _delete(self, runs: Sequence[str]) -> None:
+        """Delete runs, but those that are gone: a request may be repeated whose answer was lost."""
+        from mlflow.exceptions import MlflowException
+
+        for run in runs:
+            try:
                 self.client.delete_run(run)
+            except MlflowException as error:
+                if error.error_code not in GONE:
+                    raise
 
     def read(self, runs: Sequence[str]) -> Iterator[Stored]:
         """All that is there of these runs, by a request for each and for each of its metrics."""
@@ -158,11 +168,19 @@ class ClientView:
         return list(self.client.search_runs([experiment], f"tags.`{SUMMARY}` = '{self.store}'", 1))
 
     def _write(self, experiment: str, run: Shown, noted: Mapping[str, str]) -> None:
-        from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
-
         tags = list({**noted, **run.tags}.items())
         begun = self.client.create_run(experiment, start_time=run.begin, tags=dict(tags[:TAGS]), run_name=run.name)
-        name = begun.info.run_id
+        try:
+            self._fill(begun.info.run_id, run, tags)
+        except Exception:  # whatever it was, half a run is none
+            with contextlib.suppress(Exception):
+                self.client.delete_run(begun.info.run_id)
+            raise
+
+    def _fill(self, name: str, run: Shown, tags: Sequence[tuple[str, str]]) -> None:
+        """Log everything of a run that has begun, and end it."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+
         metrics = [Metric(key, _stored(value), run.end, step) for (key, step), value in run.metrics.items()]
         params = [Param(key, value) for key, value in run.params.items()]
         for i in range(max(1, -(-len(metrics) // METRICS), -(-len(params) // PARAMS), -(-len(tags) // TAGS - 1))):

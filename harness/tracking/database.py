@@ -91,7 +91,7 @@ def _prepared() -> tuple[str | None, bytes]:
     """The revision that was tried, if that went well, and an empty database: from the cache, or made now."""
     base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     kept, name = place(os.environ.get("LFOMBENCH_CACHE") or f"{base}/lfombench"), _name()
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, ValueError, IndexError):
         head, _, content = (kept.read(name) or b"").partition(b"\n")
         if content.startswith(SQLITE) and zlib.crc32(content) == int(head.split()[0]):
             return head.split()[1].decode().removeprefix("-") or None, content

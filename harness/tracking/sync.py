@@ -9,9 +9,10 @@ from __future__ import annotations
 import functools
 import itertools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from ..errors import UserError
 from ..store.filesystem import Place
 from ..store.manifest import manifests
 from . import contents
@@ -20,7 +21,8 @@ from .shown import Shown
 from .view import Known, Refused, Unreachable, View
 
 PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)  # seconds between tries to reach a server: the last one again and again
-STUBBORN = 3  # tries of one run, while the server answers other questions, after which it counts as refused
+STUBBORN = 3  # tries of one write, while other questions are answered, after which it counts as refused
+HOPELESS = 3  # writes in a row that end so: then it is not the values, but a full disk, say
 
 
 @dataclass
@@ -33,6 +35,7 @@ class Work:
     removed: int = 0
     digests: dict[str, str] = field(default_factory=dict)  # of what the store has of each job
     interrupted: int = 0  # requests that were not answered
+    stubborn: int = 0  # writes in a row that failed while other questions were answered
     refused: dict[str, str] = field(default_factory=dict)  # by job: why it cannot be shown
     began: float = field(default_factory=time.monotonic)
 
@@ -105,7 +108,7 @@ def _plans(place: Place, view: View, work: Work, anew: bool) -> list[_Plan]:
     work.digests = digests
     sweeps = {one.name: {job: digests[job] for job in one.jobs if job in digests} for one in manifests(place)}
     names = [name for name, jobs in sweeps.items() if jobs] + [name for name in known if not sweeps.get(name)]
-    return [_Plan(name, sweeps.get(name, {}), known.get(name, []), anew) for name in names]
+    return [_Plan(name, sweeps.get(name, {}), known.get(name, []), anew, work.refused) for name in names]
 
 
 def _parts(plans: Sequence[_Plan]) -> Iterator[set[str]]:
@@ -117,16 +120,23 @@ def _parts(plans: Sequence[_Plan]) -> Iterator[set[str]]:
 class _Plan:
     """What an experiment lacks, and has too much."""
 
-    def __init__(self, sweep: str, digests: dict[str, str], known: list[Known], anew: bool) -> None:
+    def __init__(
+        self, sweep: str, digests: dict[str, str], known: list[Known], anew: bool, refused: Collection[str]
+    ) -> None:
+        """refused: jobs that the tracking store has refused in this reconciliation."""
         self.sweep, self.digests = sweep, digests
-        known = [run for run in known if run.digest is not None or run.job in digests]  # others may be of other stores
+        # Runs without a digest may be of other stores; of a refused job, one stays that showed it once.
+        known = [run for run in known if run.digest is not None or run.job in digests]
+        known = [run for run in known if run.job not in refused or not run.digest]
         of: dict[str, list[Known]] = {}
         for run in known:
             of.setdefault(run.job, []).append(run)
         right = {} if anew else {job: _right(of.get(job, ()), digest) for job, digest in digests.items()}
         # The jobs to write, each with the runs whose place its new one takes.
         self.write = {
-            job: [run.run for run in of.get(job, ()) if run.active] for job in digests if right.get(job) is None
+            job: [run.run for run in of.get(job, ()) if run.active]
+            for job in digests
+            if right.get(job) is None and job not in refused
         }
         kept = {*right.values(), *(run for runs in self.write.values() for run in runs)}
         self.remove = [run.run for run in known if run.active and run.run not in kept]
@@ -149,6 +159,7 @@ def _persist(view: View, plan: _Plan, batch: Sequence[Shown], work: Work, told: 
     try:
         _try(lambda: view.write(view.open(plan.sweep), batch, plan.write), view, plan, work, told)
         work.written += len(batch)
+        work.stubborn = 0
     except Refused as error:
         if len(batch) == 1:
             work.refused[batch[0].job] = str(error)
@@ -171,7 +182,8 @@ def _try(action: Callable[[], None], view: View, plan: _Plan, work: Work, told: 
             view.open(plan.sweep)
             failures += 1
             if failures == STUBBORN:
-                raise Refused(why)
+                work.stubborn += 1
+                raise (UserError if work.stubborn == HOPELESS else Refused)(why)
         except Unreachable:
             failures = 0
         told.waiting(why)

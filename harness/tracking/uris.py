@@ -57,7 +57,7 @@ def where(out: str, given: str | None, tell: Callable[[str], None], always: bool
     if given == "off":
         return None
     if given is not None:
-        if named and normal(named) != normal(given):
+        if named and named != given:
             tell(f"--mlflow {redacted(given, given)} counts, not {VARIABLE}={redacted(named, named)}")
         return Where(normal(given))
     if named:

@@ -97,9 +97,19 @@ def test_one_that_is_killed_in_the_middle_of_a_run_leaves_nothing(store, server)
         with pytest.raises(KeyboardInterrupt):
             synced(store, server.uri)
     assert [run.info.status for run in runs(store, server.uri, "half")] == ["RUNNING"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(client, "finite", refuse)
+        assert synced(store, server.uri).refused.keys() == set(jobs)
+    assert len(runs(store, server.uri, "half")) == 1, "what was refused leaves nothing"
     assert synced(store, server.uri).written == 2
     assert by_job(store, server.uri, "half").keys() == set(jobs)
     assert verified(store, server.uri).differences == []
+
+
+def refuse(value):
+    from mlflow.exceptions import MlflowException
+
+    raise MlflowException("this value is refused", 1000)
 
 
 def interrupt(value):
@@ -179,3 +189,14 @@ def test_a_server_that_dies_before_the_first_run_is_waited_for_as_long_as_one_li
         back.join()
     assert (work.written, work.interrupted > 0) == (2, True)
     assert by_job(store, server.uri, "early").keys() == set(jobs)
+
+
+def test_what_is_deleted_already_is_no_fault(store, server):
+    """A request whose answer was lost is sent again."""
+    commit(store, sweep_of(1, name="gone"))
+    synced(store, server.uri)
+    [run] = runs(store, server.uri, "gone")
+    with opened(store, server.uri) as view:
+        for _ in range(2):
+            view.remove([run.info.run_id, "0" * 32])
+    assert runs(store, server.uri, "gone") == []

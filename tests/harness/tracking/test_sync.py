@@ -18,9 +18,11 @@ from lfombench.harness.errors import UserError
 from lfombench.harness.store import maintenance, schema
 from lfombench.harness.store.store import Store
 from lfombench.harness.tracking import contents
+from lfombench.harness.tracking import sync as sync_module
 from lfombench.harness.tracking.database import ready
 from lfombench.harness.tracking.sql import SqlView
 from lfombench.harness.tracking.sync import Stopped, Told
+from lfombench.harness.tracking.view import Unreachable
 from lfombench.harness.training.execute import failure
 from tests.builders import pack, run
 from tests.commands import lfombench
@@ -407,3 +409,32 @@ def test_a_database_in_a_folder_that_is_not_there_is_refused(store, tmp_path):
     with pytest.raises(UserError, match="there is no folder"):
         synced(store, f"sqlite:///{tmp_path}/nowhere/x.db")
     assert not (tmp_path / "nowhere").exists()
+
+
+class Failing(SqlView):
+    """Has a tracking store's own fault with some jobs: it answers, but not to these."""
+
+    bad: tuple[str, ...] = ()
+    at_once = 1
+
+    def write(self, experiment, runs, instead):
+        if {run.job for run in runs} & set(self.bad):
+            raise Unreachable("error 500")
+        super().write(experiment, runs, instead)
+
+
+@pytest.mark.parametrize("bad", [1, 2, 6])
+def test_a_job_that_a_server_fails_at_ends_and_all_others_are_shown(store, monkeypatch, bad):
+    """It was tried again for ever; where nothing can be written, that is said, not job by job."""
+    monkeypatch.setattr(sync_module, "PAUSES", (0.01,))
+    jobs = commit(store, sweep_of(6))
+    with opened(store) as view:
+        failing = Failing(view.connection, view.store, shown_at(store))
+        failing.bad = tuple(jobs[:bad])
+        if bad == 6:
+            with pytest.raises(UserError, match="error 500"):
+                sync_module.sync(store.place, view.store, failing)
+            return
+        work = sync_module.sync(store.place, view.store, failing)
+    assert (work.written, work.refused.keys()) == (6 - bad, set(jobs[:bad]))
+    assert by_job(store).keys() == set(jobs[bad:])
