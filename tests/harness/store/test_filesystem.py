@@ -106,6 +106,10 @@ def test_a_sweep_into_an_object_store(bucket, small, tmp_path, monkeypatch):
     assert lfombench("status", "--out", bucket).stdout == "small: 20 of 20 jobs done, 0 failed, 0 diverged\n"
     assert "memformer" in lfombench("query", "SELECT DISTINCT solver FROM results", "--out", bucket).stdout
     assert {path.name for path in tmp_path.iterdir()} == {"small.yaml"}
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    assert "20 written" in lfombench("mlflow", "sync", "--out", bucket).stdout
+    assert "no differences" in lfombench("mlflow", "verify", "--out", bucket).stdout
+    assert [path.name for path in (tmp_path / "data").rglob("mlflow.db")] == ["mlflow.db"]
 
 
 def test_of_many_who_create_the_same_file_one_does(bucket):

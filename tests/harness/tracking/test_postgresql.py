@@ -11,8 +11,9 @@ import pytest
 
 from lfombench.harness.errors import UserError
 from lfombench.harness.store.store import Store
+from lfombench.harness.tracking.opened import open_view
 from lfombench.harness.tracking.sql import SqlView
-from lfombench.harness.tracking.uris import normal
+from lfombench.harness.tracking.uris import Where, normal
 from lfombench.harness.tracking.view import Unreachable
 from tests.commands import lfombench, words
 from tests.postgresql import PASSWORD, PostgreSQL, needed
@@ -28,12 +29,13 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[PostgreSQL]:
-    """A server with a database that MLflow has made its tables in."""
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-
+    """A server with a database that was empty, until a view was opened there."""
     with PostgreSQL() as started:
         started.execute("CREATE DATABASE template")
-        SqlAlchemyStore(normal(started.uri("template")), "/nowhere").engine.dispose()
+        view = open_view(Where(normal(started.uri("template"))), "nobody", lambda text: None)
+        assert isinstance(view, SqlView)
+        view.close()
+        started.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'template'")
         yield started
 
 

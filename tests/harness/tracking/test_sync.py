@@ -22,7 +22,7 @@ from lfombench.harness.tracking import sync as sync_module
 from lfombench.harness.tracking.database import ready
 from lfombench.harness.tracking.sql import SqlView
 from lfombench.harness.tracking.sync import Stopped, Told
-from lfombench.harness.tracking.view import Unreachable
+from lfombench.harness.tracking.view import Refused, Unreachable
 from lfombench.harness.training.execute import failure
 from tests.builders import pack, run
 from tests.commands import lfombench
@@ -438,3 +438,20 @@ def test_a_job_that_a_server_fails_at_ends_and_all_others_are_shown(store, monke
         work = sync_module.sync(store.place, view.store, failing)
     assert (work.written, work.refused.keys()) == (6 - bad, set(jobs[:bad]))
     assert by_job(store).keys() == set(jobs[bad:])
+
+
+@pytest.mark.parametrize("revision", ["0123456789ab", "fff"])
+def test_a_database_of_another_mlflow_is_named(store, revision):
+    commit(store, sweep_of(1))
+    ready(shown_at(store).uri)
+    with closing(sqlite3.connect(f"{store.out}/mlflow.db", isolation_level=None)) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = ?", [revision])
+    with pytest.raises(Refused, match="out-of-date database schema"):
+        synced(store)
+
+
+def test_a_database_in_memory_is_none(store):
+    commit(store, sweep_of(1))
+    for uri in ("sqlite://", "sqlite:///:memory:"):
+        with pytest.raises(UserError, match="names no file"):
+            synced(store, uri)
