@@ -429,6 +429,7 @@ def test_a_job_that_a_server_fails_at_ends_and_all_others_are_shown(store, monke
     monkeypatch.setattr(sync_module, "PAUSES", (0.01,))
     jobs = commit(store, sweep_of(6))
     with opened(store) as view:
+        assert isinstance(view, SqlView)
         failing = Failing(view.connection, view.store, shown_at(store))
         failing.bad = tuple(jobs[:bad])
         if bad == 6:
