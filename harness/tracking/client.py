@@ -53,8 +53,9 @@ class ClientView:
         with self._errors():
             found = self.client.get_experiment_by_name(name)
             if found is None:
+                place = self.where.artifacts or self.where.otherwise
                 with contextlib.suppress(MlflowException):  # another writer may have been quicker
-                    self.client.create_experiment(name, artifact_location=self.where.artifacts)
+                    self.client.create_experiment(name, artifact_location=place)
                 found = self.client.get_experiment_by_name(name)
             if found is None:
                 raise Refused(f"{self.where.shown} makes no experiment {name}")

@@ -31,6 +31,7 @@ from .sqlite import SQLite
 from .uris import Where, artifacts, database, default_uri
 
 SQLITE = b"SQLite format 3\0"
+FIRST_PLACE = "UPDATE experiments SET artifact_location = ? WHERE experiment_id = 0"
 REVISION = "SELECT version_num FROM alembic_version"
 log = logging.getLogger("lfombench")
 
@@ -71,6 +72,11 @@ def is_known(connection: Connection, tables: set[str], shown_uri: str) -> bool:
     return bool(found) and found[0][0] == tried()
 
 
+def keep_artifacts_in(connection: Connection, root: str) -> None:
+    """Let new experiments keep their artifacts in a folder, given as a URI, like MLflow's own first one."""
+    connection.rows(FIRST_PLACE, [f"{root}/0"])
+
+
 def tried() -> str | None:
     """The revision of MLflow's schema to which rows can be written; None where a trial failed."""
     return _prepared()[0]
@@ -82,7 +88,7 @@ def _made(root: str) -> bytes:
         path = Path(folder) / "mlflow.db"
         path.write_bytes(_prepared()[1])
         with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-            connection.execute("UPDATE experiments SET artifact_location = ? WHERE experiment_id = 0", [f"{root}/0"])
+            connection.execute(FIRST_PLACE, [f"{root}/0"])
         return path.read_bytes()
 
 

@@ -15,6 +15,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 from ..errors import UserError
@@ -45,7 +46,7 @@ class Follower:
         self.process = subprocess.Popen(
             COMMAND, stdin=pipe, stdout=pipe, stderr=self.errors, text=True, start_new_session=True
         )  # Ctrl-C is the driver's
-        self.say(json.dumps({"out": out, "uri": where.uri, "artifacts": where.artifacts}))
+        self.say(json.dumps({"out": out, "where": asdict(where)}))
         self.thread = threading.Thread(target=self._listen, name="mlflow", daemon=True)
         self.thread.start()
 
@@ -93,7 +94,7 @@ class _Process:
 
     def __init__(self) -> None:
         asked = json.loads(sys.stdin.readline())
-        self.out, self.where = asked["out"], Where(asked["uri"], asked["artifacts"])
+        self.out, self.where = asked["out"], Where(**asked["where"])
         self.word, self.heard = "", threading.Event()
         self.last = time.monotonic()  # when a server answered, or the sweep ended
         threading.Thread(target=self._hear, daemon=True).start()

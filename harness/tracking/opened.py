@@ -29,7 +29,7 @@ def open_view(where: Where, store: str, tell: Tell) -> View:
     """The view at a tracking URI. store: the id of the store that is to be shown there. tell: shows the user a message.
     UserError where the tracking store cannot be one.
     """
-    database.ready(where.uri, where.artifacts)
+    database.ready(where.uri, where.artifacts or where.otherwise)
     path = path_of(where.uri)
     if not path and not where.uri.startswith(POSTGRESQL):
         return ClientView(where, store)
@@ -38,6 +38,8 @@ def open_view(where: Where, store: str, tell: Tell) -> View:
     if not tables:
         ClientView(where, store)  # which has MLflow make them
         tables = {name for (name,) in connection.rows(TABLES[kind])}
+        if root := where.artifacts or where.otherwise:
+            database.keep_artifacts_in(connection, root)
     if database.is_known(connection, tables, where.shown):
         return SqlView(connection, store, where)
     connection.close()

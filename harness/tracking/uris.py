@@ -28,10 +28,13 @@ STORE = "LFOMBENCH_UI_STORE"  # a variable of the environment: the store whose r
 
 @dataclass(frozen=True)
 class Where:
-    """A tracking store. artifacts: where new experiments keep theirs; None where the tracking store says."""
+    """A tracking store. artifacts: where new experiments keep theirs; None where the tracking store says.
+    otherwise: where they do if that has said nothing yet; MLflow's own choice is the working directory.
+    """
 
     uri: str
     artifacts: str | None = None
+    otherwise: str | None = None
 
     @property
     def shown(self) -> str:
@@ -59,10 +62,10 @@ def where(out: str, given: str | None, tell: Callable[[str], None], always: bool
     if given is not None:
         if named and named != given:
             tell(f"--mlflow {redacted(given, given)} counts, not {VARIABLE}={redacted(named, named)}")
-        return Where(normal(given))
+        return _given(normal(given), out)
     if named:
         tell(f"runs are shown at {redacted(named, named)}, as {VARIABLE} says")
-        return Where(normal(named, VARIABLE))
+        return _given(normal(named, VARIABLE), out)
     folder = local(out)
     if folder is not None and (not folder.exists() or _writable(folder)):
         return Where(default_uri(out), artifacts(out))
@@ -74,6 +77,15 @@ def where(out: str, given: str | None, tell: Callable[[str], None], always: bool
     except OSError as error:
         raise UserError(f"{own} cannot be made for MLflow's database: {error}; --mlflow names another place") from error
     return Where(default_uri(own), artifacts(own))
+
+
+def _given(uri: str, out: str) -> Where:
+    """A tracking store that the user names. A server has a place for artifacts; beside a database we choose one."""
+    if urlsplit(uri).scheme in ("http", "https", "databricks") or uri == "databricks":
+        return Where(uri)
+    if path := database(uri):
+        return Where(uri, otherwise=artifacts(os.path.dirname(os.path.abspath(path))))
+    return Where(uri, otherwise=artifacts(out if local(out) else str(_own(out))))
 
 
 def normal(uri: str, source: str = "--mlflow") -> str:

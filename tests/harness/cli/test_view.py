@@ -116,6 +116,13 @@ def test_ui_has_the_runs_and_the_report_at_one_address(addresses, finished):
         assert page.read() == report.read_bytes()
 
 
+def texts(role: str, side: str) -> str:
+    """An expression: the texts of the cells of a table, in their order from a side; the page has them in any order."""
+    cells = f"[...document.querySelectorAll('[role={role}]')]"
+    placed = f"{cells}.map(x => [x.getBoundingClientRect().{side}, x.innerText.trim()])"
+    return f"{placed}.sort((a, b) => a[0] - b[0]).map(x => x[1])"
+
+
 @pytest.mark.slow
 @pytest.mark.xdist_group("ui")
 @browser_needed("MLflow's UI")
@@ -125,10 +132,10 @@ def test_the_link_opens_the_training_view_with_the_score_in_front(addresses, fin
     with Browser() as page:
         page.open(addresses["small"])
         page.wait("[...document.querySelectorAll('[role=row]')].length > 12")
-        text = page.evaluate("document.body.innerText")
-        head = [line for line in text.splitlines() if line in ("log_mse", "solver", "depth", "seed", "protocol")]
-        assert head[:5] == ["log_mse", "solver", "depth", "seed", "protocol"]
-        shown = [float(x) for x in re.findall(r"\n(-?\d+\.\d{6,})\n", text)]
+        asked = json.dumps(["log_mse", "solver", "depth", "seed", "protocol"])
+        heads = f"[...new Set({texts('columnheader', 'left')})].filter(x => {asked}.includes(x))"
+        page.wait(f"JSON.stringify({heads}) == JSON.stringify({asked})")
+        shown = [float(x) for x in page.evaluate(texts("gridcell", "top")) if re.fullmatch(r"-?\d+\.\d{6,}", x)]
         assert len(shown) >= 10
         assert shown == sorted(shown)
         scores = [run.data.metrics["log_mse"] for run in of if "log_mse" in run.data.metrics]

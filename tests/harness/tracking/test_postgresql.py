@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -13,7 +14,7 @@ from lfombench.harness.errors import UserError
 from lfombench.harness.store.store import Store
 from lfombench.harness.tracking.opened import open_view
 from lfombench.harness.tracking.sql import SqlView
-from lfombench.harness.tracking.uris import Where, normal
+from lfombench.harness.tracking.uris import where
 from lfombench.harness.tracking.view import Unreachable
 from tests.commands import lfombench, words
 from tests.postgresql import PASSWORD, PostgreSQL, needed
@@ -28,11 +29,13 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[PostgreSQL]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgreSQL]:
     """A server with a database that was empty, until a view was opened there."""
     with PostgreSQL() as started:
         started.execute("CREATE DATABASE template")
-        view = open_view(Where(normal(started.uri("template"))), "nobody", lambda text: None)
+        at = where(str(tmp_path_factory.mktemp("template")), started.uri("template"), lambda text: None)
+        assert at
+        view = open_view(at, "nobody", lambda text: None)
         assert isinstance(view, SqlView)
         view.close()
         started.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'template'")
@@ -144,3 +147,17 @@ def test_one_that_stops_and_comes_back_is_waited_for(store, server, uri):
     server.start()
     assert synced(store, uri).written == 5
     assert by_job(store, uri).keys() == set(jobs)
+
+
+def test_artifacts_go_beside_the_store_and_never_into_the_working_directory(finished, tmp_path, server, monkeypatch):
+    """MLflow's own choice for a database that was empty is a folder of where it runs."""
+    monkeypatch.chdir(tmp_path)
+    store = copied(finished, tmp_path)
+    server.execute("CREATE DATABASE artifacts")
+    uri = server.uri("artifacts")
+    done = lfombench("mlflow", "sync", "--out", store.out, "--mlflow", uri)
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {Path(store.out).name}
+    [summary] = [run for run in runs(store, uri, "small") if "job" not in run.data.tags]
+    assert summary.info.artifact_uri.startswith((Path(store.out) / "artifacts").as_uri())
+    assert "board.md" in {file.path for file in api(store, uri).list_artifacts(summary.info.run_id)}

@@ -20,6 +20,7 @@ from lfombench.harness.store.store import Store
 from lfombench.harness.tracking import contents
 from lfombench.harness.tracking import sync as sync_module
 from lfombench.harness.tracking.database import ready
+from lfombench.harness.tracking.page import Page
 from lfombench.harness.tracking.sql import SqlView
 from lfombench.harness.tracking.sync import Stopped, Told
 from lfombench.harness.tracking.view import Refused, Unreachable
@@ -456,3 +457,23 @@ def test_a_database_in_memory_is_none(store):
     for uri in ("sqlite://", "sqlite:///:memory:"):
         with pytest.raises(UserError, match="names no file"):
             synced(store, uri)
+
+
+@pytest.mark.parametrize("revision", [None, "another revision"])
+def test_nothing_is_written_to_the_working_directory(store, tmp_path, monkeypatch, revision):
+    """MLflow's client makes a folder there for an experiment that names no other, as in a database of one's own."""
+    from lfombench.harness.tracking import database
+
+    (tmp_path / "here").mkdir()
+    (tmp_path / "there").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    if revision:
+        monkeypatch.setattr(database, "tried", lambda: revision)
+    commit(store, sweep_of(1))
+    uri = f"sqlite:///{tmp_path}/there/x.db"
+    page = Page("mark", "text", {"board.md": b"board"})
+    with opened(store, uri) as view:
+        view.open("viewed")
+        view.describe("viewed", page)
+    assert list((tmp_path / "here").iterdir()) == []
+    assert [path.name for path in (tmp_path / "there").rglob("board.md")] == ["board.md"]
