@@ -34,15 +34,17 @@ def open_view(where: Where, store: str, tell: Tell) -> View:
     if not path and not where.uri.startswith(POSTGRESQL):
         return ClientView(where, store)
     connection, kind = _connection(where, path)
-    tables = {name for (name,) in connection.rows(TABLES[kind])}
-    if not tables:
-        ClientView(where, store)  # which has MLflow make them
+    with contextlib.ExitStack() as unless_used:
+        unless_used.callback(connection.close)
         tables = {name for (name,) in connection.rows(TABLES[kind])}
-        if root := where.artifacts or where.otherwise:
-            database.keep_artifacts_in(connection, root)
-    if database.is_known(connection, tables, where.shown):
-        return SqlView(connection, store, where)
-    connection.close()
+        if not tables:
+            ClientView(where, store)  # which has MLflow make them
+            tables = {name for (name,) in connection.rows(TABLES[kind])}
+            if root := where.artifacts or where.otherwise:
+                database.keep_artifacts_in(connection, root)
+        if database.is_known(connection, tables, where.shown):
+            unless_used.pop_all()
+            return SqlView(connection, store, where)
     tell(f"{where.shown}: its schema is not one that rows can be written to; MLflow's client is slower")
     return ClientView(where, store)
 
