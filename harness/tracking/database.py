@@ -72,11 +72,6 @@ def is_known(connection: Connection, tables: set[str], shown_uri: str) -> bool:
     return bool(found) and found[0][0] == tried()
 
 
-def keep_artifacts_in(connection: Connection, root: str) -> None:
-    """Let new experiments keep their artifacts in a folder, given as a URI, like MLflow's own first one."""
-    connection.rows(FIRST_PLACE, [f"{root}/0"])
-
-
 def tried() -> str | None:
     """The revision of MLflow's schema to which rows can be written; None where a trial failed."""
     return _prepared()[0]

@@ -13,7 +13,7 @@ from ..store.filesystem import Place
 from . import database
 from .client import ClientView
 from .sql import Connection, SqlView
-from .uris import POSTGRESQL, Where
+from .uris import POSTGRESQL, SERVED, Where
 from .uris import database as path_of
 from .view import View
 
@@ -40,8 +40,7 @@ def open_view(where: Where, store: str, tell: Tell) -> View:
         if not tables:
             ClientView(where, store)  # which has MLflow make them
             tables = {name for (name,) in connection.rows(TABLES[kind])}
-            if root := where.artifacts or where.otherwise:
-                database.keep_artifacts_in(connection, root)
+            connection.rows(database.FIRST_PLACE, [f"{SERVED}/0"])  # not the working directory
         if database.is_known(connection, tables, where.shown):
             unless_used.pop_all()
             return SqlView(connection, store, where)

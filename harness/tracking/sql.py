@@ -15,7 +15,7 @@ from .artifacts import are_there, keep_artifacts
 from .page import PAGE, SUMMARY_JOB, SUMMARY_NAME, Page
 from .rows import COLUMNS, Rows, add_run, id_of, no_rows
 from .shown import JOB, OURS, OWN_TAGS, SHOWS, SOURCE, Points, Shown, shows
-from .uris import Where
+from .uris import SERVED, Where
 from .view import Known, Stored
 
 MOVED = (("runs", "artifact_uri"), ("logged_models", "artifact_location"))  # columns with places of artifacts
@@ -50,7 +50,8 @@ class SqlView:
         """store: the id of the store that is shown. where: says where new experiments keep artifacts; by default as
         the database has it.
         """
-        self.connection, self.store, self.uri, self.artifacts = connection, store, where.uri, where.artifacts
+        self.connection, self.store, self.uri = connection, store, where.uri
+        self.artifacts, self.otherwise = where.artifacts, where.otherwise
 
     def close(self) -> None:
         """Close the connection."""
@@ -96,12 +97,14 @@ class SqlView:
                 )
 
     def _artifacts(self, experiment: int) -> str:
-        """Where a new experiment keeps artifacts: beside those of MLflow's own first one, as a server would."""
+        """Where a new experiment keeps artifacts: beside those of MLflow's own first one, as a server would, unless
+        only a server can write there.
+        """
         if self.artifacts:
             return self.artifacts
         first = self.connection.rows("SELECT artifact_location FROM experiments WHERE experiment_id = 0")
-        root = first[0][0].removesuffix("/0") if first and first[0][0] else "mlflow-artifacts:"
-        return f"{root}/{experiment}"
+        root = first[0][0].removesuffix("/0") if first and first[0][0] else SERVED
+        return self.otherwise if self.otherwise and root.startswith(SERVED) else f"{root}/{experiment}"
 
     def known(self) -> dict[str, list[Known]]:
         """The runs of the store that is shown, by the name of their experiment, which may be deleted; and those of

@@ -22,6 +22,7 @@ POSTGRESQL = "postgresql+psycopg2://"
 SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks")
 VARIABLE = "MLFLOW_TRACKING_URI"
 DATABASE = "mlflow.db"
+SERVED = "mlflow-artifacts:"  # the root of artifacts that a tracking server hands out, as it does by default
 APP = "lfombench"  # the name of `app.py` among the applications that MLflow can serve
 STORE = "LFOMBENCH_UI_STORE"  # a variable of the environment: the store whose report that shows
 
@@ -29,7 +30,7 @@ STORE = "LFOMBENCH_UI_STORE"  # a variable of the environment: the store whose r
 @dataclass(frozen=True)
 class Where:
     """A tracking store. artifacts: where new experiments keep theirs; None where the tracking store says.
-    otherwise: where they do if that has said nothing yet; MLflow's own choice is the working directory.
+    otherwise: where they do if that has said nothing, or what only a server can write to.
     """
 
     uri: str
