@@ -12,7 +12,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from ..store.filesystem import place
-from .uris import STORE
+from .uris import SERVER, STORE
 
 REPORT = "report/index.html"
 NONE = "<p>This store has no report yet: <code>lfombench report</code> writes one.</p>"
@@ -29,4 +29,14 @@ def slash(request: Request) -> Response:
     return RedirectResponse("/report/")
 
 
-app.router.routes[:0] = [Route("/report/", report), Route("/report", slash), Route("/report/index.html", slash)]
+def server(request: Request) -> Response:
+    """The name that the server was started under, by which its parent knows it from others on the same port."""
+    return Response(os.environ[SERVER])
+
+
+app.router.routes[:0] = [
+    Route("/report/", report),
+    Route("/report", slash),
+    Route("/report/index.html", slash),
+    Route("/report/server", server),
+]

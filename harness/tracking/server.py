@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -12,12 +13,12 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from http.client import HTTPException
 from pathlib import Path
 from typing import IO
-from urllib.error import URLError
 
 from ..errors import UserError
-from .uris import APP, STORE, Where
+from .uris import APP, SERVER, STORE, Where
 
 HOST = "127.0.0.1"
 SILENT = 60.0  # seconds without any sign of work after which a server that starts is given up
@@ -37,13 +38,14 @@ def served(out: str, where: Where, port: int) -> Iterator[Callable[[], int | Non
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_BACKEND_STORE_URI": where.uri,  # its password is not for the list of processes
         STORE: out,
+        SERVER: (name := secrets.token_hex()),
     }
     with tempfile.TemporaryFile() as log:
         server = subprocess.Popen(
             command, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
         )
         try:
-            _wait(server, port, log)
+            _wait(server, port, name, log)
             yield server.poll
         finally:
             _stop(server)
@@ -73,17 +75,21 @@ def _stop(server: subprocess.Popen[bytes]) -> None:
             server.wait(5)
 
 
-def _wait(server: subprocess.Popen[bytes], port: int, log: IO[bytes]) -> None:
-    """Wait until the server answers, as long as it works on it; UserError where it ends, or does nothing more."""
+def _wait(server: subprocess.Popen[bytes], port: int, name: str, log: IO[bytes]) -> None:
+    """Wait until the server answers with its name, as long as it works on it; UserError where it ends, or does
+    nothing more. Another server may have taken the port since it was found free: its answers do not count.
+    """
     signs, since = _signs(server.pid, log), time.monotonic()
     while True:
         if server.poll() is not None:
             raise UserError(f"MLflow's server ended with exit code {server.returncode}{_tail(log)}")
         try:
-            with urllib.request.urlopen(f"http://{HOST}:{port}/health", timeout=1):
-                return
-        except (URLError, OSError):
-            time.sleep(0.25)
+            with urllib.request.urlopen(f"http://{HOST}:{port}/report/server", timeout=1) as answer:
+                if answer.read() == name.encode():
+                    return
+        except (HTTPException, OSError):  # of which URLError is one
+            pass
+        time.sleep(0.25)
         now = _signs(server.pid, log)
         if now != signs:
             signs, since = now, time.monotonic()

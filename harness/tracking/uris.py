@@ -25,6 +25,7 @@ DATABASE = "mlflow.db"
 SERVED = "mlflow-artifacts:"  # the root of artifacts that a tracking server hands out, as it does by default
 APP = "lfombench"  # the name of `app.py` among the applications that MLflow can serve
 STORE = "LFOMBENCH_UI_STORE"  # a variable of the environment: the store whose report that shows
+SERVER = "LFOMBENCH_UI_SERVER"  # another: the name by which its parent knows it
 
 
 @dataclass(frozen=True)
