@@ -235,15 +235,15 @@ class _Run:
         others' work; where nothing is ready then, what is left waits for experts in vain. None where a stop came first.
         """
         shares, most = self.shares, self.options.max_failures
-        shares.announce([])
-        self.lease.hurry()
         while not (self._stopped() or (most is not None and len(self.progress.failed) > most)):
             shares.update()
+            shares.announce([])
             shares.acknowledge()
+            self.lease.hurry()
             plan = self._planned()
             if plan.ready or not plan.elsewhere or not shares.wanted:
-                if not plan.ready and shares.wanted and shares.failed:
-                    time.sleep(2 * self.lease.pace.beat)  # until the others have heard what they need not try
+                if not plan.ready:
+                    shares.leave(self._stopped)
                 return plan
             time.sleep(self.lease.pace.beat)
         return None

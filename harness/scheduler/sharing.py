@@ -11,6 +11,7 @@ import hashlib
 import time
 from collections.abc import Callable, Sequence
 
+from ..awake import Awake
 from ..store.lease import Lease
 from ..store.manifest import jobs_of
 from ..store.store import Store
@@ -78,6 +79,20 @@ class Shares:
                 told = True
             time.sleep(self.lease.pace.beat / 4)
             self.lease.hurry()
+
+    def leave(self, stop: Callable[[], bool]) -> None:
+        """Wait until all others have heard which jobs failed, or they would try them again; not for ever, as for one
+        that is suspended.
+        """
+        waited = Awake(self.lease.pace.beat)
+        while self.failed and not stop() and waited() < self.lease.pace.patience:
+            self.update()
+            self.announce([])
+            self.acknowledge()  # one that joins now waits for it
+            if all(self.failed.issubset(driver.failed) for driver in self.lease.others.values()):
+                break
+            self.lease.hurry()
+            time.sleep(self.lease.pace.beat / 4)
 
 
 def _weight(number: int, job: str) -> bytes:

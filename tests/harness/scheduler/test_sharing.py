@@ -92,6 +92,26 @@ def test_drivers_that_join_at_once_do_not_wait_for_each_other(tmp_path):
         assert time.monotonic() < deadline - 5.0
 
 
+def test_a_driver_leaves_when_the_others_have_heard_what_failed(tmp_path):
+    """However long another plans meanwhile: it tried again what had failed."""
+    store = Store(str(tmp_path / "out"))
+    store.create()
+    store.write(path_of("one"), Manifest(name="one", jobs=["a", "b"]).content)
+    with take(store.place, "one", pace=QUICK) as first, take(store.place, "one", join=True, pace=QUICK) as second:
+        first.listen()
+        here, there = Shares(first, store), Shares(second, store)
+        here.failed.add("a")
+        leaving = threading.Thread(target=here.leave, args=(lambda: False,))
+        leaving.start()
+        leaving.join(1.0)  # the other one's beats go on, but it is busy
+        assert leaving.is_alive()
+        there.update()
+        there.announce([])
+        leaving.join(20.0)
+        assert not leaving.is_alive()
+        assert there.failed == {"a"}
+
+
 JOBS = 16
 SLOW = """\
 import dataclasses, pathlib, time
