@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from ..spec.fingerprint import code
-from ..store.filesystem import Place
+from ..store.place import Place
 from ..training.checkpoint import Checkpoint
 from ..training.pack import Pack
 

@@ -16,8 +16,8 @@ from ..spec.labels import find, label
 from ..spec.protocol import Protocol
 from ..spec.validation import build
 from ..store import queries, side_files
-from ..store.filesystem import Place
 from ..store.manifest import jobs_by_sweep
+from ..store.place import Place
 from ..store.store import Store
 
 SHOWN = 5  # of the jobs that the beginning of an id may mean

@@ -17,8 +17,8 @@ from ..scheduler.packing import PlannedPack
 from ..scheduler.progress import Progress
 from ..spans import Span
 from ..store import queries, side_files
-from ..store.filesystem import Place
 from ..store.outcome import Outcome
+from ..store.place import Place
 from ..store.store import Store
 from ..training.checkpoint import Checkpoint
 from ..training.cost import structure

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..awake import Awake
-from .filesystem import Place
+from .place import Place
 
 FOLDER = "drivers"
 FILE = re.compile(r"\d+\.json")

@@ -25,7 +25,7 @@ from ..awake import Awake
 from ..errors import UserError
 from . import drivers as files
 from .drivers import PACE, Driver, Pace, Report, alive, content_of, drivers, ended, file_of, strangers, watched
-from .filesystem import Place
+from .place import Place
 
 
 class Held(UserError):

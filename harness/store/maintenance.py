@@ -9,8 +9,8 @@ import polars as pl
 import pyarrow as pa
 
 from . import queries, schema, tables
-from .filesystem import Place
 from .manifest import jobs_by_sweep
+from .place import Place
 from .rows import Rows
 from .snapshots import File, Replaced
 from .store import STALE, Store, parquet

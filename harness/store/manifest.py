@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from ..errors import UserError
-from .filesystem import Place
+from .place import Place
 
 FOLDER = "sweeps"
 
@@ -76,6 +76,8 @@ def manifests(place: Place, pattern: str = "*") -> list[Manifest]:
             try:
                 values = json.loads(place.read(f"{FOLDER}/{file}") or b"null")
                 values = {"asked": [], "extended": False} | values
+                if values["name"] != file.removesuffix(".json"):
+                    raise ValueError("of another name than its file")
                 found.append(_sound({name: values[name] for name in Manifest.__dataclass_fields__}))
             except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
                 path = place.path(f"{FOLDER}/{file}")

@@ -8,8 +8,8 @@ import polars as pl
 import pyarrow as pa
 
 from . import tables
-from .filesystem import Place
 from .outcome import Record
+from .place import Place
 from .rows import Rows
 
 COST_COLUMNS = ("structure", "pack_seconds", "prior_seconds", "pack_memory", "prior_memory")

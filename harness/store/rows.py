@@ -23,8 +23,8 @@ import pyarrow.parquet as pq
 from . import schema
 from .constant import CODED, constant
 from .excerpt import Chunk, Part, Source, excerpt
-from .filesystem import Place
 from .footer import footer_of
+from .place import Place
 from .snapshots import File
 
 S = TypeVar("S")
@@ -90,9 +90,9 @@ class Rows:
 
     def _groups_of(self, file: File) -> list[_Group]:
         """The row groups of a file."""
-        path = self.place.path(f"{self.table}/{file.name}")
-        source = Source(self.place.files.open_input_file(path))
-        footer, sums = footer_of(source.file, file, path)
+        name = f"{self.table}/{file.name}"
+        source = Source(self.place.open(name))
+        footer, sums = footer_of(source.file, file, self.place.path(name))
         names = [footer.schema.column(i).path.partition(".")[0] for i in range(footer.num_columns)]
         places = {name: i for i, name in enumerate(names)}
         return [_Group(self.table, source, footer, sums, places, i) for i in range(footer.num_row_groups)]

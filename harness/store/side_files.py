@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from .filesystem import Place
+from .place import Place
 
 
 def code_parts(place: Place, code: str) -> dict[str, str]:

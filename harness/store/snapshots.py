@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from ..errors import UserError
 from . import schema
-from .filesystem import Place
+from .place import Place
 
 log = logging.getLogger("lfombench")
 

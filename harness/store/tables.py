@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..errors import UserError
-from .filesystem import Place
 from .footer import sums
+from .place import Place
 from .rows import Rows
 from .snapshots import LOG, File, Snapshot, latest, orphans
 

@@ -6,7 +6,7 @@ import json
 
 from ..errors import UserError
 from . import schema
-from .filesystem import Place
+from .place import Place
 
 FILE = "store.json"
 CONTENT = json.dumps({"schema": schema.VERSION})

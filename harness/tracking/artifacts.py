@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,14 +13,17 @@ from .uris import redacted
 from .view import Refused
 
 
-def keep_artifacts(uri: str, run: str, folder: str, files: Mapping[str, bytes]) -> None:
-    """Write files, by name, as artifacts of a run. uri: the tracking store. folder: where that has the run's. Refused
-    where they cannot be written there, as to a folder of the tracking server's machine.
+def keep_artifacts(uri: str, run: str, folder: str, files: Mapping[str, bytes], own: str | None = None) -> None:
+    """Write files, by name, as artifacts of a run. uri: the tracking store. folder: where that has the run's. own: the
+    folder of artifacts in a store that it is part of, if so: links there are not followed. Refused where they cannot be
+    written, as to a folder of the tracking server's machine.
     """
     try:
         if path := _local(folder):
+            store = os.path.dirname(_local(own) or "") if own else ""
+            at = place(store).within(os.path.relpath(path, store)) if store else place(path)
             for name, content in files.items():
-                place(path).put(name, content)
+                at.put(name, content)
         else:
             _log(uri, run, files)
     except Exception as error:  # each kind of artifact store has its own

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from ..store import tables
-from ..store.filesystem import Place
+from ..store.place import Place
 from .shown import FINAL, USED, VERSION, Row, Shown, shown
 
 AT_ONCE = 4000  # jobs whose rows are read at a time

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from ..store import lease
-from ..store.filesystem import Place
+from ..store.place import Place
 from . import database
 from .client import ClientView
 from .sql import Connection, SqlView

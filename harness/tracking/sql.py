@@ -209,7 +209,7 @@ class SqlView:
         with self.connection.transaction():
             self._set_tags(experiment, page.tags_for(dict(rows)))
             self._replace(tables)
-        keep_artifacts(self.uri, run_id, f"{folder}/{run_id}/artifacts", page.files)
+        keep_artifacts(self.uri, run_id, f"{folder}/{run_id}/artifacts", page.files, self.artifacts)
         with self.connection.transaction():
             self._set_tags(experiment, {PAGE: page.mark})
 

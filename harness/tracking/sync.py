@@ -13,8 +13,8 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from ..errors import UserError
-from ..store.filesystem import Place
 from ..store.manifest import manifests
+from ..store.place import Place
 from . import contents
 from .contents import Contents
 from .shown import Shown

@@ -124,6 +124,9 @@ def redacted(text: str, *uris: str) -> str:
 def default_uri(out: str) -> str:
     """The tracking URI of a local store: a SQLite database in its folder."""
     path = str(_folder(out) / DATABASE)
+    for file in (path, *(f"{path}-{kind}" for kind in ("wal", "shm", "journal"))):  # SQLite would write through links
+        if os.path.islink(file):
+            raise UserError(f"{file} is a link; where a store links to nothing is written: put the file itself there")
     for uri in _forms(path):
         if database(uri) == path:
             return uri

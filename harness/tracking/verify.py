@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from ..store.filesystem import Place
 from ..store.manifest import manifests
+from ..store.place import Place
 from . import contents
 from .fitted import FULL, finite
 from .shown import OWN_TAGS, Points, Shown
