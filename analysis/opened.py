@@ -128,9 +128,11 @@ class Results:
         solvers = Solvers.of(losses, manifests)
         return compared(tables, losses, solvers, solvers.find(first), solvers.find(second))
 
-    def sql(self, query: str) -> pl.DataFrame:
-        """The answer to a query in SQL. Tables: results, jobs, curves, weights; board, cases and sweeps."""
-        return answer(query, self)
+    def sql(self, query: str, *, files: bool = False) -> pl.DataFrame:
+        """The answer to a query in SQL. Tables: results, jobs, curves, weights; board, cases and sweeps. files: it may
+        read other files too, by `read_csv('FILE')`, `read_parquet` and their like.
+        """
+        return answer(query, self, files)
 
     def _with_fields(self, name: str) -> pl.LazyFrame:
         wanted = self.sweeps.group_by("job").agg(pl.col("sweep").sort().alias("sweeps"))
@@ -139,13 +141,18 @@ class Results:
 
 
 WRITES = re.compile(r"(\s|--.*\n)*(insert|update|delete|drop|create|alter|truncate|merge|copy|set)\b", re.IGNORECASE)
+READS_FILES = re.compile(r"\bread_(csv|parquet|ipc|json|ndjson)\b", re.IGNORECASE)  # in a text too: SQL has many quotes
 VIEWS = ("board", "cases", "sweeps")
 
 
-def answer(query: str, store: Results) -> pl.DataFrame:
-    """The answer to a query. UserError, with the place and the nearest right word, where it has none."""
+def answer(query: str, store: Results, files: bool = False) -> pl.DataFrame:
+    """The answer to a query. UserError, with the place and the nearest right word, where it has none, and where it
+    reads other files than the store's, unless it may.
+    """
     if WRITES.match(query):
         raise UserError(f"query only reads: got {query[:40]!r}, allowed: SELECT, WITH, SHOW, EXPLAIN")
+    if (reads := READS_FILES.search(query)) and not files:
+        raise UserError(f"query reads the store alone: {reads[0]} reads other files, which --files (files=True) allows")
     frames: dict[str, pl.LazyFrame] = {name: table(store.out, name) for name in TABLES}
     words = query.lower()
     for name in VIEWS:  # made only where they may be meant: each reads the store

@@ -20,6 +20,7 @@ from .compile import compile_solver
 from .doctor import doctor
 from .extend import extend
 from .maintain import merge, prune, why
+from .plain import make_plain
 from .read import board, query, report
 from .reproduce import reproduce
 from .run import plan, run
@@ -69,6 +70,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # nothing that is printed may end a run
+    make_plain()
     code = invoke(sys.argv[1:])
     ignore_signals()
     sys.exit(code)

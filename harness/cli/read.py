@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .options import OUT, SWEEP, Limit
+from .plain import exact
 from .sweeps import NO_SWEEP, known_sweeps
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def board(out: str, sweep: str | None, form: str, limits: tuple[tuple[str, float
     if not manifests:
         click.echo(NO_SWEEP, err=form != "table")
     if form == "csv":
-        click.echo(as_csv([boards(tables, manifest, most) for manifest in manifests]), nl=False)
+        exact(as_csv([boards(tables, manifest, most) for manifest in manifests]))
         return
     from lfombench.analysis.pages import page_of, written
 
@@ -71,7 +72,8 @@ def board(out: str, sweep: str | None, form: str, limits: tuple[tuple[str, float
 @click.argument("sql")
 @OUT
 @click.option("--format", "form", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True)
-def query(sql: str, out: str, form: str) -> None:
+@click.option("--files", is_flag=True, help="Let SQL read other files too, by read_csv, read_parquet, read_ndjson.")
+def query(sql: str, out: str, form: str, files: bool) -> None:
     """Query a store in SQL. Tables: results, jobs, curves, weights; board, what boards show; cases, the fields of
     tasks, solvers and protocols; sweeps, the jobs that each wants.
     """
@@ -80,12 +82,12 @@ def query(sql: str, out: str, form: str) -> None:
     from lfombench.analysis.opened import Results
 
     store = Results(out)
-    found = store.sql(sql)
+    found = store.sql(sql, files=files)
     if found.is_empty() and (missing := unfinished(out, store.known())):
         click.echo(missing, err=True)
     if form == "csv":
         nested = [name for name, kind in found.schema.items() if kind.is_nested()]
-        click.echo(found.with_columns(pl.col(nested).map_elements(str, pl.String)).write_csv(), nl=False)
+        exact(found.with_columns(pl.col(nested).map_elements(str, pl.String)).write_csv())
     elif form == "json":
         click.echo(found.write_json())
     else:

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .options import JSON, OUT, SWEEP
+from .plain import raw
 from .sweeps import NO_SWEEP, known_sweeps
 
 if TYPE_CHECKING:
     from ..store.manifest import Manifest
 
+CLEAR = "\x1b[2J\x1b[H"  # the terminal
 EVERY = 2.0  # seconds between two checks of a store that is watched
 
 
@@ -36,7 +38,7 @@ def status(out: str, sweep: str | None, watch: bool, as_json: bool) -> None:
             click.echo(json.dumps(state, indent=None if watch else 1))
         else:
             if watch and sys.stdout.isatty():
-                click.clear()
+                raw(sys.stdout).write(CLEAR)
             click.echo(text(state))
         if not watch or not state["drivers"]:
             return

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
+from rich.segment import Segment
 
 from lfombench.analysis.board import Boards
 from lfombench.analysis.results import Tables, leaves, sweeps
 
 from .format import counted, duration
+from .plain import plain, raw
 from .tables import show_sweep
 
 if TYPE_CHECKING:
@@ -110,7 +113,19 @@ class Terminal:
         return [show_sweep(self.console, tables, leaf) for leaf in leaves(out, sweeps(out, self.plan.sweep.name))]
 
 
+class PlainConsole(Console):
+    """A console whose own colours and moves of the cursor stand, and no others."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(file=raw(sys.stdout), soft_wrap=True, markup=False, **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """What is shown, plain."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(plain(segment.text), segment.style)
+
+
 def console() -> Console:
     """A console on the terminal; where there is none, a console that is wide enough for a board."""
-    terminal = Console(soft_wrap=True, markup=False)
-    return terminal if terminal.is_terminal else Console(soft_wrap=True, markup=False, width=150)
+    terminal = PlainConsole()
+    return terminal if terminal.is_terminal else PlainConsole(width=150)
