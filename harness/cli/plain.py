@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterable
-from typing import Any, TextIO
+from typing import Any
 
 BOLD = r"\x1b\[[01]m"  # and back, which are our own
 STEERING = re.compile(rf"{BOLD}|[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")  # the last turn text around
@@ -24,12 +24,12 @@ def plain(text: str) -> str:
 class Plain:
     """A stream that writes plain text."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: Any) -> None:
         self.stream = stream
 
     def write(self, text: str) -> int:
         """Write a text, plain."""
-        return self.stream.write(plain(text))
+        return int(self.stream.write(plain(text)))
 
     def writelines(self, lines: Iterable[str]) -> None:
         """Write texts, plain."""
@@ -44,10 +44,9 @@ def make_plain() -> None:
     sys.stdout, sys.stderr = Plain(sys.stdout), Plain(sys.stderr)  # type: ignore[assignment]
 
 
-def raw(stream: Any) -> TextIO:
+def raw(stream: Any) -> Any:
     """The stream itself, under what makes it plain."""
-    found: TextIO = stream.stream if isinstance(stream, Plain) else stream
-    return found
+    return stream.stream if isinstance(stream, Plain) else stream
 
 
 def exact(text: str) -> None:
