@@ -41,7 +41,7 @@ class Plain:
 
 def make_plain() -> None:
     """Let all that this process prints be plain, from now on."""
-    sys.stdout, sys.stderr = Plain(sys.stdout), Plain(sys.stderr)  # type: ignore[assignment]
+    sys.stdout, sys.stderr = Plain(sys.stdout), Plain(sys.stderr)
 
 
 def raw(stream: Any) -> Any:
