@@ -19,6 +19,8 @@ if sys.platform == "win32":
     raise ImportError("lfombench runs on Linux and macOS; on Windows, in WSL (wsl --install)")
 if os.environ.get("LFOMBENCH_CODE"):  # code that `submit` sent: Ray puts its folder first, before what we stand on
     sys.path[:] = [path for path in sys.path if path not in ("", os.getcwd())]
+if os.environ.get("LFOMBENCH_ENVIRONMENT"):
+    import_module("lfombench.harness.environment").take()
 if not os.environ.get("HOME"):
     import_module("lfombench.harness.home").settle()
 

@@ -1,1 +1,1 @@
-"""Sweeps on Ray clusters: submit one, follow its log, stop it."""
+"""Sweeps on Ray clusters. Public: `submit`, `jobs`, `follow`, `log`, `status`, `stop` (jobs)."""

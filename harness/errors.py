@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from .redact import redacted
+
 
 class UserError(Exception):
     """An error that the user can correct. It is shown without a traceback; `exit_code` as in `lfombench --help`."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        return redacted(super().__str__())
 
 
 class SpecError(UserError):

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+from urllib.error import HTTPError
 
 BIN = Path(sys.executable).parent
 ENVIRONMENT = os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}  # Ray's Jobs start `python`
@@ -71,21 +72,28 @@ class Node:
 class Head(Node):
     """The first machine of a cluster, of two cores, with the dashboard that Ray's Jobs are sent to."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **environment: str) -> None:
         gcs, dashboard, agent = (free_port() for _ in range(3))
         self.address, self.dashboard = f"127.0.0.1:{gcs}", f"http://127.0.0.1:{dashboard}"
         self.sockets = tempfile.mkdtemp(prefix="ray")  # jobs join the latest Ray of a folder; a socket's path is short
         arguments = ["--head", f"--port={gcs}", "--num-cpus=2", f"--temp-dir={self.sockets}"]
         arguments += ["--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}"]
-        super().__init__(folder, "head", "127.0.0.1", *arguments, f"--dashboard-agent-listen-port={agent}")
+        arguments += [f"--dashboard-agent-listen-port={agent}"]
+        super().__init__(folder, "head", "127.0.0.1", *arguments, environment=ENVIRONMENT | environment)
 
     def up(self) -> None:
         """Wait until its dashboard answers."""
         super().up()
         deadline = time.monotonic() + 90
         while time.monotonic() < deadline:
-            with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.dashboard}/api/jobs/", timeout=2):
-                return
+            try:
+                with urllib.request.urlopen(f"{self.dashboard}/api/jobs/", timeout=2):
+                    return
+            except HTTPError as error:
+                if error.code == 401:  # it asks for a token
+                    return
+            except OSError:
+                pass
             time.sleep(0.2)
         raise AssertionError(self.log.read_text())
 

@@ -50,7 +50,7 @@ MAY = {
             for name in ("schema", "filesystem", "snapshots", "version", "tables", "rows", "manifest", "side_files")
         ),
     },
-    "cluster": {"harness.errors", "harness.scheduler.address"},
+    "cluster": {"harness.errors", "harness.redact", "harness.scheduler.address"},
     "api": {
         "analysis.opened",
         "harness.cli.main",

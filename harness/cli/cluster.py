@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import sys
+from typing import Any
 
 import click
 
-from .options import ADDRESS
+from .options import ADDRESS, JSON
+from .run import HOW, with_options
 
 
 @click.command()
@@ -16,15 +20,31 @@ from .options import ADDRESS
     "--out", required=True, metavar="URI", help="The store: a folder that all nodes share, or s3://bucket/prefix."
 )
 @click.option(
-    "--code", type=click.Path(exists=True, file_okay=False), help="A folder with your tasks and solvers, to upload."
+    "--code",
+    type=click.Path(exists=True, file_okay=False),
+    help="A folder with your tasks and solvers, to upload; without what its .gitignore and .rayignore name.",
 )
-@click.option("--workers", type=click.IntRange(min=1), help="[default: one per core of the cluster, or some per GPU]")
-@click.option("--mlflow", metavar="URI", help="A tracking server, or off.")
+@click.option("--name", metavar="NAME", help="The job's name. [default: the sweep's, and the time]")
+@click.option("--env", multiple=True, metavar="NAME", help="A variable of this shell's that the job gets; repeatable.")
+@click.option("--env-file", metavar="FILE", help="A file of variables that the job gets, NAME=VALUE in each line.")
 @click.option("--no-wait", is_flag=True, help="Return at once instead of following the log.")
+@click.option("--workers", type=click.IntRange(min=1), help="[default: one per core of the cluster, or some per GPU]")
+@with_options(HOW)
+@click.pass_context
 def submit(
-    sweep: str, address: str, out: str, code: str | None, workers: int | None, mlflow: str | None, no_wait: bool
+    ctx: click.Context,
+    /,
+    sweep: str,
+    address: str,
+    out: str,
+    code: str | None,
+    name: str | None,
+    env: tuple[str, ...],
+    env_file: str | None,
+    no_wait: bool,
+    **how: Any,
 ) -> None:
-    """Run SWEEP on a cluster, through Ray Jobs, and follow its log."""
+    """Run SWEEP on a cluster, through Ray Jobs, and follow its log. Ctrl-C ends the following, not the job."""
     from lfombench.cluster import jobs
 
     from ..spec.loader import load
@@ -32,16 +52,55 @@ def submit(
     if code:
         sys.path.insert(0, code)
     load(sweep)
-    options = (["--workers", str(workers)] if workers else []) + (["--mlflow", mlflow] if mlflow else [])
-    job = jobs.submit(sweep, address=address, out=out, code=code, options=options)
+    said = click.core.ParameterSource.COMMANDLINE
+    words = [
+        word
+        for option in ctx.command.params
+        if option.name in how and ctx.get_parameter_source(option.name) is said
+        for word in _words(option, how[option.name])
+    ]
+    job = jobs.submit(
+        sweep,
+        address=address,
+        out=out,
+        code=code,
+        name=name,
+        env=env,
+        env_file=env_file,
+        options=words,
+        tell=click.echo,
+    )
     click.echo(f"submitted {job}; lfombench logs {job} --address {address}; lfombench stop {job} --address {address}")
     if no_wait:
         return
-    for text in jobs.follow(job, address):
-        click.echo(text, nl=False)
+    _follow(job, address)
     state = jobs.status(job, address)
     click.echo(f"{job}: {state.lower()}")
     sys.exit(jobs.ENDED.get(state, 1))
+
+
+@click.command(name="jobs")
+@ADDRESS
+@JSON
+def list_jobs(address: str, as_json: bool) -> None:
+    """List the jobs of a cluster, the latest first: sweeps that were submitted, and others. Times are in UTC."""
+    from rich.table import Table
+
+    from lfombench.cluster import jobs
+
+    from .terminal import console
+
+    found = jobs.jobs(address)
+    if as_json:
+        click.echo(json.dumps([dataclasses.asdict(job) for job in found], indent=1))
+        return
+    if not found:
+        click.echo(f"no jobs on {address}; lfombench submit starts one")
+        return
+    table = Table("job", "status", "began", "ended", "store")
+    for job in found:
+        table.add_row(job.name, job.status.lower(), job.started, job.ended, job.out or "(not of lfombench)")
+    console().print(table)
 
 
 @click.command()
@@ -52,11 +111,10 @@ def logs(job: str, address: str, follow: bool) -> None:
     """Show the log of a submitted JOB."""
     from lfombench.cluster import jobs
 
-    if not follow:
+    if follow:
+        _follow(job, address)
+    else:
         click.echo(jobs.log(job, address), nl=False)
-        return
-    for text in jobs.follow(job, address):
-        click.echo(text, nl=False)
 
 
 @click.command()
@@ -68,3 +126,15 @@ def stop(job: str, address: str) -> None:
 
     jobs.stop(job, address)
     click.echo(f"{job}: stopping; submit its sweep again to go on from what is committed")
+
+
+def _follow(job: str, address: str) -> None:
+    from lfombench.cluster import jobs
+
+    for text in jobs.follow(job, address, lambda said: click.echo(said, err=True)):
+        click.echo(text, nl=False)
+
+
+def _words(option: click.Parameter, value: Any) -> list[str]:
+    """An option as words of a command."""
+    return [option.opts[0]] if value is True else [option.opts[0], str(value)]

@@ -14,7 +14,7 @@ from ..signals import ignore_signals
 from ..spec.user_modules import look_here
 from ..unexpected import explained, is_ours
 from .catalog import protocols, solvers, sweeps, tasks
-from .cluster import logs, stop, submit
+from .cluster import list_jobs, logs, stop, submit
 from .compare import compare
 from .compile import compile_solver
 from .doctor import doctor
@@ -59,7 +59,7 @@ def cli(debug: bool) -> None:
 
 ALL = (
     *(run, extend, plan, status, board, compare, query, report, ui, mlflow, why, reproduce, merge, prune),
-    *(submit, logs, stop, sweeps, tasks, solvers, protocols, compile_solver, doctor),
+    *(submit, list_jobs, logs, stop, sweeps, tasks, solvers, protocols, compile_solver, doctor),
 )
 for command in ALL:
     cli.add_command(command)

@@ -12,13 +12,15 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
+from ..redact import redacted
+
 BOLD = r"\x1b\[[01]m"  # and back, which are our own
 STEERING = re.compile(rf"{BOLD}|[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")  # the last turn text around
 
 
 def plain(text: str) -> str:
-    """A text whose characters that would steer a terminal are written out."""
-    return STEERING.sub(lambda found: found[0] if len(found[0]) > 1 else ascii(found[0])[1:-1], text)
+    """A text whose characters that would steer a terminal are written out, and its passwords are not."""
+    return redacted(STEERING.sub(lambda found: found[0] if len(found[0]) > 1 else ascii(found[0])[1:-1], text))
 
 
 class Plain:

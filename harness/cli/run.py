@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import signal
 import sys
+from collections.abc import Callable, Sequence
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +32,37 @@ STALE = click.option(
 )
 
 
+HOW = (  # a sweep is run, here or on a cluster
+    click.option("--mlflow", metavar="URI", help="A tracking server, or off. [default: SQLite in the store]"),
+    click.option(
+        "--audit",
+        type=Number(0, 1, min_open=True),
+        metavar="SHARE",
+        help="Run this share of the jobs again, alone and eagerly, and compare; 0.01 is one in a hundred.",
+    ),
+    STALE,
+    click.option("--join", is_flag=True, help="Work beside other drivers on the store: each runs a share of the jobs."),
+    click.option("--fail-fast", is_flag=True, help="Stop at the first job that fails."),
+    click.option(
+        "--max-failures", type=click.IntRange(min=0), metavar="N", help="Stop when more than N jobs have failed."
+    ),
+    click.option(
+        "--deadline",
+        type=Number(0, min_open=True),
+        metavar="SECONDS",
+        help="Cancel a pack that shows no sign of life for so long. [default: 10 times its expected time]",
+    ),
+    click.option(
+        "--profile", is_flag=True, help="Show where time goes; keep a trace for chrome://tracing in the store."
+    ),
+)
+
+
+def with_options(options: Sequence[Callable[[Any], Any]]) -> Callable[[Any], Any]:
+    """Decorates a command with options, in this order."""
+    return lambda command: functools.reduce(lambda decorated, option: option(decorated), reversed(options), command)
+
+
 @click.command()
 @click.argument("sweep")
 @OUT
@@ -41,24 +74,7 @@ STALE = click.option(
     type=click.IntRange(min=0),
     help="Number of workers; 0 runs in this process. [default: one per core, or some per GPU]",
 )
-@click.option("--mlflow", metavar="URI", help="A tracking server, or off. [default: SQLite in the store]")
-@click.option(
-    "--audit",
-    type=Number(0, 1, min_open=True),
-    metavar="SHARE",
-    help="Run this share of the jobs again, alone and eagerly, and compare; 0.01 is one in a hundred.",
-)
-@STALE
-@click.option("--join", is_flag=True, help="Work beside other drivers on the store: each runs a share of the jobs.")
-@click.option("--fail-fast", is_flag=True, help="Stop at the first job that fails.")
-@click.option("--max-failures", type=click.IntRange(min=0), metavar="N", help="Stop when more than N jobs have failed.")
-@click.option(
-    "--deadline",
-    type=Number(0, min_open=True),
-    metavar="SECONDS",
-    help="Cancel a pack that shows no sign of life for so long. [default: 10 times its expected time]",
-)
-@click.option("--profile", is_flag=True, help="Show where time goes; keep a trace for chrome://tracing in the store.")
+@with_options(HOW)
 def run(
     sweep: str, out: str, audit: float | None, stale: str, fail_fast: bool, max_failures: int | None, **options: Any
 ) -> None:
@@ -120,7 +136,7 @@ def _report(out: str, sweep: str) -> str:
 def _runs(out: str, sweep: str, mlflow: str | None, summary: Summary) -> str:
     """Describe the sweep in MLflow; the command that shows its runs, or why they are missing."""
     from ..driver.experiments import publish
-    from ..tracking.uris import redacted
+    from ..redact import redacted
 
     problem = summary.mlflow_error or publish(out, known_sweeps(out, sweep), mlflow)
     store, given = quote(redacted(out, out)), f" --mlflow {quote(redacted(mlflow, mlflow))}" if mlflow else ""

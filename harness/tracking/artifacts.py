@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from ..redact import redacted
 from ..store.filesystem import place
-from .uris import redacted
 from .view import Refused
 
 

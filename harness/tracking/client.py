@@ -12,12 +12,13 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ..redact import redacted
 from .artifacts import keep_artifacts
 from .fitted import finite
 from .library import prepare
 from .page import PAGE, SUMMARY, SUMMARY_NAME, Page
 from .shown import JOB, OURS, OWN_TAGS, SHOWS, SOURCE, Points, Shown, shows
-from .uris import Where, redacted
+from .uris import Where
 from .view import Known, Refused, Stored, Unreachable
 
 ANSWER = 1000  # runs in one

@@ -7,8 +7,8 @@ import io
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from ..redact import redacted
 from .rows import Rows
-from .uris import redacted
 from .view import Refused, Unreachable
 
 PATIENCE = 20  # seconds for the server to answer at the start

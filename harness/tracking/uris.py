@@ -7,13 +7,13 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
 from ..errors import UserError, nearest
+from ..redact import redacted
 from ..store.filesystem import local
 
 PLAIN = "sqlite:///"
@@ -108,17 +108,6 @@ def normal(uri: str, source: str = "--mlflow") -> str:
     if kind == "sqlite" and database(uri) in (None, "", ":memory:"):
         raise UserError(f"{source} {uri} names no file: sqlite:///FILE, or sqlite:////FILE with a path from the root")
     return uri
-
-
-def redacted(text: str, *uris: str) -> str:
-    """A text without the passwords of these URIs, and of any other in it."""
-    for uri in uris:
-        with_user = urlsplit(uri).netloc.rpartition("@")[0]
-        password = with_user.partition(":")[2]
-        for secret in sorted({password, unquote(password)}, key=len, reverse=True):
-            text = text.replace(secret, "***") if secret else text
-    text = re.sub(r"(\w[\w+.-]*://[^\s/@:]*):[^\s@]*@", r"\1:***@", text)
-    return re.sub(r"(?i)(password|passwd|token|secret)=[^&\s]+", r"\1=***", text)
 
 
 def default_uri(out: str) -> str:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
+import subprocess
 import time
+import urllib.request
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import polars as pl
 import pytest
 
-from tests.commands import lfombench
+from tests.commands import lfombench, process, words
+from tests.nodes import Head
+from tests.relay import Relay
 
 pytestmark = [
     *(pytest.mark.slow, pytest.mark.xdist_group("ray")),
@@ -20,6 +28,21 @@ def jobs_done(out: Path) -> int:
     return pl.read_parquet(out / "results" / "*.parquet")["job"].n_unique()
 
 
+def seen_by_others(head: Head) -> list[str]:
+    """Where the passphrase shows: in the list of processes, or in what the cluster tells of its jobs."""
+    told = {str(path): path.read_bytes() for path in readable(Path("/proc").glob("[0-9]*/cmdline"))}
+    with urllib.request.urlopen(f"{head.dashboard}/api/jobs/") as answer:
+        told["jobs"] = answer.read()
+    return [name for name, content in told.items() if b"sesame" in content]
+
+
+def readable(paths: Iterable[Path]) -> Iterator[Path]:
+    for path in paths:
+        with contextlib.suppress(OSError):
+            path.read_bytes()
+            yield path
+
+
 def test_a_sweep_is_submitted_stopped_and_continued_by_submitting_it_again(head, tmp_path):
     """With a solver of one's own, sent along, that waits until it may go on, beside what could be taken for others."""
     out, go = tmp_path / "out", tmp_path / "go"
@@ -27,11 +50,12 @@ def test_a_sweep_is_submitted_stopped_and_continued_by_submitting_it_again(head,
     for trap in ("torch.py", "polars.py", "tasks.py"):
         (tmp_path / "code" / trap).write_text(f"raise SystemExit('{trap} was imported')\n")
     (tmp_path / "code" / "patient.py").write_text(
-        "import dataclasses, pathlib, time\n"
+        "import dataclasses, os, pathlib, time\n"
         "from lfombench.solvers import ConjugateGradient\n"
         "@dataclasses.dataclass(frozen=True, kw_only=True)\n"
         "class Patient(ConjugateGradient):\n"
         "    def iterates(self, params, problem):\n"
+        "        assert os.environ['PASSPHRASE'] == 'open sesame', 'a worker lacks it'\n"
         f"        while not pathlib.Path({str(go)!r}).exists():\n"
         "            time.sleep(0.1)\n"
         "        yield from super().iterates(params, problem)\n"
@@ -43,30 +67,95 @@ def test_a_sweep_is_submitted_stopped_and_continued_by_submitting_it_again(head,
         "tasks: [linear_regression: {d: 3, n: 8}]\n"
         "solvers: [conjugate_gradient: {depth: 2}, 'patient:Patient': {depth: {each: [1, 2]}}]\n"
     )
+    (tmp_path / "env").write_text("PASSPHRASE='open sesame'\n")
     there = ["--address", head.dashboard]
     arguments = ["submit", str(sweep), *there, "--out", str(out), "--mlflow", "off", "--code", str(tmp_path / "code")]
-    started = lfombench(*arguments, "--no-wait")
+    arguments += ["--env-file", str(tmp_path / "env"), "--max-failures", "0"]
+    started = lfombench(*arguments, "--no-wait", "--name", "patience-1")
     assert started.returncode == 0, started.stderr
     name = started.stdout.split("submitted ")[1].split(";")[0]
+    assert name == "patience-1"
+    assert "4 files" in started.stdout
+    twice = lfombench(*arguments, "--no-wait", "--name", "patience-1")
+    assert "has a job of that name" in twice.stderr
     deadline = time.monotonic() + 120
     while not list(out.glob("results/*.parquet")) and time.monotonic() < deadline:
         time.sleep(0.1)
+    assert seen_by_others(head) == []
     stopped = lfombench("stop", name, *there)
     assert stopped.returncode == 0, stopped.stderr
     followed = lfombench("logs", name, *there, "--follow")
     assert followed.returncode == 0
     assert "6 jobs, 0 done, 6 to run" in followed.stdout
     assert jobs_done(out) == 2, followed.stdout
-    go.touch()
-    again = lfombench(*arguments)
-    assert again.returncode == 0, again.stdout + again.stderr
-    assert "6 jobs, 2 done, 4 to run" in again.stdout
-    assert "4/4 jobs" in again.stdout
-    assert "succeeded" in again.stdout
+    with Relay(int(head.dashboard.rpartition(":")[2])) as relay:
+        arguments[arguments.index(head.dashboard)] = f"http://127.0.0.1:{relay.port}"
+        again = subprocess.Popen(words(*arguments), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        shown = ""
+        while "4 to run" not in shown:
+            line = again.stdout.readline()
+            assert line, again.stderr.read()
+            shown += line
+        relay.cut()
+        go.touch()
+        deadline = time.monotonic() + 60
+        while jobs_done(out) < 6 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        relay.mend()
+        rest, errors = again.communicate(timeout=120)
+        shown += rest
+    assert again.returncode == 0, shown + errors
+    assert "trying again" in errors
+    name = shown.split("submitted ")[1].split(";")[0]
+    log = lfombench("logs", name, *there).stdout
+    assert "6 jobs, 2 done, 4 to run" in log
+    assert "4/4 jobs" in log
+    assert shown.partition("\n")[2].partition("\n")[2] == f"{log}{name}: succeeded\n"  # once, and whole
     assert jobs_done(out) == 6
-    name = again.stdout.split("submitted ")[1].split(";")[0]
-    assert "4/4 jobs" in lfombench("logs", name, *there).stdout
+    assert name.startswith("patience-20")
+    listed = json.loads(lfombench("jobs", *there, "--json").stdout)
+    states = {job["name"]: (job["status"], job["sweep"], job["out"]) for job in listed}
+    assert states[name] == ("SUCCEEDED", "patience", str(out))
+    assert states["patience-1"] == ("STOPPED", "patience", str(out))
+    table = lfombench("jobs", *there).stdout
+    assert table.index(name) < table.index("patience-1")
     unknown = lfombench("stop", "nothing", *there)
     assert unknown.returncode == 1
     assert "no job 'nothing'" in unknown.stderr
     assert name in unknown.stderr
+
+
+TOKEN, WRONG = "a" * 40, "b" * 40
+
+
+def test_a_token_that_is_missing_or_wrong_is_asked_for_and_a_dead_head_is_named(tmp_path):
+    """Each was a fault of lfombench."""
+    asks = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
+    none = os.environ | {"RAY_AUTH_MODE": "disabled"}
+    with Head(tmp_path, **asks) as guarded:
+        there = ("--address", guarded.dashboard)
+        missing = process("jobs", *there, env=none)
+        assert missing.returncode == 1
+        assert "asks for a token, and was given none. Set RAY_AUTH_MODE=token" in missing.stderr
+        wrong = process("jobs", *there, env=none | asks | {"RAY_AUTH_TOKEN": WRONG})
+        assert "does not accept the token that it was given" in wrong.stderr
+        assert not {TOKEN, WRONG} & {*missing.stderr.split(), *wrong.stderr.split()}
+        right = process("jobs", *there, env=none | asks)
+        assert right.returncode == 0, right.stderr
+        joined = process("run", "fig1", "--address", guarded.address, "--out", str(tmp_path / "out"), env=none)
+        assert joined.returncode == 1
+        assert "token" in joined.stderr
+    dead = process("logs", "x", *there, env=none)
+    assert dead.returncode == 1
+    assert "nothing listens at 127.0.0.1:" in dead.stderr
+    assert "Is the head up?" in dead.stderr
+    for done in (missing, wrong, joined, dead):
+        assert "fault of lfombench" not in done.stderr
+
+
+@pytest.mark.parametrize(("address", "port"), [("http://127.0.0.1", 80), ("https://127.0.0.1", 443)])
+def test_an_address_without_a_port_means_that_of_its_scheme(address, port):
+    """It meant 8265."""
+    done = lfombench("jobs", "--address", address)
+    assert done.returncode == 1
+    assert f"nothing listens at 127.0.0.1:{port} " in done.stderr

@@ -6,8 +6,9 @@ import os
 
 import pytest
 
+from lfombench.harness.redact import redacted
 from lfombench.harness.tracking.database import ready
-from lfombench.harness.tracking.uris import Where, artifacts, database, default_uri, redacted, where
+from lfombench.harness.tracking.uris import Where, artifacts, database, default_uri, where
 
 NAMES = [
     "plain",
