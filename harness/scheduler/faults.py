@@ -22,7 +22,7 @@ from ..training.checkpoint import Checkpoint
 from ..training.pack import WorkOrder
 from .devices import device
 
-Kind = Literal["exception", "memory", "deadline", "worker", "node", "device"]
+Kind = Literal["exception", "memory", "deadline", "worker", "node", "device", "code"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ POLICY: dict[Kind, Policy] = {
     "deadline": Policy(1, 2, 1.0),
     "worker": Policy(2, 3, 1.0),
     "node": Policy(8, 8, 2.0),
+    "code": Policy(3, 3, 1.0),  # of its worker, which is another from now on
     "device": Policy(2, 3, 1.0),  # the pack may be the cause, or another that ran there
 }
 

@@ -13,15 +13,17 @@ import time
 from collections.abc import Collection, Iterator
 from typing import Any
 
-from ..awake import Awake
 from ..errors import UserError
 from ..signals import guarded
 from ..spec.user_modules import look_here
+from ..store.outcome import Outcome
 from ..training.checkpoint import Checkpoint
 from ..training.pack import Pack, WorkOrder
 from .address import reachable
+from .crew import Crew
 from .devices import cores, gpus, packs_per_gpu
 from .faults import Event, Fault, run_pack
+from .handshake import Answer, Question, answer, foreign
 from .ray_start import NoRay, start
 
 log = logging.getLogger("lfombench")
@@ -62,96 +64,76 @@ class OnRay:
             if address is None:
                 raise
             raise UserError(f"--address {address}: cannot join the Ray cluster there: {error}") from error
-        resources = ray.cluster_resources()
-        self.gpus, self.cpus = int(resources.get("GPU", 0)), max(1, int(resources.get("CPU", 1)))
-        self.requested = workers
+        self.crew, self.requested = Crew(ray, self.folder), workers
+        self.gpus, self.cpus = self.crew.capacity()
         self.workers = workers or self.gpus or self.cpus
-        self.free: list[Any] = []
-        self.starting: dict[Any, Any] = {}  # actors that start, by the result of their first call
-        self.running: dict[int, tuple[Any, Any]] = {}  # by pack: its actor, and the stream of events
-        self.nodes: dict[Any, str] = {}  # id of the node that an actor is on
-        self.failures = 0  # workers that did not start
-        self.warned = False  # that a worker lacks its GPU
-        self.clock = Awake(1.0)
-        self.heard = self.clock()  # when a worker last gave a sign of life
+        self.running: dict[int, tuple[Any, Any, Pack]] = {}  # by key: the actor, the stream of events, the pack
 
     def fit(self, packs: Collection[Pack]) -> None:
         """Start a worker for each pack, as many as the machines have room for."""
         if self.gpus and not self.requested:
             self.workers = max(self.gpus, min(self.gpus * packs_per_gpu(packs), self.cpus))
-        self.target = min(self.workers, len(packs))
         share = min(1.0, self.gpus / self.workers)
         options: dict[str, Any] = {"max_restarts": 0, "max_concurrency": 2, "num_cpus": 1, "num_gpus": share}
-        self.worker = self.ray.remote(**options)(_Worker)
-        self._start_workers()
+        asked = () if self.own else packs  # on this machine its code is that of this process
+        self.crew.want(min(self.workers, len(packs)), self.ray.remote(**options)(_Worker), asked)
 
     def idle(self) -> int:
         """Number of workers that have started and run no pack."""
-        return len(self.free)
+        return len(self.crew.free)
 
     def start(self, key: int, order: WorkOrder) -> None:
         """Send a pack to an idle worker. key: names the pack in `poll` and `kill`."""
-        actor = self.free.pop()
-        self.running[key] = actor, actor.run.remote(order)
+        actor = self.crew.take()
+        self.running[key] = actor, actor.run.remote(order), order.pack
 
     def poll(self, seconds: float) -> list[tuple[int, Event]]:
         """Wait until a worker has an event; the next event of every pack that has one, by its key."""
-        ray = self.ray
+        ray, crew = self.ray, self.crew
+        crew.settle()
         events: list[tuple[int, Event]] = []
-        keys = {stream: key for key, (_, stream) in self.running.items()}
-        awaited = [*keys, *self.starting]
+        keys = {stream: key for key, (_, stream, _) in self.running.items()}
+        awaited = [*keys, *crew.starting]
         if not awaited:
             time.sleep(seconds)
             return []
         ready, _ = ray.wait(awaited, num_returns=1, timeout=seconds)
         if ready:
             ready, _ = ray.wait(awaited, num_returns=len(awaited), timeout=0)
-            self.heard = self.clock()
+            crew.heard = crew.clock()
         for ref in ready:
-            if ref in self.starting:
-                self._started(ref)
+            if ref in crew.starting:
+                crew.up(ref)
             else:
                 events.append((keys[ref], self._next(keys[ref], ref)))
-        if not self.running and not self.free and self.clock() - self.heard > START:
+        if not (self.running or crew.free or crew.held) and crew.clock() - crew.heard > START:
             raise UserError(f"no worker could start on the cluster within {START:g} seconds: is there room for one?")
         return events
 
-    def _started(self, first: Any) -> None:
-        """Add a worker that has started, or start another in place of one that could not. first: its first call."""
-        actor = self.starting.pop(first)
-        try:
-            self.nodes[actor], lacking = self.ray.get(first)
-            self.free.append(actor)
-            if lacking and not self.warned:
-                self.warned = True
-                log.warning("%s", lacking)
-        except self.ray.exceptions.RayError as error:
-            self.failures += 1
-            if self.failures > 3 * self.workers:
-                raise UserError(f"no worker can start on the cluster: {error}") from error
-            self._start_workers()
-
     def _next(self, key: int, stream: Any) -> Event:
         """The next event of a pack. After its last event the worker is free again."""
-        actor, _ = self.running[key]
+        actor, _, pack = self.running[key]
         try:
             event: Event = self.ray.get(next(stream))
         except self.ray.exceptions.RayTaskError as error:  # before the pack ran, as where a module is missing
             event = Fault("exception", str(error))
         except self.ray.exceptions.RayError as error:
             del self.running[key]
-            self._start_workers()
+            self.crew.lose(actor)
             return self._died(actor, error)
+        if isinstance(event, Outcome) and foreign(pack, event.code):
+            self.kill(key)
+            return Fault("code", "its worker ran other code than this process has: has it changed since the run began?")
         if isinstance(event, Fault) and event.kind == "device":  # which only another process can use again
             self.kill(key)
         elif not isinstance(event, Checkpoint):  # the pack's last event
             del self.running[key]
-            self.free.append(actor)
+            self.crew.give(actor)
         return event
 
     def _died(self, actor: Any, error: Exception) -> Fault:
         """The fault that a worker's death amounts to: of kind node where its node died, else of kind worker."""
-        if self.nodes.get(actor) not in self._living() or "node has died" in str(error):
+        if self.crew.nodes.get(actor) not in self._living() or "node has died" in str(error):
             return Fault("node", f"its node died: {error}")
         return Fault("worker", f"its worker died: {error}")
 
@@ -170,22 +152,15 @@ class OnRay:
         asking.join(ANSWER)
         return answer[0] if answer else set()
 
-    def _start_workers(self) -> None:
-        """Start workers until there are as many as are needed."""
-        while len(self.free) + len(self.starting) + len(self.running) < self.target:
-            actor: Any = self.worker.remote(self.folder)
-            self.starting[actor.up.remote()] = actor
-
     def kill(self, key: int) -> None:
         """Kill the worker of a pack, and start another in its place."""
         if key in self.running:
-            actor, _ = self.running.pop(key)
-            self.ray.kill(actor)
-            self._start_workers()
+            actor, _, _ = self.running.pop(key)
+            self.crew.lose(actor, kill=True)
 
     def pause(self) -> None:
         """Ask every worker to stop its pack at the next moment from which it can be resumed."""
-        for actor, _ in self.running.values():
+        for actor, _, _ in self.running.values():
             actor.pause.remote()
 
     def close(self) -> None:
@@ -206,8 +181,8 @@ class _Worker:
         look_here()
         self.paused = threading.Event()
 
-    def up(self) -> tuple[str, str]:
-        """The id of the node that the worker is on; and what is to be said where it lacks the GPU that Ray gave it."""
+    def up(self, asked: Question) -> Answer:
+        """What the worker has of what it should have."""
         import ray
 
         context = ray.get_runtime_context()
@@ -218,7 +193,7 @@ class _Worker:
                 f"Ray counts a GPU on {socket.gethostname()} that PyTorch cannot use: its workers run on the CPU. "
                 "Is PyTorch installed with CUDA there, and is the driver new enough?"
             )
-        return str(context.get_node_id()), lacking
+        return answer(asked, str(context.get_node_id()), lacking)
 
     def run(self, order: WorkOrder) -> Iterator[Event]:
         """Run a pack; yield its checkpoints, then how it ends."""
