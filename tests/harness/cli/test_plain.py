@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from pathlib import Path
 
 import polars as pl
@@ -11,7 +12,7 @@ import pytest
 
 from lfombench.harness.cli.plain import plain
 from lfombench.harness.store.store import Store
-from tests.commands import process, words
+from tests.commands import lfombench, words
 from tests.stores import add, store
 from tests.terminals import Terminal
 
@@ -42,27 +43,39 @@ def hostile(tmp_path: Path) -> str:
     return out
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        ["board"],
-        ["board", "--format", "csv"],
-        ["board", "--format", "markdown"],
-        ["query", "SELECT job, status, reason, task FROM jobs"],
-        ["query", "SELECT reason FROM jobs", "--format", "csv"],
-        ["query", "SELECT reason FROM jobs", "--format", "json"],
-        ["status"],
-        ["why", "a"],
-        ["report", EVIL],
-    ],
-    ids=" ".join,
-)
-def test_no_command_passes_it_on_to_a_terminal(hostile, command):
-    with Terminal(words(*command, "--out", hostile), columns=200) as terminal:
-        terminal.process.wait(60)
+COMMANDS = [
+    ["board"],
+    ["board", "--format", "csv"],
+    ["board", "--format", "markdown"],
+    ["query", "SELECT job, status, reason, task FROM jobs"],
+    ["query", "SELECT reason FROM jobs", "--format", "csv"],
+    ["query", "SELECT reason FROM jobs", "--format", "json"],
+    ["status"],
+    ["why", "a"],
+    ["report", EVIL],
+]
+ALL = """\
+import json, sys
+from lfombench.harness.cli.main import invoke
+from lfombench.harness.cli.plain import make_plain
+make_plain()
+for command in json.loads(sys.argv[1]):
+    print("<<<")
+    sys.stdout.flush()
+    invoke(command)
+"""
+
+
+def test_no_command_passes_it_on_to_a_terminal(hostile):
+    commands = json.dumps([[*command, "--out", hostile] for command in COMMANDS])
+    with Terminal([sys.executable, "-c", ALL, commands], columns=200) as terminal:
+        terminal.process.wait(100)
         terminal.reader.join(5)
-    assert not [one for one in STEERS if one in terminal.text], terminal.text
-    assert r"\x1b]52" in terminal.text or r"\u001b]52" in terminal.text, terminal.text
+    shown = terminal.text.split("<<<")[1:]
+    assert len(shown) == len(COMMANDS)
+    for command, text in zip(COMMANDS, shown, strict=True):
+        assert not [one for one in STEERS if one in text], (command, text)
+        assert r"\x1b]52" in text or r"\u001b]52" in text, (command, text)
 
 
 def test_another_program_gets_the_values_as_they_are(hostile):
@@ -85,7 +98,7 @@ FILE = "a,b\n1,2\n"
 def test_sql_reads_the_store_alone_unless_told_otherwise(finished, tmp_path, form):
     (tmp_path / "x.csv").write_text(FILE)
     sql = f"SELECT count(*) AS n FROM results JOIN {form.format(tmp_path / 'x.csv')} ON true"
-    done = process("query", sql, "--out", finished)
+    done = lfombench("query", sql, "--out", finished)
     assert done.returncode == 1
     assert "--files" in done.stderr
-    assert process("query", sql, "--files", "--out", finished).returncode == 0
+    assert lfombench("query", sql, "--files", "--out", finished).returncode == 0
