@@ -73,7 +73,7 @@ def submit(
         command = ["python", "-m", "lfombench", "run", packed, "--address", "auto", "--out", out, *options]
         plain = {"PYTHONUNBUFFERED": "1", "LFOMBENCH_CODE": "1", "LFOMBENCH_ENVIRONMENT": ENVIRONMENT}
         with told(address):
-            taken = {details.submission_id for details in jobs_api.list_jobs()}
+            taken = {details.submission_id for details in jobs_api.list_jobs() if details.submission_id}
             if name in taken:
                 raise UserError(f"--name {name}: the cluster has a job of that name; leave it out, or give another")
             return str(

@@ -91,19 +91,21 @@ def test_a_sweep_is_submitted_stopped_and_continued_by_submitting_it_again(head,
     with Relay(int(head.dashboard.rpartition(":")[2])) as relay:
         arguments[arguments.index(head.dashboard)] = f"http://127.0.0.1:{relay.port}"
         again = subprocess.Popen(words(*arguments), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        shown = ""
-        while "4 to run" not in shown:
-            line = again.stdout.readline()
-            assert line, again.stderr.read()
-            shown += line
-        relay.cut()
-        go.touch()
-        deadline = time.monotonic() + 60
-        while jobs_done(out) < 6 and time.monotonic() < deadline:
-            time.sleep(0.1)
-        relay.mend()
-        rest, errors = again.communicate(timeout=120)
-        shown += rest
+        with again, contextlib.ExitStack() as over:
+            over.callback(again.kill)
+            shown = ""
+            while "4 to run" not in shown:
+                line = again.stdout.readline()
+                assert line, again.stderr.read()
+                shown += line
+            relay.cut()
+            go.touch()
+            deadline = time.monotonic() + 60
+            while jobs_done(out) < 6 and time.monotonic() < deadline:
+                time.sleep(0.1)
+            relay.mend()
+            rest, errors = again.communicate(timeout=120)
+            shown += rest
     assert again.returncode == 0, shown + errors
     assert "trying again" in errors
     name = shown.split("submitted ")[1].split(";")[0]

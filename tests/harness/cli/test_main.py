@@ -145,12 +145,12 @@ BAD = [
     (["board", "--out", ""], 1, "--out is empty", ""),
     (["ui", "--out", "{folder}/nothing"], 1, "holds no results yet", ""),
     (
-        ["submit", "fig1", "--address", "head:8265", "--out", "x"],
+        ["submit", "fig1", "--address", "head:8265", "--out", "/x"],
         1,
         "must be the address of Ray's dashboard",
         "http://head:8265",
     ),
-    (["submit", "fig1", "--address", "http://127.0.0.1:1", "--out", "x"], 1, "nothing listens there", ""),
+    (["submit", "fig1", "--address", "http://127.0.0.1:1", "--out", "/x"], 1, "nothing listens at 127.0.0.1:1", ""),
     (["submit", "fig1", "--address", "http://127.0.0.1:1"], 2, "Missing option '--out'", ""),
 ]
 
