@@ -126,7 +126,7 @@ def noop(jobs: int = 100_000, rounds: int = 5) -> list[Row]:
 def await_workers(executor: OnRay, run: Run) -> None:
     """Until all are up that a run has use for."""
     executor.fit([planned.pack for planned in run.packs])
-    while len(executor.free) < min(executor.workers, len(run.packs)):
+    while executor.idle() < min(executor.workers, len(run.packs)):
         executor.poll(0.1)
 
 

@@ -197,6 +197,7 @@ def test_only_the_scheduler_and_the_outermost_layers_catch_everything():
     }  # pictures, the report, the view and checks are extra
     allowed |= {"harness.scheduler.on_ray", "harness.scheduler.ray_start"}  # around Ray's start, which raises anything
     allowed |= {
+        "harness.scheduler.handshake",
         "harness.spec.loader",
         "harness.spec.labels",
     }  # around a user's file and module, which may raise anything

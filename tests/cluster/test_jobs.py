@@ -130,7 +130,7 @@ def test_a_sweep_is_submitted_stopped_and_continued_by_submitting_it_again(head,
 TOKEN, WRONG = "a" * 40, "b" * 40
 
 
-def test_a_token_that_is_missing_or_wrong_is_asked_for_and_a_dead_head_is_named(tmp_path):
+def test_a_token_that_is_missing_or_wrong_is_asked_for_and_a_dead_head_is_named(quick, tmp_path):
     """Each was a fault of lfombench."""
     asks = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
     none = os.environ | {"RAY_AUTH_MODE": "disabled"}
@@ -144,7 +144,7 @@ def test_a_token_that_is_missing_or_wrong_is_asked_for_and_a_dead_head_is_named(
         assert not {TOKEN, WRONG} & {*missing.stderr.split(), *wrong.stderr.split()}
         right = process("jobs", *there, env=none | asks)
         assert right.returncode == 0, right.stderr
-        joined = process("run", "fig1", "--address", guarded.address, "--out", str(tmp_path / "out"), env=none)
+        joined = process("run", str(quick), "--address", guarded.address, "--out", str(tmp_path / "out"), env=none)
         assert joined.returncode == 1
         assert "token" in joined.stderr
     dead = process("logs", "x", *there, env=none)
