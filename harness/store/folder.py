@@ -48,22 +48,23 @@ class Folder(Place):
 
     def infos(self, folder: str) -> list[fs.FileInfo]:
         """The complete files directly in a folder, with their sizes, sorted; empty where the folder is missing."""
-        sizes = ((name, self.size(f"{folder}/{name}")) for name in self.names(folder))
-        return [
-            fs.FileInfo(self.path(f"{folder}/{name}"), fs.FileType.File, size=size)
-            for name, size in sizes
-            if size is not None
-        ]
+        found = []
+        for entry in self._entries(folder):
+            with contextlib.suppress(FileNotFoundError):
+                size = entry.stat(follow_symlinks=False).st_size
+                found.append(fs.FileInfo(self.path(f"{folder}/{entry.name}"), fs.FileType.File, size=size))
+        return sorted(found, key=lambda info: info.base_name)
 
     def names(self, folder: str) -> list[str]:
         """As listed, without a look at each file: where a disk lists a folder as it was, some may be gone by now."""
+        return sorted(entry.name for entry in self._entries(folder))
+
+    def _entries(self, folder: str) -> Iterator[os.DirEntry[str]]:
+        """What is listed in a folder and is a complete file, as far as the list says."""
         with contextlib.suppress(FileNotFoundError), self._in(folder) as handle, os.scandir(handle) as entries:
-            return sorted(
-                entry.name
-                for entry in entries
-                if entry.name[0] != "." and not entry.is_symlink() and not entry.is_dir(follow_symlinks=False)
-            )
-        return []
+            for entry in entries:
+                if entry.name[0] != "." and not entry.is_symlink() and not entry.is_dir(follow_symlinks=False):
+                    yield entry
 
     def read(self, name: str) -> bytes | None:
         """The content of a file; None where there is no such file, or no longer."""
