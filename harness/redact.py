@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from urllib.parse import unquote, urlsplit
 
-LOGIN = re.compile(r"(\w[\w+.-]*://[^\s/@:]*):[^\s@]*@")
+BEFORE_AT = re.compile(r"(?<![^\s@])[^\s@]+@")  # whole words, so that a long text takes no longer than its length
+LOGIN = re.compile(r"(://[^/:]*):.*@", re.DOTALL)
 NAMED = re.compile(r"(?i)((?:password|passwd|token|secret|secret_key|session_token|sig|account_key)=)[^&\s\"']+")
 
 
@@ -16,9 +17,10 @@ def redacted(text: str, *uris: str) -> str:
         password = with_user.partition(":")[2]
         for secret in sorted({password, unquote(password)}, key=len, reverse=True):
             text = text.replace(secret, "***") if secret else text
-    return NAMED.sub(r"\1***", LOGIN.sub(r"\1:***@", text))
+    text = BEFORE_AT.sub(lambda word: LOGIN.sub(r"\1:***@", word[0]), text)
+    return NAMED.sub(r"\1***", text)
 
 
 def has_secret(uri: str) -> bool:
     """Whether a URI has a password or a key in it."""
-    return bool(LOGIN.search(uri) or NAMED.search(uri.partition("?")[2]))
+    return any(LOGIN.search(word) for word in BEFORE_AT.findall(uri)) or bool(NAMED.search(uri.partition("?")[2]))

@@ -34,7 +34,7 @@ class Plain:
         return int(self.stream.write(plain(text)))
 
     def writelines(self, lines: Iterable[str]) -> None:
-        """Write texts, plain."""
+        """Write texts one after the other, each plain."""
         self.stream.writelines(map(plain, lines))
 
     def __getattr__(self, name: str) -> Any:

@@ -13,6 +13,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 
+from lfombench.tasks import Task
+
 from ..spec import fingerprint
 from ..training.pack import Pack
 
@@ -35,9 +37,7 @@ class Answer:
     host: str
     lacking: str  # what is to be said where it lacks the GPU that Ray gave it
     versions: Mapping[str, str] = field(default_factory=dict)
-    other: Mapping[str, Parts] = field(
-        default_factory=dict
-    )  # by fingerprint: what its own is made of, where it differs
+    other: Mapping[str, Parts] = field(default_factory=dict)  # by fingerprint that differs: what its own is made of
     missing: Mapping[str, str] = field(default_factory=dict)  # by fingerprint: why the case cannot be loaded
 
 
@@ -53,8 +53,7 @@ def question(packs: Collection[Pack]) -> Question:
     """What workers for these packs are asked."""
     cases: dict[str, bytes] = {}
     for pack in packs:
-        for test in (None, *pack.tests):
-            code = fingerprint.code(pack.first.case, test)
+        for code, test in _codes(pack).items():
             cases[code] = cases.get(code) or pickle.dumps((pack.first.case, test))
     return Question(versions(), cases)
 
@@ -90,4 +89,19 @@ def differences(asked: Question, found: Answer) -> list[str]:
 
 def foreign(pack: Pack, codes: Collection[str]) -> bool:
     """Whether rows come from other code than this process has. codes: the fingerprints in them."""
-    return not set(codes) <= {fingerprint.code(pack.first.case, test) for test in (None, *pack.tests)}
+    if any(_travels(pack, test) for test in (None, *pack.tests)):
+        return False
+    return not set(codes) <= _codes(pack).keys()
+
+
+def _codes(pack: Pack) -> dict[str, Task | None]:
+    """The fingerprints of a pack's code that every node has by itself, with the further test that each is of."""
+    tests = [test for test in (None, *pack.tests) if not _travels(pack, test)]
+    return {fingerprint.code(pack.first.case, test): test for test in tests}
+
+
+def _travels(pack: Pack, test: Task | None) -> bool:
+    """Whether Ray sends classes of a pack whole, as those that a script, a notebook or a function makes: then they are
+    this process's everywhere.
+    """
+    return pack.identity(test=test) is None

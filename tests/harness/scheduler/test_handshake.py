@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from lfombench.harness import PROTOCOLS, Sweep, run
+from lfombench.harness import PROTOCOLS, Sweep
 from lfombench.harness.errors import UserError
 from lfombench.harness.scheduler import handshake, schedule
 from lfombench.harness.scheduler.on_ray import OnRay
 from lfombench.harness.scheduler.packing import PlannedPack
 from lfombench.harness.spec.fingerprint import code
 from lfombench.harness.spec.labels import find
+from lfombench.harness.store.outcome import Outcome
 from lfombench.harness.training.pack import Pack
 from lfombench.solvers import ConjugateGradient
 from lfombench.tasks import LinearRegression
@@ -30,6 +33,19 @@ def sweep(name: str, *solvers: object) -> Sweep:
     """Of several packs, so that every node gets some."""
     tasks = [LinearRegression(d=2, n=n) for n in (3, 4, 5, 6)]
     return Sweep(name=name, tasks=tasks, solvers=[*solvers], protocols=[QUICK], seeds=range(2))
+
+
+def ran_when_one_is_left_out(packs: list[Pack], address: str) -> list[tuple[PlannedPack, Outcome]]:
+    """Run packs on a cluster of two nodes, once one of them is known to get no work and the other has a worker."""
+    executor = OnRay(address)
+    try:
+        executor.fit(packs)
+        while not (executor.crew.left_out and executor.crew.free):
+            executor.poll(1.0)
+        assert len(executor.crew.left_out) == 1
+        return list(schedule.outcomes(map(PlannedPack, packs), executor, NoRecord()))
+    finally:
+        executor.close()
 
 
 @pytest.fixture(scope="module")
@@ -55,15 +71,7 @@ def test_a_node_with_another_version_of_a_solver_gets_no_work(head: Head, tmp_pa
     packs = [Pack((job,)) for job in sweep("mixed", ConjugateGradient(depth=2)).jobs()]
     environment = ENVIRONMENT | {"PYTHONPATH": str(other_code)}
     with Node(tmp_path, "other", "127.0.0.1", "--num-cpus=2", f"--address={head.address}", environment=environment):
-        executor = OnRay(head.address)
-        try:
-            executor.fit(packs)
-            while executor.crew.starting:  # until every node has been asked
-                executor.poll(1.0)
-            assert len(executor.crew.left_out) == 1
-            ran = list(schedule.outcomes(map(PlannedPack, packs), executor, NoRecord()))
-        finally:
-            executor.close()
+        ran = ran_when_one_is_left_out(packs, head.address)
     rows = [row for _, outcome in ran for row in outcome.tables["results"].to_pylist()]
     exact = [row["mse"] for row in rows if row["step"] == 2]
     assert len(exact) == len(packs)
@@ -89,9 +97,10 @@ def test_a_node_that_lacks_a_module_leaves_it_to_those_that_have_it(head: Head, 
     own = find("solver", "not_everywhere:Own")
     environment = ENVIRONMENT | {"PYTHONPATH": f"{tmp_path / 'code'}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
     with Node(tmp_path, "has", "127.0.0.1", "--num-cpus=1", f"--address={head.address}", environment=environment):
-        jobs = sweep("own", own(depth=1), own(depth=2))
-        summary = run(jobs, str(tmp_path / "out"), address=head.address, mlflow="off")
-    assert (summary.ran, summary.failed) == (16, [])
+        packs = [Pack((job,)) for job in sweep("own", own(depth=1), own(depth=2)).jobs()]
+        ran = ran_when_one_is_left_out(packs, head.address)
+    statuses = [row["status"] for _, outcome in ran for row in outcome.tables["jobs"].to_pylist()]
+    assert statuses == ["done"] * len(packs)
     assert "gets no work: ModuleNotFoundError: No module named 'not_everywhere'" in caplog.text
 
 
@@ -138,3 +147,37 @@ def test_rows_of_other_code_are_known():
     right = handshake.question([pack]).cases.keys()
     assert not handshake.foreign(pack, right)
     assert handshake.foreign(pack, [*right, "0123"])
+
+
+SCRIPT = """\
+import dataclasses, sys
+from lfombench.harness import PROTOCOLS, Sweep, run
+from lfombench.solvers import ConjugateGradient
+from lfombench.tasks import LinearRegression
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Own(ConjugateGradient):
+    pass
+
+def made():
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Inner(ConjugateGradient):
+        pass
+    return Inner
+
+protocol = dataclasses.replace(PROTOCOLS["published"], test_prompts=64)
+solvers = [Own(depth=1), made()(depth=1), ConjugateGradient(depth=1)]
+sweep = Sweep(name="script", tasks=[LinearRegression(d=2, n=3)], solvers=solvers, protocols=[protocol], seeds=range(2))
+summary = run(sweep, sys.argv[1], address=sys.argv[2], workers=2, mlflow="off")
+print(summary.ran, summary.failed)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("ray")
+def test_classes_that_a_script_or_a_function_makes_run_on_workers(head: Head, tmp_path):
+    """As from a notebook: Ray sends them whole, and no file of theirs is anywhere."""
+    (tmp_path / "script.py").write_text(SCRIPT)
+    command = [sys.executable, "script.py", "out", head.address]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=200)
+    assert done.stdout.endswith("6 []\n"), done.stdout + done.stderr
