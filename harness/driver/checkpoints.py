@@ -1,6 +1,8 @@
 """Checkpoints in a store: a file for each pack that runs, until its jobs are done.
 
-checkpoints/PACK.safetensors
+    checkpoints/PACK.safetensors
+
+They are written and deleted behind the scheduler's back: with some hundred packs it would do little else.
 """
 
 from __future__ import annotations
@@ -9,12 +11,14 @@ import json
 import logging
 import re
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from ..spec.fingerprint import code
+from ..store.behind import Behind
 from ..store.place import Place
 from ..training.checkpoint import Checkpoint
 from ..training.pack import Pack
@@ -29,14 +33,15 @@ class CheckpointStore:
     """Which jobs have a checkpoint, and in which file."""
 
     def __init__(self, place: Place, *, mend: bool = True) -> None:
-        """mend: delete files that are damaged."""
-        self.place, self.mend = place, mend
+        """mend: delete files that are damaged, or of no use any more."""
+        self.place, self.mend, self.behind = place, mend, Behind(place)
         self.files: dict[str, set[str]] = {}  # by file: the jobs that it still counts for
         self.points: dict[str, tuple[str, Point, str]] = {}  # by job: file, point, code
         for name in (name for name in place.names(FOLDER) if FILE.fullmatch(name)):
             saved = self._read(name)
-            if saved is not None:
-                self._register(name, *saved)
+            for superseded in self._register(name, *saved) if saved else ():
+                if mend:
+                    self.behind.delete(superseded)
 
     def point(self, job: str, code: str) -> Point | None:
         """Where the training of a job can go on with the same code; None where it begins anew."""
@@ -44,12 +49,15 @@ class CheckpointStore:
         return saved[1] if saved and saved[2] == code else None
 
     def keep(self, pack: Pack, checkpoint: Checkpoint) -> None:
-        """Write a checkpoint of a pack in place of the one before. OSError where it cannot be written."""
-        tensors, plain = checkpoint.split()
+        """Write a checkpoint of a pack soon, in place of the one before."""
         fingerprint = code(pack.first.case)
         name = f"{pack.id}.safetensors"
-        self.place.put(f"{FOLDER}/{name}", save(tensors, {"checkpoint": json.dumps(plain), "code": fingerprint}))
-        self._register(name, checkpoint, fingerprint)
+        freed = self._register(name, checkpoint, fingerprint)
+        self.behind.put(f"{FOLDER}/{name}", partial(_content, checkpoint, fingerprint), freed)
+
+    def flush(self) -> None:
+        """Wait until all files are as they are to be."""
+        self.behind.flush()
 
     def resume(self, pack: Pack) -> Checkpoint | None:
         """What a pack goes on from; None unless all its jobs have a checkpoint at one point."""
@@ -63,31 +71,37 @@ class CheckpointStore:
             if saved is None:
                 return None
             parts.append(saved[0].select([job for job in ids if self.points[job][0] == name]))
+        if len({part.point for part in parts}) > 1:  # the latest of a file could not be written
+            return None
         return Checkpoint.join(parts).select(ids)
 
     def drop(self, jobs: Iterable[str]) -> None:
         """Forget the checkpoints of jobs that are done; a file goes with the last of its jobs."""
-        for job in jobs:
-            if job in self.points:
-                self._drop(job)
+        for file in self._drop(jobs):
+            self.behind.delete(file)
 
-    def _register(self, name: str, checkpoint: Checkpoint, code: str) -> None:
-        for job in checkpoint.jobs:
-            if job in self.points and self.points[job][0] != name:
-                self._drop(job)
-            self.points[job] = name, checkpoint.point, code
+    def _register(self, name: str, checkpoint: Checkpoint, code: str) -> list[str]:
+        """Note what a file has; the files that are of no use any more."""
+        freed = self._drop(job for job in checkpoint.jobs if self.points.get(job, (name,))[0] != name)
+        self.points.update((job, (name, checkpoint.point, code)) for job in checkpoint.jobs)
         self.files[name] = set(checkpoint.jobs)
+        return freed
 
-    def _drop(self, job: str) -> None:
-        name = self.points.pop(job)[0]
-        self.files[name].discard(job)
-        if not self.files[name]:
-            del self.files[name]
-            self.place.delete(f"{FOLDER}/{name}")
+    def _drop(self, jobs: Iterable[str]) -> list[str]:
+        """Forget where jobs have a checkpoint; the files that are of no use any more."""
+        freed = []
+        for job in jobs:
+            if saved := self.points.pop(job, None):
+                name = saved[0]
+                self.files[name].discard(job)
+                if not self.files[name]:
+                    del self.files[name]
+                    freed.append(f"{FOLDER}/{name}")
+        return freed
 
     def _read(self, name: str) -> tuple[Checkpoint, str] | None:
         """The checkpoint of a file and its code; None where the file is gone or damaged."""
-        content = self.place.read(f"{FOLDER}/{name}")
+        content = self.behind.read(f"{FOLDER}/{name}")
         if content is None:
             return None
         try:
@@ -96,11 +110,17 @@ class CheckpointStore:
         except (SafetensorError, ValueError, KeyError, TypeError):
             log.warning("%s/%s is damaged: its jobs begin anew", FOLDER, name)
             if self.mend:
-                self.place.delete(f"{FOLDER}/{name}")
+                self.behind.delete(f"{FOLDER}/{name}")
             for job in [job for job, saved in self.points.items() if saved[0] == name]:
                 del self.points[job]
             self.files.pop(name, None)
             return None
+
+
+def _content(checkpoint: Checkpoint, fingerprint: str) -> bytes:
+    """A checkpoint and its code as a safetensors file."""
+    tensors, plain = checkpoint.split()
+    return save(tensors, {"checkpoint": json.dumps(plain), "code": fingerprint})
 
 
 def _metadata(content: bytes) -> dict[str, Any]:

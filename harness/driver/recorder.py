@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import math
 from collections.abc import Iterable
 from dataclasses import replace
@@ -26,8 +25,6 @@ from ..training.pack import CHECKPOINT_EVERY, Pack, Weights, WorkOrder
 from .checkpoints import CheckpointStore
 from .observer import Observer
 
-log = logging.getLogger("lfombench")
-
 
 class StoreRecorder:
     """What a scheduler asks of the store while it runs."""
@@ -44,11 +41,8 @@ class StoreRecorder:
         return replace(order, checkpoint_every=self.every)
 
     def keep(self, pack: Pack, checkpoint: Checkpoint) -> None:
-        """Keep a checkpoint. A full disk is no reason to stop the pack."""
-        try:
-            self.checkpoints.keep(pack, checkpoint)
-        except OSError as error:
-            log.warning("a checkpoint cannot be written: %s", error)
+        """Keep a checkpoint."""
+        self.checkpoints.keep(pack, checkpoint)
 
     def ran_out_of_memory(self, pack: Pack) -> None:
         """Remember the width that was too much for the memory here."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import time
@@ -120,13 +121,13 @@ class _Run:
         self.profile: dict[str, float] | None = None
         self.spans: list[Span] | None = [] if options.profile else None
         self.follower: Follower | None = None
+        self.at_end = contextlib.ExitStack()
 
     def __enter__(self) -> _Run:
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self.follower:
-            self.follower.stop()
+        self.at_end.close()
 
     def open(self) -> None:
         """Record the sweep in the store, mend the store, and wait until other drivers know of this one."""
@@ -142,9 +143,11 @@ class _Run:
         if shown_at := where(store.out, options.mlflow, log.warning):
             try:
                 self.follower = Follower(store.out, shown_at)
+                self.at_end.callback(self.follower.stop)
             except OSError as error:
                 log.warning("MLflow is not written: %s; lfombench mlflow sync does it later", error)
         self.checkpoints = CheckpointStore(store.place)
+        self.at_end.callback(self.checkpoints.flush)
 
     def plan(self) -> Plan:
         """What is done and what is left; stale results are set aside."""

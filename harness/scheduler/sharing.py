@@ -25,6 +25,7 @@ class Shares:
         self.lease, self.store = lease, store
         self.wanted: dict[int, set[str]] = {}  # the jobs of each other driver's sweep, by its number
         self.shared = False  # whether there has been another driver
+        self.heard: tuple[object, set[str]] = None, set()  # what the others said last, and what runs there
         self.failed: set[str] = set()  # jobs that failed with any driver: else each would wait for the other's try
         self.update()
 
@@ -63,7 +64,10 @@ class Shares:
 
     def elsewhere(self) -> set[str]:
         """The jobs that other drivers are running."""
-        return {job for driver in self.lease.others.values() for job in driver.running}
+        others = self.lease.others
+        if self.heard[0] is not others:  # which each beat makes anew
+            self.heard = others, {job for driver in others.values() for job in driver.running}
+        return self.heard[1]
 
     def enter(self, stop: Callable[[], bool], tell: Callable[[str], None]) -> None:
         """Wait until all others know of this driver. tell: what the wait is for, once."""

@@ -48,9 +48,10 @@ class Checkpoint:
 
     def select(self, ids: Sequence[str]) -> Checkpoint:
         """The checkpoint of some of the jobs, in this order."""
-        positions = [self.jobs.index(job) for job in ids]
-        live = [i for i, j in enumerate(positions) if j in self.live]
-        columns = [self.live.index(positions[i]) for i in live]
+        position, column = ({x: i for i, x in enumerate(entries)} for entries in (self.jobs, self.live))
+        positions = [position[job] for job in ids]
+        live = [i for i, j in enumerate(positions) if j in column]
+        columns = [column[positions[i]] for i in live]
         indices = {"state": columns, "best": positions, "curve": positions}
         tensors = {}
         for name, x in self.tensors.items():

@@ -43,6 +43,7 @@ def test_checkpoints_keep_what_runs_and_only_that(tmp_path, monkeypatch):
     packs = [pack(range(4)), pack(range(4, 6))]
     for one in packs:
         checkpoints.keep(one, halted(one)[0])
+    checkpoints.flush()
     assert len(checkpoints.place.names("checkpoints")) == 2
     again = CheckpointStore(place(str(tmp_path)))
     both = Pack((*packs[1].jobs, *packs[0].jobs))
@@ -57,13 +58,16 @@ def test_checkpoints_keep_what_runs_and_only_that(tmp_path, monkeypatch):
                 assert row["mse"] == whole[row["job"]]
     assert again.resume(Pack((*both.jobs, *pack([7]).jobs))) is None
     again.drop(job.id for job in packs[0].jobs[:3])
+    again.flush()
     assert len(again.place.names("checkpoints")) == 2
     again.drop(job.id for job in packs[0].jobs)
+    again.flush()
     assert again.place.names("checkpoints") == [f"{packs[1].id}.safetensors"]
     path = tmp_path / "checkpoints" / f"{packs[1].id}.safetensors"
     path.write_bytes(path.read_bytes()[:200])
     assert CheckpointStore(place(str(tmp_path))).resume(packs[1]) is None
     assert again.resume(packs[1]) is None
+    again.flush()
     assert again.place.names("checkpoints") == []
 
 
@@ -71,6 +75,7 @@ def test_other_code_does_not_go_on_from_a_checkpoint(tmp_path, monkeypatch):
     checkpoints = CheckpointStore(place(str(tmp_path)))
     given = pack(range(2))
     checkpoints.keep(given, halted(given)[0])
+    checkpoints.flush()
     assert checkpoints.resume(given).first == 20
     monkeypatch.setattr("lfombench.harness.driver.checkpoints.code", lambda case: "another")
     assert CheckpointStore(place(str(tmp_path))).resume(given) is None
@@ -83,6 +88,7 @@ def test_a_checkpoint_of_jobs_that_are_done_is_swept_up(tmp_path):
     assert run(sweep, str(tmp_path), workers=0, mlflow="off").exit_code == 0
     checkpoints = CheckpointStore(place(str(tmp_path)))
     checkpoints.keep(given, halted(given)[0])
+    checkpoints.flush()
     assert checkpoints.place.names("checkpoints")
     assert run(sweep, str(tmp_path), workers=0, mlflow="off").ran == 0
     assert checkpoints.place.names("checkpoints") == []
