@@ -70,7 +70,7 @@ class NoRecord:
     def keep(self, pack: Pack, checkpoint: Checkpoint) -> None:
         """Keep no checkpoint."""
 
-    def ran_out_of_memory(self, pack: Pack) -> None:
+    def ran_out_of_memory(self, pack: Pack, device: str) -> None:
         """Remember nothing."""
 
 

@@ -21,8 +21,9 @@ os.environ.setdefault("RAY_worker_niceness", "0")  # beside other tests, workers
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 # Where tensors are, jaxtyping checks shapes; elsewhere beartype alone, which is much faster, but knows no type that is
 # imported for type checkers only, as the commands do, and makes classes that Ray cannot turn into actors.
-ON_RAY, STREAMS = "harness.scheduler.on_ray", "harness.compiler.streams"
-SHAPED = ("tasks", "solvers", "harness.training", STREAMS, "harness.cli", ON_RAY)
+ACTORS = ("harness.scheduler.on_ray", "harness.scheduler.fair_share")
+STREAMS = "harness.compiler.streams"
+SHAPED = ("tasks", "solvers", "harness.training", STREAMS, "harness.cli", *ACTORS)
 PLAIN = ("compiler", "spec", "store", "scheduler", "tracking", "driver", "errors", "signals", "spans", "awake")
 jaxtyping.jaxtyped = shaped_or_plain  # type: ignore[assignment]  # which has overloads, of which its hook uses this
 install_import_hook([f"lfombench.{name}" for name in SHAPED], "tests.checked")
@@ -31,7 +32,7 @@ hook_in_once(
     BeartypeConf(
         is_pep484_tower=True,
         claw_is_pep526=False,  # variables within functions, again and again
-        claw_skip_package_names=(f"lfombench.{ON_RAY}", f"lfombench.{STREAMS}"),
+        claw_skip_package_names=tuple(f"lfombench.{name}" for name in (*ACTORS, STREAMS)),
     ),
 )
 torch.set_num_threads(1)

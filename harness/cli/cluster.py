@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from .options import ADDRESS, JSON
+from .options import ADDRESS, CLUSTER, JSON
 from .run import HOW, with_options
 
 
@@ -29,6 +29,7 @@ from .run import HOW, with_options
 @click.option("--env-file", metavar="FILE", help="A file of variables that the job gets, NAME=VALUE in each line.")
 @click.option("--no-wait", is_flag=True, help="Return at once instead of following the log.")
 @click.option("--workers", type=click.IntRange(min=1), help="[default: one per core of the cluster, or some per GPU]")
+@with_options(CLUSTER)
 @with_options(HOW)
 @click.pass_context
 def submit(
@@ -137,4 +138,6 @@ def _follow(job: str, address: str) -> None:
 
 def _words(option: click.Parameter, value: Any) -> list[str]:
     """An option as words of a command."""
+    if isinstance(value, tuple):  # of labels, each with its value
+        return [word for label in value for word in (option.opts[0], "=".join(label))]
     return [option.opts[0]] if value is True else [option.opts[0], str(value)]

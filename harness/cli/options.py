@@ -23,6 +23,19 @@ class Number(click.FloatRange):
         return number
 
 
+class Label(click.ParamType[Any]):
+    """A label of nodes and its value: `zone=a`."""
+
+    name = "label"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        """The label and its value; a usage error where there is no value."""
+        name, sign, wanted = str(value).partition("=")
+        if not (name and sign and wanted):
+            self.fail(f"{value!r} must be a label, =, and its value, such as zone=a.", param, ctx)
+        return name, wanted
+
+
 class Limit(click.ParamType[Any]):
     """A cost and a number that it may be at most: `params=50`."""
 
@@ -42,6 +55,30 @@ class Limit(click.ParamType[Any]):
 
 OUT = click.option(
     "--out", default="out", show_default=True, metavar="DIR", help="The store: a folder or s3://bucket/prefix."
+)
+CLUSTER = (  # what part of a cluster a run may use
+    click.option("--cpus", type=click.IntRange(min=0), metavar="N", help="Of a cluster, use N cores at most; 0: none."),
+    click.option("--gpus", type=click.IntRange(min=0), metavar="N", help="Of a cluster, use N GPUs at most; 0: none."),
+    click.option(
+        "--gpu-fraction",
+        type=Number(0, 1, min_open=True),
+        metavar="SHARE",
+        help="The share of a GPU that a worker takes. [default: as much as keeps it busy]",
+    ),
+    click.option(
+        "--labels",
+        type=Label(),
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="Use only nodes of a cluster with this label; repeatable.",
+    ),
+    click.option(
+        "--priority",
+        type=click.IntRange(-1000, 1000),
+        default=0,
+        show_default=True,
+        help="Where several sweeps want a cluster's workers, those of a higher priority come first.",
+    ),
 )
 SWEEP = click.argument("sweep", required=False)
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")

@@ -14,7 +14,7 @@ import click
 
 from ..signals import Draining, listen
 from ..unexpected import explained
-from .options import JSON, OUT, Number
+from .options import CLUSTER, JSON, OUT, Number
 from .read import brackets
 from .sweeps import known_sweeps
 
@@ -74,12 +74,14 @@ def with_options(options: Sequence[Callable[[Any], Any]]) -> Callable[[Any], Any
     type=click.IntRange(min=0),
     help="Number of workers; 0 runs in this process. [default: one per core, or some per GPU]",
 )
+@with_options(CLUSTER)
 @with_options(HOW)
 def run(
     sweep: str, out: str, audit: float | None, stale: str, fail_fast: bool, max_failures: int | None, **options: Any
 ) -> None:
     """Run the jobs of SWEEP that are not done yet, then show its boards."""
     from ..driver.run import run as start
+    from ..scheduler.resources import Resources
     from ..spec.loader import load
     from ..spec.refine import ROUNDS, refined
     from .format import counted, duration
@@ -87,6 +89,10 @@ def run(
 
     if options["address"] and options["workers"] == 0:
         raise click.UsageError("--workers 0 runs in this process; it cannot be on a cluster at --address")
+    part: dict[str, Any] = {name: options.pop(name) for name in ("cpus", "gpus", "gpu_fraction", "labels")}
+    if not options["address"] and any(value not in (None, ()) for value in part.values()):
+        raise click.UsageError("--cpus, --gpus, --gpu-fraction and --labels choose a part of a cluster at --address")
+    resources = Resources(**part | {"labels": dict(part["labels"])})
     listen(signal.SIGINT, signal.SIGTERM)
     terminal = Terminal(console())
     current = load(sweep)
@@ -102,6 +108,7 @@ def run(
                 max_failures=0 if fail_fast else max_failures,
                 stop=stop,
                 observer=terminal,
+                resources=resources,
                 **options,
             )
             tried, seconds = tried + summary.ran + len(summary.failed), seconds + summary.seconds
@@ -177,14 +184,14 @@ def plan(sweep: str, out: str, workers: int | None, stale: str, as_json: bool) -
     from rich.table import Table
 
     from ..driver.plan import make_plan
-    from ..scheduler.devices import slots
+    from ..scheduler.devices import here
     from ..spec.labels import label
     from ..spec.loader import load
     from ..store.store import Store
     from .format import counted
     from .terminal import console, estimated, state
 
-    work = make_plan(load(sweep), Store(out), workers or slots(), stale == "keep")
+    work = make_plan(load(sweep), Store(out), [here(workers)], stale == "keep")
     packs: list[dict[str, Any]] = [
         {
             "pack": planned.pack.id,

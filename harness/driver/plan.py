@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from ..scheduler.devices import device_name, memory, usual
+from ..scheduler.devices import here
 from ..scheduler.estimate import Estimate, History, estimate
 from ..scheduler.packing import PlannedPack, packs
 from ..scheduler.pending import Entry, Pending, pending
+from ..scheduler.pools import USUAL, Pool
 from ..spec.sweep import Sweep
 from ..store import queries, side_files
 from ..store.outcome import Done
@@ -26,6 +27,7 @@ class Plan:
     jobs: int
     done: int
     packs: list[PlannedPack]
+    pools: Sequence[Pool]  # of workers that they are for
     estimate: Estimate
     elsewhere: int  # jobs that lack results and are other drivers' share
     stale: list[Pending]  # jobs with results from code that has changed since
@@ -57,15 +59,16 @@ class Plan:
 def make_plan(
     sweep: Sweep,
     store: Store,
-    workers: int,
+    pools: Sequence[Pool] = (),
     keep_stale: bool = False,
     checkpoints: CheckpointStore | None = None,
     owns: Callable[[str], bool] = lambda job: True,
     without: Collection[str] = (),
 ) -> Plan:
-    """What a sweep still lacks in a store, as packs for so many workers.
+    """What a sweep still lacks in a store, as packs.
 
-    keep_stale: results of code that has changed since are good enough. owns: which jobs are this driver's.
+    pools: of the workers that they are for; by default those of this machine. keep_stale: results of code that has
+    changed since are good enough. owns: which jobs are this driver's.
     without: jobs that were tried, and failed.
     """
     place, jobs = store.place, 0
@@ -81,17 +84,18 @@ def make_plan(
     lacking = _with_waits(list(pending(counted(), done, queries.failed(place), parts, keep_stale)), done)
     left = [one for one in lacking if one.job.id not in without]
     own = [one for one in left if owns(one.job.id)]
-    history = history_of(store, device_name())
-    point = (checkpoints or CheckpointStore(place, mend=False)).point
-    planned = packs(own, history, workers, memory() / max(workers, 1), point)
-    time = estimate([one.cost for one in planned if one.cost], workers)
+    known = [with_history(store, one) for one in pools or [here(None)]]
+    planned = packs(own, known, (checkpoints or CheckpointStore(place, mend=False)).point)
+    costs = {one.kind: [its.cost for its in planned if its.cost and its.pool == one.kind] for one in known}
+    time = estimate((costs[one.kind], one.workers) for one in known)
     stale = [one for one in own if one.stale_tests]
-    return Plan(sweep, jobs, jobs - len(lacking), planned, time, len(left) - len(own), stale)
+    return Plan(sweep, jobs, jobs - len(lacking), planned, known, time, len(left) - len(own), stale)
 
 
-def history_of(store: Store, device: str) -> History:
-    """What packs have cost on a device, and the widths that were too much for it."""
-    return History.of(queries.pack_costs(store.place, device), side_files.widths(store.place, device), usual())
+def with_history(store: Store, pool: Pool) -> Pool:
+    """A pool with what packs have cost on its device, and the widths that were too much for it."""
+    costs, widths = queries.pack_costs(store.place, pool.device), side_files.widths(store.place, pool.device)
+    return replace(pool, history=History.of(costs, widths, USUAL[pool.kind]))
 
 
 def _with_waits(lacking: list[Pending], done: Done) -> list[Pending]:

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 
 from ..errors import UserError
-from ..scheduler.devices import device_name
 from ..scheduler.packing import PlannedPack
 from ..scheduler.progress import Progress
 from ..spans import Span
@@ -44,10 +43,10 @@ class StoreRecorder:
         """Keep a checkpoint."""
         self.checkpoints.keep(pack, checkpoint)
 
-    def ran_out_of_memory(self, pack: Pack) -> None:
-        """Remember the width that was too much for the memory here."""
+    def ran_out_of_memory(self, pack: Pack, device: str) -> None:
+        """Remember the width that was too much for a device's memory."""
         try:
-            side_files.keep_width(self.store.place, device_name(), structure(pack.first), len(pack.jobs))
+            side_files.keep_width(self.store.place, device, structure(pack.first), len(pack.jobs))
         except OSError as error:
             raise UserError(f"--out {self.store.out} cannot be written: {error.strerror or error}") from error
 
@@ -65,7 +64,7 @@ class NoRecord:
     def keep(self, pack: Pack, checkpoint: Checkpoint) -> None:
         """Keep no checkpoint."""
 
-    def ran_out_of_memory(self, pack: Pack) -> None:
+    def ran_out_of_memory(self, pack: Pack, device: str) -> None:
         """Remember nothing."""
 
 

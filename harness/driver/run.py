@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import logging
 import time
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from ..errors import SpecError, UserError, nearest
-from ..scheduler.devices import gpus, places, slots
-from ..scheduler.executors import Executor, InProcess
-from ..scheduler.on_gpus import OnGpus
 from ..scheduler.packing import PlannedPack
 from ..scheduler.progress import Progress
 from ..scheduler.schedule import Limits, outcomes
@@ -30,43 +26,13 @@ from ..training.execute import failure
 from .audit import Audit, audit_sweep
 from .checkpoints import CheckpointStore
 from .committer import Committer
-from .doctor import troubles
 from .manifests import record_skipped, record_sweep
-from .observer import Observer, Silent
+from .options import Options
 from .plan import Plan, make_plan
 from .recorder import AfterCommit, StoreRecorder
+from .workers import Workers
 
 log = logging.getLogger("lfombench")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """How a sweep is run.
-
-    address: a Ray cluster; left out, Ray starts on this machine.
-    workers: how many; 0 runs in this process, without Ray; left out, one per core, or some per GPU.
-    mlflow: a tracking URI; left out, SQLite in the store; "off" for none.
-    audit: a share of the sweep's jobs to run again, alone and eager, and to compare.
-    profile: note where time goes, in profile/NAME.json; measures the parts of each structure's training step as well.
-    keep_stale: count results of code that has changed since as done, instead of making them again.
-    deadline: seconds without a sign of life after which a pack is cancelled; left out, ten times what it should take.
-    max_failures: stop when more jobs than these have failed.
-    stop: asked again and again; once it says yes, packs stop where they can go on, and what is done is committed.
-    join: work beside other drivers on the store; each does a share of the jobs.
-    observer: told of the run's progress.
-    """
-
-    address: str | None = None
-    workers: int | None = None
-    mlflow: str | None = None
-    audit: float = 0.0
-    profile: bool = False
-    keep_stale: bool = False
-    deadline: float | None = None
-    max_failures: int | None = None
-    stop: Callable[[], bool] = lambda: False
-    join: bool = False
-    observer: Observer = field(default_factory=Silent)
 
 
 @dataclass(frozen=True)
@@ -122,6 +88,8 @@ class _Run:
         self.spans: list[Span] | None = [] if options.profile else None
         self.follower: Follower | None = None
         self.at_end = contextlib.ExitStack()
+        self.workers = Workers(sweep.name, store, options)
+        self.at_end.callback(self.workers.close)
 
     def __enter__(self) -> _Run:
         return self
@@ -168,39 +136,38 @@ class _Run:
         limits = Limits(options.deadline, options.max_failures, self._stopped)
         packs = _profiled(plan.ready) if options.profile else plan.ready
         later = len(packs) < len(plan.packs)
-        with _Workers(options.address, options.workers) as workers:
-            with Committer(store) as committer:
-                while packs:
-                    ends = outcomes(packs, workers.executor, recorder, limits, self.progress, self.shares)
-                    for planned, outcome in ends:
-                        if outcome.failed:
-                            self.shares.failed.update(job.id for job in planned.pack.jobs)
-                        committer.put(planned, outcome)
-                        finished.take(committer.committed())
-                    if not (self.shares.shared or later):
-                        break
-                    committer.flush()
+        with Committer(store) as committer:
+            while packs:
+                ends = outcomes(packs, self.workers.executor, recorder, limits, self.progress, self.shares, plan.pools)
+                for planned, outcome in ends:
+                    if outcome.failed:
+                        self.shares.failed.update(job.id for job in planned.pack.jobs)
+                    committer.put(planned, outcome)
                     finished.take(committer.committed())
-                    rest = self._rest()
-                    if rest is None:
-                        break
-                    self.progress.planned_anew(rest.seconds, rest.estimate.seconds)
-                    packs = rest.ready
-                    done = queries.done(store.place)
-                    for alone, why in _without_experts([] if packs else rest.packs, done):
-                        committer.put(alone, failure(alone.pack, alone.cost, why))
-            finished.take(committer.committed())
-            elapsed = time.monotonic() - self.begin
-            if options.audit and not self._stopped():
-                self.audit = audit_sweep(self.sweep, store, workers.executor, options.audit)
-            if self.spans is not None:
-                self.spans += committer.spans
-            if self.spans:
-                try:
-                    store.write(f"profile/{self.sweep.name}.json", chrome(self.spans))
-                except UserError as error:
-                    log.warning("the trace of the profile is missing: %s", error)
-                self.profile = shares_of_time(self.spans, workers.executor.workers, elapsed)
+                if not (self.shares.shared or later):
+                    break
+                committer.flush()
+                finished.take(committer.committed())
+                rest = self._rest()
+                if rest is None:
+                    break
+                self.progress.planned_anew(rest.seconds, rest.estimate.seconds)
+                packs = rest.ready
+                done = queries.done(store.place)
+                for alone, why in _without_experts([] if packs else rest.packs, done):
+                    committer.put(alone, failure(alone.pack, alone.cost, why))
+        finished.take(committer.committed())
+        elapsed = time.monotonic() - self.begin
+        if options.audit and not self._stopped():
+            self.audit = audit_sweep(self.sweep, store, self.workers.executor, options.audit)
+        if self.spans is not None:
+            self.spans += committer.spans
+        if self.spans:
+            try:
+                store.write(f"profile/{self.sweep.name}.json", chrome(self.spans))
+            except UserError as error:
+                log.warning("the trace of the profile is missing: %s", error)
+            self.profile = shares_of_time(self.spans, sum(self.workers.executor.workers.values()), elapsed)
 
     def close(self, plan: Plan) -> Summary:
         """Wait for MLflow; how the run ended."""
@@ -225,10 +192,9 @@ class _Run:
         )
 
     def _planned(self) -> Plan:
-        workers, shares = self.options.workers, self.shares
+        shares, pools = self.shares, self.workers.pools
         keep = self.options.keep_stale or shares.shared  # whose code is right, drivers beside each other cannot tell
-        count = slots() if workers is None else workers or places()
-        return make_plan(self.sweep, self.store, count, keep, self.checkpoints, shares.owns, shares.failed)
+        return make_plan(self.sweep, self.store, pools, keep, self.checkpoints, shares.owns, shares.failed)
 
     def _stopped(self) -> bool:
         return self.options.stop() or self.lease.lost
@@ -250,35 +216,6 @@ class _Run:
                 return plan
             time.sleep(self.lease.pace.beat)
         return None
-
-
-class _Workers:
-    """Workers that start when the first pack needs them."""
-
-    def __init__(self, address: str | None, count: int | None) -> None:
-        self.address, self.count = address, count
-
-    def __enter__(self) -> _Workers:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if "executor" in vars(self):
-            self.executor.close()
-
-    @functools.cached_property
-    def executor(self) -> Executor:
-        """In this process, in its threads on its GPUs, or on Ray; without it where it cannot start on this machine."""
-        if self.count != 0:
-            from ..scheduler.on_ray import OnRay
-            from ..scheduler.ray_start import NoRay
-
-            try:
-                return OnRay(self.address, self.count)
-            except NoRay as error:
-                log.warning("%s. Going on without it, in this process", error)
-                for finding in troubles():
-                    log.warning("lfombench doctor: %s", finding)
-        return OnGpus(gpus()) if gpus() else InProcess()
 
 
 def _profiled(packs: list[PlannedPack]) -> list[PlannedPack]:

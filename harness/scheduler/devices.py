@@ -14,13 +14,12 @@ import torch
 
 from ..training.pack import Pack
 from . import limits
-from .packing import MEMORY
+from .pools import MEMORY, Pool
 
 log = logging.getLogger("lfombench")
 
 PER_GPU = 4  # packs on one GPU at most, each in a process
 THREADS = 8  # packs on one GPU, in threads of one process
-ON_GPU = 0.01  # seconds for a second on a core
 BUSY = 1 << 20  # numbers in a vector of a step (members x prompts x d) from which one pack keeps a GPU busy
 
 
@@ -54,14 +53,23 @@ def _usable(gpu: torch.device) -> bool:
         return False
 
 
-def usual() -> float:
-    """Seconds here for a second on the machine of the prior, where no pack has been measured."""
-    return ON_GPU if gpus() else 1.0
+def here(workers: int | None) -> Pool:
+    """The workers of this machine: on its GPUs, or else its cores. workers: their number; 0 runs in this process; None
+    for as many as there is room for.
+    """
+    number = slots() if workers is None else workers or places()
+    kind = "gpu" if gpus() else "cpu"
+    return Pool(kind, device_name(), number, (gpu_memory() if gpus() else memory()) / number)
 
 
 def device_name() -> str:
     """The name of the device here, as the jobs table has it."""
     return torch.cuda.get_device_name(device()) if gpus() else "cpu"
+
+
+def gpu_names() -> tuple[str, ...]:
+    """The names of the GPUs here."""
+    return tuple(torch.cuda.get_device_name(gpu) for gpu in gpus())
 
 
 def packs_per_gpu(packs: Collection[Pack]) -> int:
@@ -86,10 +94,13 @@ def cores() -> int:
     return max(1, math.ceil(min(here, limits.cpus())))
 
 
+def gpu_memory() -> float:
+    """Bytes that all packs at once may take on the GPUs: half of what the smallest has to give."""
+    return min(float(torch.cuda.mem_get_info(gpu)[0]) for gpu in gpus()) / 2
+
+
 def memory() -> float:
-    """Bytes that all packs at once may take: half of what the device, or else the machine, has to give."""
-    if gpus():
-        return min(float(torch.cuda.mem_get_info(gpu)[0]) for gpu in gpus()) / 2
+    """Bytes that all packs at once may take on the cores: half of what the machine has to give."""
     try:
         return min(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), limits.memory()) / 2
     except (ValueError, OSError):

@@ -103,11 +103,18 @@ class Estimate:
     measured: bool  # whether the store's own history went into it
 
 
-def estimate(costs: Sequence[Cost], workers: int) -> Estimate:
-    """Time for packs of these costs on so many workers, taking all predictions to err the same way."""
+def estimate(pools: Iterable[tuple[Sequence[Cost], int]]) -> Estimate:
+    """Time for packs, taking all predictions to err the same way. pools: of each, what its packs cost, and its number
+    of workers.
+    """
 
-    def time(seconds: list[float]) -> float:
+    def time(costs: Sequence[Cost], workers: int, name: str) -> float:
+        seconds: list[float] = [getattr(cost, name) for cost in costs]
         return max(sum(seconds) / max(workers, 1), max(seconds, default=0.0))
 
-    seconds, low, high = (time([getattr(cost, name) for cost in costs]) for name in ("seconds", "low", "high"))
-    return Estimate(seconds, low, high, workers, any(cost.measured for cost in costs))
+    pools = [*pools]
+    low, seconds, high = (
+        max((time(*pool, name) for pool in pools), default=0.0) for name in ("low", "seconds", "high")
+    )
+    workers, measured = sum(number for _, number in pools), any(cost.measured for costs, _ in pools for cost in costs)
+    return Estimate(seconds, low, high, workers, measured)

@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Protocol, runtime_checkable
 
-from ..training.pack import Pack, WorkOrder
+from ..training.pack import WorkOrder
+from .devices import here
 from .faults import Event, run_pack
+from .packing import PlannedPack
 
 
 @runtime_checkable
 class Executor(Protocol):
     """Runs packs, each under a key of the scheduler's."""
 
-    workers: int
+    @property
+    def workers(self) -> Mapping[str, int]:
+        """Workers that there are or soon will be, by the kind of their pool."""
 
-    def fit(self, packs: Collection[Pack]) -> None:
+    def fit(self, packs: Collection[PlannedPack]) -> None:
         """Prepare for these packs; called before the first of them starts."""
 
-    def idle(self) -> int:
-        """Number of packs that it can take now."""
+    def expect(self, waiting: Mapping[str, int]) -> None:
+        """Know how many packs still wait, by the kind of their pool; called again and again."""
 
-    def start(self, key: int, order: WorkOrder) -> None:
-        """Run a pack."""
+    def idle(self) -> dict[str, int]:
+        """How many packs it can take now, by the kind of worker."""
+
+    def start(self, key: int, order: WorkOrder, kind: str) -> None:
+        """Run a pack on a worker of a kind."""
 
     def poll(self, seconds: float) -> list[tuple[int, Event]]:
         """The events since the last call, by key; waits up to so many seconds for one."""
@@ -41,20 +48,23 @@ class Executor(Protocol):
 class InProcess:
     """Runs one pack after the other, in this process."""
 
-    workers = 1
-
     def __init__(self) -> None:
+        self.kind = here(0).kind
+        self.workers = {self.kind: 1}
         self.running: tuple[int, Iterator[Event]] | None = None
         self.paused = False
 
-    def fit(self, packs: Collection[Pack]) -> None:
+    def fit(self, packs: Collection[PlannedPack]) -> None:
         """Nothing needs to be prepared."""
 
-    def idle(self) -> int:
-        """1 where nothing runs, else 0."""
-        return 0 if self.running else 1
+    def expect(self, waiting: Mapping[str, int]) -> None:
+        """There is one worker, whatever waits."""
 
-    def start(self, key: int, order: WorkOrder) -> None:
+    def idle(self) -> dict[str, int]:
+        """1 where nothing runs, else 0."""
+        return {self.kind: 0 if self.running else 1}
+
+    def start(self, key: int, order: WorkOrder, kind: str) -> None:
         """Begin a pack, which runs while it is polled."""
         self.running = key, run_pack(order, lambda: self.paused)
 

@@ -7,13 +7,14 @@ import logging
 import queue
 import sys
 import threading
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import torch
 
-from ..training.pack import Pack, WorkOrder
+from ..training.pack import WorkOrder
 from .devices import THREADS
 from .faults import Event, Fault, run_pack
+from .packing import PlannedPack
 
 log = logging.getLogger("lfombench")
 
@@ -31,7 +32,7 @@ class OnGpus:
 
     def __init__(self, devices: Sequence[torch.device], each: int = THREADS) -> None:
         self.free = [device for _ in range(each) for device in devices]
-        self.all, self.workers = {*devices}, len(self.free)
+        self.all, self.workers = {*devices}, {"gpu": len(self.free)}
         self.places: dict[int, torch.device] = {}  # by pack
         self.events: queue.Queue[tuple[int, Event | torch.device]] = queue.Queue()  # an event, or a place that is free
         self.threads: list[threading.Thread] = []
@@ -41,14 +42,17 @@ class OnGpus:
         self.usual = sys.getswitchinterval()
         sys.setswitchinterval(TURN)
 
-    def fit(self, packs: Collection[Pack]) -> None:
+    def fit(self, packs: Collection[PlannedPack]) -> None:
         """Nothing needs to be prepared."""
 
-    def idle(self) -> int:
-        """Number of packs that the devices can take now."""
-        return len(self.free)
+    def expect(self, waiting: Mapping[str, int]) -> None:
+        """There are so many workers, whatever waits."""
 
-    def start(self, key: int, order: WorkOrder) -> None:
+    def idle(self) -> dict[str, int]:
+        """Number of packs that the devices can take now."""
+        return {"gpu": len(self.free)}
+
+    def start(self, key: int, order: WorkOrder, kind: str) -> None:
         """Begin a pack, in a thread of its own."""
         device = self.places[key] = self.free.pop(0)
         thread = threading.Thread(target=self._run, args=(key, order, device), name=f"{device} pack {key}", daemon=True)

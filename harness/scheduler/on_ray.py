@@ -10,8 +10,12 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Collection, Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
+
+import torch
 
 from ..errors import UserError
 from ..signals import guarded
@@ -19,25 +23,43 @@ from ..spec.user_modules import look_here
 from ..store.outcome import Outcome
 from ..training.checkpoint import Checkpoint
 from ..training.pack import Pack, WorkOrder
+from . import devices
 from .address import reachable
 from .crew import Crew
-from .devices import cores, gpus, packs_per_gpu
+from .devices import cores, device, here, packs_per_gpu
+from .fair_share import FairShare
 from .faults import Event, Fault, run_pack
 from .handshake import Answer, Question, answer, foreign
+from .nodes import Nodes
+from .packing import PlannedPack
 from .ray_start import NoRay, start
+from .resources import Resources
 
 log = logging.getLogger("lfombench")
 
-START = 300.0  # seconds within which a worker must have started
+START = 300.0  # seconds within which a worker must have started, where there is room for one
+ADJUST = 0.5  # seconds from one look at how many workers are wanted to the next
+SOON = 10.0  # seconds without a worker after which a run says that it waits for one
 ANSWER = 5.0  # seconds within which a cluster says which of its nodes live
 
 
 class OnRay:
     """Runs packs on long-lived Ray actors, one per core or some per GPU, each with at most one pack."""
 
-    def __init__(self, address: str | None = None, workers: int | None = None) -> None:
+    def __init__(
+        self,
+        address: str | None = None,
+        workers: int | None = None,
+        resources: Resources | None = None,
+        sweep: str = "",
+        priority: int = 0,
+        file: str | None = None,
+    ) -> None:
         """Start Ray on this machine, or join the cluster at `address`. Raises NoRay where it cannot start here, and
         UserError where the cluster cannot be joined.
+
+        workers: at most. Of a cluster, resources: the part that may be used. sweep, priority: as others see this run
+        that want workers too. file: one that every node must see.
         """
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # otherwise every worker without a GPU warns
@@ -46,12 +68,12 @@ class OnRay:
             import ray
         except ImportError as error:  # as for a Python that Ray does not support yet
             raise NoRay(f"Ray cannot be imported: {error}") from error
-        self.ray = ray
+        self.ray, self.most, self.resources = ray, workers, replace(resources or Resources(), workers=workers)
         if address is not None:
             reachable(address)
         # Ray puts the driver's folder first on its workers' path, where a user's torch.py would shadow torch: start Ray
         # from an empty folder.
-        self.folder, self.empty = os.getcwd(), tempfile.TemporaryDirectory(prefix="lfombench-")
+        folder, self.empty = os.getcwd(), tempfile.TemporaryDirectory(prefix="lfombench-")
         self.own = ""  # what Ray keeps its files in, where it started here
         try:
             with guarded(), contextlib.chdir(self.empty.name):
@@ -64,51 +86,112 @@ class OnRay:
             if address is None:
                 raise
             raise UserError(f"--address {address}: cannot join the Ray cluster there: {error}") from error
-        self.crew, self.requested = Crew(ray, self.folder), workers
-        self.gpus, self.cpus = self.crew.capacity()
-        self.workers = workers or self.gpus or self.cpus
+        self.nodes = None if address is None else Nodes(ray, self.resources, file)
+        self.crew = Crew(ray, folder, self.nodes)
+        self.fair = FairShare(ray, sweep, priority) if self.nodes else None
         self.running: dict[int, tuple[Any, Any, Pack]] = {}  # by key: the actor, the stream of events, the pack
+        self.said = False  # that this run waits for room
+        try:
+            if self.nodes:
+                self.nodes.survey()
+            self.pools = self.nodes.pools() if self.nodes else [here(workers)]
+        except BaseException:
+            self.close()
+            raise
 
-    def fit(self, packs: Collection[Pack]) -> None:
-        """Start a worker for each pack, as many as the machines have room for."""
-        if self.gpus and not self.requested:
-            self.workers = max(self.gpus, min(self.gpus * packs_per_gpu(packs), self.cpus))
-        share = min(1.0, self.gpus / self.workers)
-        options: dict[str, Any] = {"max_restarts": 0, "max_concurrency": 2, "num_cpus": 1, "num_gpus": share}
-        asked = () if self.own else packs  # on this machine its code is that of this process
-        self.crew.want(min(self.workers, len(packs)), self.ray.remote(**options)(_Worker), asked)
+    @property
+    def workers(self) -> Mapping[str, int]:
+        """Workers that there are or soon will be, by the kind of their pool."""
+        return self.crew.up_or_soon()
 
-    def idle(self) -> int:
-        """Number of workers that have started and run no pack."""
-        return len(self.crew.free)
+    def fit(self, packs: Collection[PlannedPack]) -> None:
+        """Choose what workers for these packs are given, and start some."""
+        on_gpus = [planned.pack for planned in packs if planned.pool == "gpu"]
+        self.per_gpu = self.resources.per_gpu or packs_per_gpu(on_gpus)
+        given = {"gpu": 1 / self.per_gpu, "cpu": 0}
+        actor: dict[str, Any] = {"max_restarts": 0, "max_concurrency": 2, "num_cpus": 1}
+        workers = {kind: self.ray.remote(**actor, num_gpus=share)(_Worker) for kind, share in given.items()}
+        asked = [planned.pack for planned in packs] if self.nodes else ()  # on this machine its code is that of this
+        self.crew.use(workers, asked)  # process
+        self.due = 0.0
+        self.expect(Counter(planned.pool for planned in packs))
 
-    def start(self, key: int, order: WorkOrder) -> None:
+    def expect(self, waiting: Mapping[str, int]) -> None:
+        """Have as many workers as the packs that wait and run can keep busy, there is room for, and others leave."""
+        if self.crew.clock() < self.due:
+            return
+        self.due = self.crew.clock() + ADJUST
+        there, running = sum(waiting.values()), Counter(self.crew.busy.values())
+        room = self._room()
+        allowed = self.resources.limit(room, self.per_gpu) if self.nodes else room
+        wants = {kind: min(there + running[kind], most) for kind, most in allowed.items()}
+        if self.fair:
+            self.fair.update(wants, self.crew.up(), room)
+            wants = {kind: self.fair.allowed(kind, number, room[kind]) for kind, number in wants.items()}
+        self.crew.want(wants)
+
+    def idle(self) -> dict[str, int]:
+        """Number of workers of each kind that have started and run no pack."""
+        return {kind: len(actors) for kind, actors in self.crew.free.items()}
+
+    def start(self, key: int, order: WorkOrder, kind: str) -> None:
         """Send a pack to an idle worker. key: names the pack in `poll` and `kill`."""
-        actor = self.crew.take()
+        actor = self.crew.take(kind)
         self.running[key] = actor, actor.run.remote(order), order.pack
 
     def poll(self, seconds: float) -> list[tuple[int, Event]]:
         """Wait until a worker has an event; the next event of every pack that has one, by its key."""
-        ray, crew = self.ray, self.crew
+        ray, crew, nodes = self.ray, self.crew, self.nodes
         crew.settle()
+        if nodes:
+            nodes.refresh()
+            if nodes.leaving:
+                crew.leave(nodes.leaving)
         events: list[tuple[int, Event]] = []
         keys = {stream: key for key, (_, stream, _) in self.running.items()}
-        awaited = [*keys, *crew.starting]
+        awaited = [*keys, *crew.starting, *(nodes.asked if nodes else ())]
         if not awaited:
             time.sleep(seconds)
+            self._check()
             return []
         ready, _ = ray.wait(awaited, num_returns=1, timeout=seconds)
         if ready:
             ready, _ = ray.wait(awaited, num_returns=len(awaited), timeout=0)
-            crew.heard = crew.clock()
         for ref in ready:
             if ref in crew.starting:
-                crew.up(ref)
+                crew.heard = crew.clock()
+                crew.started(ref)
+            elif nodes and ref in nodes.asked:
+                nodes.hear(ref)
             else:
+                crew.heard = crew.clock()
                 events.append((keys[ref], self._next(keys[ref], ref)))
-        if not (self.running or crew.free or crew.held) and crew.clock() - crew.heard > START:
-            raise UserError(f"no worker could start on the cluster within {START:g} seconds: is there room for one?")
+        self._check()
         return events
+
+    def _room(self) -> dict[str, int]:
+        """How many workers of each kind there is room for."""
+        if self.nodes:
+            return self.nodes.room(self.per_gpu)
+        pool, gpus = self.pools[0], len(devices.gpus())
+        return {pool.kind: min(pool.workers, gpus * self.per_gpu) if gpus and not self.most else pool.workers}
+
+    def _check(self) -> None:
+        """Say that this run waits for room on the cluster; UserError where there is room, and no worker starts."""
+        crew = self.crew
+        silent = crew.clock() - crew.heard
+        if crew.busy or crew.held or any(crew.free.values()) or silent < SOON:
+            return
+        free = int(self.ray.available_resources().get("CPU", 0))
+        if silent > START and free:
+            raise UserError(f"no worker could start within {START:g} seconds, though {free} CPUs are free")
+        if not free and not self.said:
+            self.said = True
+            others = self.fair.others.values() if self.fair else ()
+            who = "; ".join(f"sweep {one.sweep} has {sum(one.has.values())} workers" for one in others)
+            log.warning("no worker has started yet: all CPUs of the cluster are in use%s", who and f" ({who})")
+        if not free:
+            crew.heard = crew.clock() - SOON
 
     def _next(self, key: int, stream: Any) -> Event:
         """The next event of a pack. After its last event the worker is free again."""
@@ -133,7 +216,7 @@ class OnRay:
 
     def _died(self, actor: Any, error: Exception) -> Fault:
         """The fault that a worker's death amounts to: of kind node where its node died, else of kind worker."""
-        if self.crew.nodes.get(actor) not in self._living() or "node has died" in str(error):
+        if self.crew.at.get(actor) not in self._living() or "node has died" in str(error):
             return Fault("node", f"its node died: {error}")
         return Fault("worker", f"its worker died: {error}")
 
@@ -153,7 +236,7 @@ class OnRay:
         return answer[0] if answer else set()
 
     def kill(self, key: int) -> None:
-        """Kill the worker of a pack, and start another in its place."""
+        """Kill the worker of a pack; another starts in its place."""
         if key in self.running:
             actor, _, _ = self.running.pop(key)
             self.crew.lose(actor, kill=True)
@@ -165,6 +248,8 @@ class OnRay:
 
     def close(self) -> None:
         """Leave the cluster, or stop Ray on this machine."""
+        if self.fair:
+            self.fair.leave()
         self.ray.shutdown()
         self.empty.cleanup()
         if self.own:
@@ -174,8 +259,9 @@ class OnRay:
 class _Worker:
     """A process that has torch imported and runs packs."""
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str, kind: str) -> None:
         """Change to the driver's folder, where this machine has it: the user's modules and files may be there."""
+        self.device = device() if kind == "gpu" else torch.device("cpu")
         if os.path.isdir(folder):
             os.chdir(folder)
         look_here()
@@ -188,16 +274,13 @@ class _Worker:
         context = ray.get_runtime_context()
         given = context.get_accelerator_ids().get("GPU")
         lacking = ""
-        if given and not gpus():
-            lacking = (
-                f"Ray counts a GPU on {socket.gethostname()} that PyTorch cannot use: its workers run on the CPU. "
-                "Is PyTorch installed with CUDA there, and is the driver new enough?"
-            )
+        if given and self.device.type == "cpu":
+            lacking = f"Ray gave a worker a GPU on {socket.gethostname()} that PyTorch cannot use: it runs on the CPU"
         return answer(asked, str(context.get_node_id()), lacking)
 
     def run(self, order: WorkOrder) -> Iterator[Event]:
         """Run a pack; yield its checkpoints, then how it ends."""
-        yield from run_pack(order, self.paused.is_set)
+        yield from run_pack(order, self.paused.is_set, self.device)
 
     def pause(self) -> None:
         """Stop the pack that runs at the next moment from which it can be resumed."""

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from ..awake import Awake
@@ -14,11 +13,14 @@ from ..store.outcome import Outcome
 from ..training.checkpoint import Checkpoint
 from ..training.execute import failure
 from ..training.pack import Pack, WorkOrder
+from .devices import device_name
 from .executors import Executor
 from .faults import POLICY, Event, Fault
 from .packing import PlannedPack
+from .pools import Pool
 from .progress import Progress
 from .sharing import Shares
+from .waiting import Attempt, Waiting
 
 PATIENCE = 10.0  # times a pack's expected time (the upper bound of 80 %) that it may take,
 LEAST = 60.0  # seconds, at least
@@ -38,8 +40,8 @@ class Recorder(Protocol):
     def keep(self, pack: Pack, checkpoint: Checkpoint) -> None:
         """Keep a checkpoint of a pack that runs."""
 
-    def ran_out_of_memory(self, pack: Pack) -> None:
-        """Remember that a pack was too wide for the memory here."""
+    def ran_out_of_memory(self, pack: Pack, device: str) -> None:
+        """Remember that a pack was too wide for the memory of a device."""
 
 
 @dataclass(frozen=True)
@@ -52,23 +54,11 @@ class Limits:
 
 
 @dataclass
-class Attempt:
-    """A pack on its way to an outcome, and how often each kind of fault has hit it."""
-
-    planned: PlannedPack
-    tries: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def pack(self) -> Pack:
-        """The pack without its plan."""
-        return self.planned.pack
-
-
-@dataclass
 class Running:
     """A pack on a worker."""
 
     attempt: Attempt
+    kind: str  # of the worker
     since: float
     deadline: float
     twin: int | None = None  # the key under which it runs a second time
@@ -81,27 +71,30 @@ def outcomes(
     limits: Limits | None = None,
     progress: Progress | None = None,
     shares: Shares | None = None,
+    pools: Sequence[Pool] = (),
 ) -> Iterator[tuple[PlannedPack, Outcome]]:
     """The outcome of every pack as they come; those of a split pack by its parts. Ends early where a limit says so:
     packs that run then stop where they can go on.
 
     progress: told how many packs run, and whether the run is stopping. shares: asked which jobs are still this
-    driver's, where others work on the store too.
+    driver's, where others work on the store too. pools: what packs cost where; without, a worker without packs of its
+    own takes any.
     """
-    return _Schedule(packs, executor, recorder, limits or Limits(), progress, shares).run()
+    waiting = Waiting(map(Attempt, packs), pools)
+    return _Schedule(waiting, executor, recorder, limits or Limits(), progress, shares).run()
 
 
 class _Schedule:
     def __init__(
         self,
-        packs: Iterable[PlannedPack],
+        waiting: Waiting,
         executor: Executor,
         recorder: Recorder,
         limits: Limits,
         progress: Progress | None,
         shares: Shares | None,
     ) -> None:
-        self.waiting = deque(Attempt(pack) for pack in packs)
+        self.waiting = waiting
         self.later: list[tuple[float, int, Attempt]] = []  # attempts that are due again, and when
         self.running: dict[int, Running] = {}
         self.executor, self.recorder, self.limits = executor, recorder, limits
@@ -110,9 +103,11 @@ class _Schedule:
         self.clock = Awake(2 * POLL)
         self.failed = 0
         self.stopping = False
+        self.due = 0.0  # when to tell other drivers what runs here
+        self.checked = 0.0  # when packs were last compared with their deadlines
 
     def run(self) -> Iterator[tuple[PlannedPack, Outcome]]:
-        self.executor.fit([attempt.pack for attempt in self.waiting])
+        self.executor.fit([attempt.planned for attempt in self.waiting])
         while self.waiting or self.later or self.running:
             if self.limits.stop() and not self.stopping:
                 self._stop()
@@ -126,7 +121,8 @@ class _Schedule:
         """Tell the progress and the other drivers what runs here."""
         if self.progress:
             self.progress.in_flight, self.progress.stopping = len(self.running), self.stopping
-        if self.shares:
+        if self.shares and self.clock() >= self.due:
+            self.due = self.clock() + POLL
             if self.shares.update():
                 self._give_up(self.shares)
             self.shares.announce([one.attempt.pack for one in self.running.values()])
@@ -134,31 +130,39 @@ class _Schedule:
 
     def _give_up(self, shares: Shares) -> None:
         """Drop the jobs that wait here and are another driver's now."""
-        for attempts in (self.waiting, [attempt for _, _, attempt in self.later]):
-            for attempt in attempts:
-                attempt.planned = attempt.planned.for_jobs([job for job in attempt.pack.jobs if shares.owns(job.id)])
-        self.waiting = deque(attempt for attempt in self.waiting if attempt.pack.jobs)
-        self.later = [entry for entry in self.later if entry[2].pack.jobs]
+
+        def own(attempt: Attempt) -> list[Attempt]:
+            jobs = [job for job in attempt.pack.jobs if shares.owns(job.id)]
+            attempt.planned = attempt.planned.for_jobs(jobs)
+            return [attempt] if jobs else []
+
+        self.waiting.change(own)
+        self.later = [entry for entry in self.later if own(entry[2])]
         heapq.heapify(self.later)
 
     def _start(self) -> None:
         """Send packs to idle workers: those that wait, then second copies of stragglers."""
         now = self.clock()
         while self.later and self.later[0][0] <= now:
-            self.waiting.appendleft(heapq.heappop(self.later)[2])
-        while self.waiting and self.executor.idle():
-            self._send(self.waiting.popleft())
-        if not self.stopping and not self.waiting and not self.later and self.executor.idle():
+            self.waiting.first(heapq.heappop(self.later)[2])
+        self.executor.expect(self.waiting.counts())
+        idle = self.executor.idle()
+        for kind in idle:
+            while idle[kind] and (attempt := self.waiting.take(kind, lambda: self.executor.workers)):
+                self._send(attempt, kind)
+                idle[kind] -= 1
+        if not self.stopping and not self.waiting and not self.later and any(idle.values()):
             for key, one in [*self.running.items()]:
                 cost = one.attempt.planned.cost
                 late = cost and now - one.since > max(SOON, STRAGGLER * cost.high)
-                if late and one.twin is None and self.executor.idle():
-                    one.twin = self._send(one.attempt, twin=key)
+                if late and one.twin is None and idle.get(one.kind):
+                    one.twin = self._send(one.attempt, one.kind, twin=key)
+                    idle[one.kind] -= 1
 
-    def _send(self, attempt: Attempt, twin: int | None = None) -> int:
+    def _send(self, attempt: Attempt, kind: str, twin: int | None = None) -> int:
         key, now = next(self.number), self.clock()
-        self.running[key] = Running(attempt, now, now + self._patience(attempt.planned), twin)
-        self.executor.start(key, self.recorder.order(attempt.planned))
+        self.running[key] = Running(attempt, kind, now, now + self._patience(attempt.planned), twin)
+        self.executor.start(key, self.recorder.order(attempt.planned), kind)
         return key
 
     def _patience(self, planned: PlannedPack) -> float:
@@ -171,6 +175,9 @@ class _Schedule:
 
     def _overdue(self) -> Iterator[tuple[int, Fault]]:
         now = self.clock()
+        if now < self.checked + POLL:
+            return
+        self.checked = now
         for key, one in [*self.running.items()]:
             if now > one.deadline:
                 self.executor.kill(key)
@@ -190,24 +197,27 @@ class _Schedule:
                 del self.running[twin]
                 self.executor.kill(twin)
             yield one.attempt.planned, event
-        elif isinstance(event, Fault) and twin is None:  # else its twin may fare better
-            yield from self._retry(one.attempt, event)
+        elif twin is None:  # else its twin may fare better
+            if isinstance(event, Fault):
+                yield from self._retry(one.attempt, event, one.kind)
+            elif not self.stopping:  # its worker was asked to stop it
+                self.waiting.first(one.attempt)
 
-    def _retry(self, attempt: Attempt, fault: Fault) -> Iterator[tuple[PlannedPack, Outcome]]:
-        """Try a pack again, or its halves; or give up on the one job that it is."""
+    def _retry(self, attempt: Attempt, fault: Fault, kind: str) -> Iterator[tuple[PlannedPack, Outcome]]:
+        """Try a pack again, or its halves; or give up on the one job that it is. kind: of the worker."""
         planned, pack, policy = attempt.planned, attempt.pack, POLICY[fault.kind]
         attempt.tries[fault.kind] += 1
         tries = attempt.tries[fault.kind]
         if fault.kind == "memory" and len(pack.jobs) > 1:
-            self.recorder.ran_out_of_memory(pack)
-            self._narrow(pack)
+            self.recorder.ran_out_of_memory(pack, self._device(kind))
+            self._narrow(attempt)
         if tries < (policy.together if len(pack.jobs) > 1 else policy.alone):
             due = self.clock() + policy.backoff * 2.0 ** (tries - 1)
             if not self.stopping:
                 heapq.heappush(self.later, (due, next(self.number), attempt))
         elif len(pack.jobs) > 1:
             if not self.stopping:
-                self.waiting.extendleft(Attempt(half) for half in reversed(planned.halves()))
+                self.waiting.first(*map(Attempt, planned.halves()))
         else:
             self.failed += 1
             reason = f"{fault.reason}\nTried {tries} times." if tries > 1 else fault.reason
@@ -215,12 +225,21 @@ class _Schedule:
             if self.limits.failures is not None and self.failed > self.limits.failures:
                 self._stop()
 
-    def _narrow(self, pack: Pack) -> None:
-        """Halve the packs that wait and have the structure of one that ran out of memory."""
-        for attempt in [*self.waiting]:
-            if attempt.pack.first.structure == pack.first.structure and len(attempt.pack.jobs) > 1:
-                self.waiting.remove(attempt)
-                self.waiting.extend(Attempt(half) for half in attempt.planned.halves())
+    def _device(self, kind: str) -> str:
+        """The device of workers of a kind."""
+        pool = self.waiting.pools.get(kind)
+        return pool.device if pool else device_name()
+
+    def _narrow(self, tried: Attempt) -> None:
+        """Halve the packs that wait for the same pool and have the structure of one that ran out of memory."""
+        structure, pool = tried.pack.first.structure, tried.planned.pool
+
+        def narrow(attempt: Attempt) -> list[Attempt]:
+            same = attempt.pack.first.structure == structure and attempt.planned.pool == pool
+            halved = same and len(attempt.pack.jobs) > 1
+            return [Attempt(half) for half in attempt.planned.halves()] if halved else [attempt]
+
+        self.waiting.change(narrow)
 
     def _stop(self) -> None:
         """Start nothing more, and let what runs stop where it can go on."""

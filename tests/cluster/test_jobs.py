@@ -11,9 +11,9 @@ import urllib.request
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import polars as pl
 import pytest
 
+from lfombench.analysis.results import table
 from tests.commands import lfombench, process, words
 from tests.nodes import Head
 from tests.relay import Relay
@@ -25,7 +25,7 @@ pytestmark = [
 
 
 def jobs_done(out: Path) -> int:
-    return pl.read_parquet(out / "results" / "*.parquet")["job"].n_unique()
+    return table(str(out), "results").collect()["job"].n_unique()
 
 
 def seen_by_others(head: Head) -> list[str]:

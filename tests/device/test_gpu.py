@@ -152,8 +152,8 @@ def test_several_packs_at_once_give_what_each_gives_alone():
     gpus, found = OnGpus([GPU]), dict[int, Outcome]()
     ahead = list(enumerate(orders))
     while len(found) < len(orders):
-        while ahead and gpus.idle():
-            gpus.start(*ahead.pop(0))
+        while ahead and gpus.idle()["gpu"]:
+            gpus.start(*ahead.pop(0), "gpu")
         for key, event in gpus.poll(5):
             assert isinstance(event, Outcome), event
             found[key] = event

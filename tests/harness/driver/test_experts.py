@@ -139,7 +139,7 @@ def test_an_expert_that_fails_is_named(tmp_path):
     assert summary.exit_code == 3
     assert len(summary.failed) == 2
     assert "expert" in dict(summary.failed)[next(name for name, _ in summary.failed if name.startswith("mixture"))]
-    plan = make_plan(wanted, Store(out), 1)
+    plan = make_plan(wanted, Store(out))
     assert {(len(one.pack.jobs), one.waits) for one in plan.packs} == {(1, False), (1, True)}
 
 

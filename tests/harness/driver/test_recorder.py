@@ -7,9 +7,10 @@ from dataclasses import replace
 import torch
 
 from lfombench.harness.driver.checkpoints import CheckpointStore
-from lfombench.harness.driver.plan import history_of
+from lfombench.harness.driver.plan import with_history
 from lfombench.harness.driver.recorder import StoreRecorder, work_order
 from lfombench.harness.scheduler.packing import PlannedPack
+from lfombench.harness.scheduler.pools import Pool
 from lfombench.harness.store import side_files
 from lfombench.harness.training import train
 from lfombench.harness.training.pack import WorkOrder
@@ -36,15 +37,15 @@ def test_a_pack_gives_signs_of_life_well_within_its_deadline(store):
 
 
 def test_history_is_what_packs_have_cost(store):
-    assert not history_of(store, "cpu").cost(pack()).measured
+    assert not with_history(store, Pool()).history.cost(pack()).measured
     store.commit([run(pack())])
-    assert history_of(store, "cpu").cost(pack()).measured
-    assert not history_of(store, "another device").cost(pack()).measured
+    assert with_history(store, Pool()).history.cost(pack()).measured
+    assert not with_history(store, Pool("gpu", "another device")).history.cost(pack()).measured
 
 
 def test_a_width_that_was_too_much_is_remembered_for_its_device(store):
     side_files.keep_width(store.place, "cpu", "abc", 64)
     side_files.keep_width(store.place, "cpu", "abc", 40)
     side_files.keep_width(store.place, "cpu", "abc", 99)
-    assert history_of(store, "cpu").widest == {"abc": 20}
-    assert history_of(store, "another device").widest == {}
+    assert with_history(store, Pool()).history.widest == {"abc": 20}
+    assert with_history(store, Pool("gpu", "another device")).history.widest == {}

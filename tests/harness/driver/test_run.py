@@ -65,7 +65,7 @@ def test_a_pack_that_runs_out_of_memory_is_halved_and_so_are_those_like_it(monke
     summary = run(sweep, str(tmp_path), workers=0, mlflow="off")
     assert (summary.exit_code, summary.ran, summary.failed) == (0, 12, [])
     assert ran == [12, 6, 3, 3, 3, 3]
-    again = make_plan(replace(sweep, seeds=range(12, 24)), Store(str(tmp_path)), 1)
+    again = make_plan(replace(sweep, seeds=range(12, 24)), Store(str(tmp_path)))
     assert [len(planned.pack.jobs) for planned in again.packs] == [3] * 4
 
 

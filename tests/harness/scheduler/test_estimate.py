@@ -72,7 +72,7 @@ def test_the_interval_holds_what_it_says():
 
 def test_an_estimate_sums_over_workers():
     costs = [Cost(4.0, 2.0, 8.0, 0.0, True), Cost(1.0, 0.5, 2.0, 0.0, False), Cost(1.0, 0.5, 2.0, 0.0, False)]
-    two = estimate(costs, 2)
+    two = estimate([(costs, 2)])
     assert (two.seconds, two.low, two.high, two.measured) == (4.0, 2.0, 8.0, True)
-    assert estimate(costs, 1).seconds == 6.0
-    assert estimate([], 2).seconds == 0
+    assert estimate([(costs, 1)]).seconds == 6.0
+    assert estimate([([], 2)]).seconds == 0

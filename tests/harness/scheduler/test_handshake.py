@@ -39,10 +39,10 @@ def ran_when_one_is_left_out(packs: list[Pack], address: str) -> list[tuple[Plan
     """Run packs on a cluster of two nodes, once one of them is known to get no work and the other has a worker."""
     executor = OnRay(address)
     try:
-        executor.fit(packs)
-        while not (executor.crew.left_out and executor.crew.free):
+        executor.fit([*map(PlannedPack, packs)])
+        while not (executor.nodes.left_out and any(executor.idle().values())):
             executor.poll(1.0)
-        assert len(executor.crew.left_out) == 1
+        assert len(executor.nodes.left_out) == 1
         return list(schedule.outcomes(map(PlannedPack, packs), executor, NoRecord()))
     finally:
         executor.close()
@@ -99,8 +99,8 @@ def test_a_node_that_lacks_a_module_leaves_it_to_those_that_have_it(head: Head, 
     with Node(tmp_path, "has", "127.0.0.1", "--num-cpus=1", f"--address={head.address}", environment=environment):
         packs = [Pack((job,)) for job in sweep("own", own(depth=1), own(depth=2)).jobs()]
         ran = ran_when_one_is_left_out(packs, head.address)
-    statuses = [row["status"] for _, outcome in ran for row in outcome.tables["jobs"].to_pylist()]
-    assert statuses == ["done"] * len(packs)
+    rows = [row for _, outcome in ran for row in outcome.tables["jobs"].to_pylist()]
+    assert [(row["status"], row["reason"]) for row in rows] == [("done", None)] * len(packs)
     assert "gets no work: ModuleNotFoundError: No module named 'not_everywhere'" in caplog.text
 
 

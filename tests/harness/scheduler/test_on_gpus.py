@@ -38,7 +38,7 @@ from lfombench.solvers import LinearTransformer
 from tests.programs import CPU, pack
 executor = OnGpus([CPU], each=3)
 for key in range(3):
-    executor.start(key, pack(LinearTransformer(depth=2, preconditioner="scalar"), steps=3000))
+    executor.start(key, pack(LinearTransformer(depth=2, preconditioner="scalar"), steps=3000), "gpu")
 executor.close()
 """
     root = Path(__file__).resolve().parents[3]
@@ -60,8 +60,8 @@ def test_packs_side_by_side_give_what_each_gives_alone():
     orders = [pack(solver(depth)) for solver in (scalar, memory) for depth in (1, 2)]
     executor = OnGpus([CPU], each=4)
     for key, order in enumerate(orders):
-        executor.start(key, order)
-    assert executor.idle() == 0
+        executor.start(key, order, "gpu")
+    assert executor.idle()["gpu"] == 0
     found = ended(executor, 4)
     for key, order in enumerate(orders):
         assert isinstance(found[key], Outcome), found[key].reason
@@ -79,11 +79,11 @@ def memory(depth):
 
 def test_a_pack_that_is_killed_gives_no_more_events():
     executor = OnGpus([CPU], each=2)
-    executor.start(0, pack(scalar(1)))
+    executor.start(0, pack(scalar(1)), "gpu")
     executor.kill(0)
-    executor.start(1, pack(scalar(2)))
+    executor.start(1, pack(scalar(2)), "gpu")
     assert [*ended(executor, 1)] == [1]
-    while executor.idle() < 2:
+    while executor.idle()["gpu"] < 2:
         assert not executor.poll(5)
 
 
@@ -109,12 +109,12 @@ def test_a_gpu_that_fails_is_used_no_more_and_said_once(broken, caplog):
     lost.add(ONE)
     executor = OnGpus([ONE, TWO], each=2)
     for key in range(4):
-        executor.start(key, pack(scalar(1)))
+        executor.start(key, pack(scalar(1)), "gpu")
     assert {event.kind for event in ended(executor, 4).values() if isinstance(event, Fault)} == {"device"}
-    while executor.idle() < 2:
+    while executor.idle()["gpu"] < 2:
         executor.poll(0.1)
     for key in (4, 5):
-        executor.start(key, pack(scalar(1)))
+        executor.start(key, pack(scalar(1)), "gpu")
     assert all(isinstance(event, Outcome) for event in ended(executor, 2).values())
     assert set(ran) == {TWO}
     said = [record.getMessage() for record in caplog.records if "used no more" in record.getMessage()]
@@ -127,11 +127,11 @@ def test_after_the_last_gpu_the_cpu_goes_on(broken, caplog):
     lost, ran = broken
     lost.add(ONE)
     executor = OnGpus([ONE], each=2)
-    executor.start(0, pack(scalar(1)))
-    executor.start(1, pack(scalar(1)))
+    executor.start(0, pack(scalar(1)), "gpu")
+    executor.start(1, pack(scalar(1)), "gpu")
     ended(executor, 2)
-    assert executor.idle() == 1
-    executor.start(2, pack(scalar(1)))
+    assert executor.idle()["gpu"] == 1
+    executor.start(2, pack(scalar(1)), "gpu")
     assert isinstance(ended(executor, 1)[2], Outcome)
     assert ran == [CPU]
     assert caplog.text.count("tried again on the CPU") == 1

@@ -100,17 +100,14 @@ def _workers() -> set[int]:
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("ray")
-def test_two_workers_share_one_gpu(monkeypatch, caplog):
-    """Ray is told of a GPU that is not there: the packs find none and run on the CPU, but are placed as on one; that is
-    said once.
-    """
+def test_a_gpu_that_pytorch_cannot_use_is_said_once_and_its_machine_has_its_cores(monkeypatch, caplog):
+    """It made every core wait for its share of the GPU."""
     monkeypatch.setenv("RAY_OVERRIDE_RESOURCES", '{"GPU": 1, "CPU": 2}')
-    executor = OnRay()
+    executor = OnRay(workers=2)
     try:
-        assert (executor.gpus, executor.workers) == (1, 1)
+        assert [(pool.kind, pool.workers) for pool in executor.pools] == [("cpu", 2)]
         finished = list(schedule.outcomes(map(PlannedPack, two_packs(2)), executor, NoRecord()))
-        assert executor.workers == 2
+        assert executor.workers == {"cpu": 2}
     finally:
         executor.close()
     assert [row["status"] for _, outcome in finished for row in outcome.tables["jobs"].to_pylist()] == ["done"] * 4
-    assert caplog.text.count("Ray counts a GPU on") == 1

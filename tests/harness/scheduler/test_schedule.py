@@ -48,7 +48,7 @@ class Scripted:
 
     script: object
     clock: Clock
-    workers: int = 2
+    count: int = 2
     running: dict = field(default_factory=dict)
     killed: list = field(default_factory=list)
     started: list = field(default_factory=list)
@@ -57,10 +57,17 @@ class Scripted:
     def fit(self, packs):
         pass
 
-    def idle(self):
-        return self.workers - len(self.running)
+    @property
+    def workers(self):
+        return {"cpu": self.count}
 
-    def start(self, key, order):
+    def expect(self, waiting):
+        pass
+
+    def idle(self):
+        return {"cpu": self.count - len(self.running)}
+
+    def start(self, key, order, kind):
         self.started.append((self.clock.now, order))
         self.running[key] = deque(self.script(order, len(self.started)))
 
@@ -151,7 +158,7 @@ def test_a_pack_that_hangs_is_cancelled_at_its_deadline(clock):
         (30.0, True, Limits(deadline=5.0), 5.0),
         (None, False, Limits(), 600.0),
     ):
-        executor = Scripted(lambda order, n: [None] * 100_000 if n == 1 else [finish(order)], clock, workers=1)
+        executor = Scripted(lambda order, n: [None] * 100_000 if n == 1 else [finish(order)], clock, count=1)
         begin = clock.now
         found = list(outcomes([pack(seconds=expected, measured=measured)], executor, NoRecord(), limits))
         assert sum(outcome.jobs for _, outcome in found) == 8
@@ -165,7 +172,7 @@ def test_a_sign_of_life_puts_the_deadline_off(clock):
     def script(order, n):
         return [*[None] * 80, sign, *[None] * 80, sign, *[None] * 80, finish(order)]
 
-    executor = Scripted(script, clock, workers=1)
+    executor = Scripted(script, clock, count=1)
     [(_, outcome)] = outcomes([pack(range(2), solver=LT, steps=60)], executor, NoRecord(), Limits(deadline=50.0))
     assert outcome.jobs == 2
     assert not executor.killed
@@ -181,7 +188,7 @@ def test_a_driver_that_was_asleep_takes_no_pack_for_one_that_hangs(clock):
         yield finish(order)
 
     class Asleep(Scripted):
-        def start(self, key, order):
+        def start(self, key, order, kind):
             self.running[key] = script(order, 1)
 
         def poll(self, seconds):
@@ -193,7 +200,7 @@ def test_a_driver_that_was_asleep_takes_no_pack_for_one_that_hangs(clock):
             del self.running[key]
             return [(key, event)]
 
-    executor = Asleep(script, clock, workers=1)
+    executor = Asleep(script, clock, count=1)
     [(_, outcome)] = outcomes([pack()], executor, NoRecord(), Limits(deadline=5.0))
     assert outcome.jobs == 8
     assert not executor.killed
@@ -235,7 +242,7 @@ def test_a_straggler_whose_copy_fails_still_counts(clock):
 @pytest.mark.parametrize(("most", "failed"), [(0, 1), (2, 3), (None, 6)])
 def test_so_many_failures_are_put_up_with_and_no_more(clock, most, failed):
     packs = [pack([seed]) for seed in range(6)]
-    executor = Scripted(lambda order, n: [Fault("exception", "as ordered")], clock, workers=1)
+    executor = Scripted(lambda order, n: [Fault("exception", "as ordered")], clock, count=1)
     found = list(outcomes(packs, executor, NoRecord(), Limits(failures=most)))
     assert len(found) == failed
     assert executor.paused == (most is not None)
@@ -243,7 +250,7 @@ def test_so_many_failures_are_put_up_with_and_no_more(clock, most, failed):
 
 def test_asked_to_stop_it_starts_nothing_more_and_what_runs_stops_where_it_can_go_on(clock):
     asked: list[bool] = []
-    executor = Scripted(lambda order, n: [finish(order)] if n == 1 else [None] * 3, clock, workers=1)
+    executor = Scripted(lambda order, n: [finish(order)] if n == 1 else [None] * 3, clock, count=1)
     found = []
     for one in outcomes([pack([seed]) for seed in range(4)], executor, NoRecord(), Limits(stop=lambda: bool(asked))):
         found.append(one)

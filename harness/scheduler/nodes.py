@@ -1,0 +1,168 @@
+"""The nodes of a cluster: what each has, as a task there finds it, and how many workers there is room for."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..awake import Awake
+from ..errors import UserError
+from .devices import PER_GPU, gpu_memory, gpu_names, memory
+from .pools import Pool
+from .resources import Resources
+
+log = logging.getLogger("lfombench")
+
+EVERY = 5.0  # seconds from one look at which nodes live to the next
+PATIENCE = 60.0  # seconds that a run waits for what nodes say before it plans without those that are silent
+SHOWN = 10.0  # seconds after which a disk that machines share shows a new file to all
+TRIES = 3  # of a node that does not say what it has
+NODE = "ray.io/node-id"  # the label of its id, which Ray gives every node
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a node has."""
+
+    host: str
+    memory: float  # bytes for all packs on its cores
+    gpus: tuple[str, ...]  # those that can be used, by name
+    gpu_memory: float  # bytes for all packs on the smallest of them
+    sees: bool  # the file that it was asked for
+
+
+def facts(file: str | None, count_gpus: bool) -> Facts:
+    """What this machine has. file: one to look for. count_gpus: whether Ray counts any; else none are looked for."""
+    if count_gpus and os.environ.get("CUDA_VISIBLE_DEVICES") == "":  # Ray hides them from a task that asks for none
+        del os.environ["CUDA_VISIBLE_DEVICES"]
+    names = gpu_names() if count_gpus else ()
+    sees = file is None or _seen(file)
+    return Facts(socket.gethostname(), memory(), names, gpu_memory() if names else 0.0, sees)
+
+
+def _seen(file: str) -> bool:
+    """Whether a file is here. A disk that machines share may show a new one after some seconds."""
+    waited = Awake(1.0)
+    while not os.path.exists(file):
+        if waited() > SHOWN:
+            return False
+        time.sleep(0.5)
+    return True
+
+
+class Nodes:
+    """The nodes that live, what is known of them, and those that get no work."""
+
+    def __init__(self, ray: Any, resources: Resources, file: str | None = None) -> None:
+        """file: one that every node must see."""
+        self.ray, self.resources, self.file = ray, resources, file
+        self.living: dict[str, Mapping[str, Any]] = {}  # by id, as Ray describes them
+        self.known: dict[str, Facts] = {}
+        self.asked: dict[Any, str] = {}  # nodes that are asked what they have, by the result of the task there
+        self.tries: dict[str, int] = {}
+        self.left_out: dict[str, str] = {}  # nodes that get no work, and why
+        self.leaving: set[str] = set()  # nodes that have been told to end soon
+        self.clock = Awake(1.0)
+        self.seen = -EVERY  # when the nodes were last looked at
+
+    def refresh(self) -> None:
+        """Look which nodes live, from time to time; ask those that are new what they have."""
+        if self.clock() - self.seen < EVERY:
+            return
+        self.seen = self.clock()
+        self.living = {node["NodeID"]: node for node in self.ray.nodes() if node["Alive"]}
+        self.leaving = {*self.ray._private.state.state.get_draining_nodes()} & self.living.keys()
+        waiting = {*self.asked.values()}
+        for name, node in self.living.items():
+            if self._chosen(node) and name not in self.known | self.left_out and name not in waiting:
+                has_gpus = node["Resources"].get("GPU", 0) > 0
+                task = self.ray.remote(num_cpus=0, max_retries=0, max_calls=1 if has_gpus else 0)(facts)
+                there = task.options(label_selector={NODE: name})
+                self.asked[there.remote(self.file, has_gpus)] = name
+
+    def hear(self, answer: Any) -> None:
+        """Take what a node says."""
+        name = self.asked.pop(answer)
+        try:
+            found: Facts = self.ray.get(answer)
+        except self.ray.exceptions.RayError as error:
+            again = not isinstance(error, self.ray.exceptions.RayTaskError)  # of Ray's, or of the machine
+            self.tries[name] = self.tries.get(name, 0) + 1 if again else TRIES
+            if name in self.living and self.tries[name] >= TRIES:
+                self.leave_out(name, self.living[name]["NodeManagerHostname"], str(error).strip().splitlines()[-1])
+            return
+        if not found.sees:
+            raise UserError(
+                f"--out must be where every node of the cluster sees it, and {found.host} does not: give a folder that "
+                "all nodes share, or s3://bucket/prefix"
+            )
+        self.known[name] = found
+        if self.living[name]["Resources"].get("GPU", 0) and not found.gpus:
+            log.warning(
+                "Ray counts GPUs on %s that PyTorch cannot use there: only its cores are used. Is PyTorch installed "
+                "with CUDA there, and is the driver new enough?",
+                found.host,
+            )
+
+    def survey(self) -> None:
+        """Wait until all nodes have said what they have, or for a minute. UserError where none has."""
+        waited = Awake(1.0)
+        self.refresh()
+        while (self.asked or not self.living) and waited() < PATIENCE:
+            ready, _ = self.ray.wait([*self.asked], timeout=1.0) if self.asked else ([], [])
+            for answer in ready:
+                self.hear(answer)
+            self.refresh()
+
+    def leave_out(self, name: str, host: str, why: str) -> None:
+        """Give a node no work: its numbers would be those of something else."""
+        if name not in self.left_out:
+            self.left_out[name] = f"{host}: {why}"
+            log.warning("%s gets no work: %s", host, why)
+
+    def usable(self) -> list[tuple[Mapping[str, Any], Facts]]:
+        """The nodes that may get work, as Ray describes them and as they do."""
+        out = self.left_out.keys() | self.leaving
+        names = [name for name in self.living if name in self.known and name not in out]
+        return [(self.living[name], self.known[name]) for name in names]
+
+    def gpus(self) -> int:
+        """The number of GPUs that may be used."""
+        return sum(min(int(node["Resources"].get("GPU", 0)), len(has.gpus)) for node, has in self.usable())
+
+    def room(self, per_gpu: int) -> dict[str, int]:
+        """How many workers there is room for, where so many share a GPU; each takes a core."""
+        cores = sum(int(node["Resources"].get("CPU", 0)) for node, _ in self.usable())
+        on_gpus = min(self.gpus() * per_gpu, cores)
+        return {"gpu": on_gpus, "cpu": cores - on_gpus}
+
+    def pools(self) -> list[Pool]:
+        """What there is to plan for."""
+        per_gpu = self.resources.per_gpu or PER_GPU
+        room, nodes = self.resources.limit(self.room(per_gpu), per_gpu), self.usable()
+        pools = []
+        if room["gpu"]:
+            names = [name for _, has in nodes for name in has.gpus]
+            share = min(has.gpu_memory for _, has in nodes if has.gpus) / per_gpu
+            pools.append(Pool("gpu", max(names, key=names.count), room["gpu"], share))
+        if room["cpu"]:
+            shares = [has.memory / cores for node, has in nodes if (cores := int(node["Resources"].get("CPU", 0)))]
+            pools.append(Pool("cpu", "cpu", room["cpu"], min(shares)))
+        return pools
+
+    def selector(self, kind: str) -> dict[str, str]:
+        """Labels by which Ray chooses nodes for a worker."""
+        out = {*self.left_out}
+        if kind == "gpu":
+            out |= {name for name, has in self.known.items() if not has.gpus}
+        return dict(self.resources.labels) | ({NODE: f"!in({','.join(sorted(out))})"} if out else {})
+
+    def _chosen(self, node: Mapping[str, Any]) -> bool:
+        """Whether a node has the labels that are asked for."""
+        labels: Mapping[str, str] = node.get("Labels", {})
+        return self.resources.labels.items() <= labels.items()
