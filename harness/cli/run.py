@@ -92,6 +92,8 @@ def run(
     part: dict[str, Any] = {name: options.pop(name) for name in ("cpus", "gpus", "gpu_fraction", "labels")}
     if not options["address"] and any(value not in (None, ()) for value in part.values()):
         raise click.UsageError("--cpus, --gpus, --gpu-fraction and --labels choose a part of a cluster at --address")
+    if part["cpus"] == 0 and part["gpus"] == 0:
+        raise click.UsageError("--cpus 0 and --gpus 0 leave no worker; leave one of them out, or give more")
     resources = Resources(**part | {"labels": dict(part["labels"])})
     listen(signal.SIGINT, signal.SIGTERM)
     terminal = Terminal(console())

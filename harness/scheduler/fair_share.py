@@ -97,10 +97,14 @@ class FairShare:
             self.answer = self._tell(Claim(self.sweep, self.priority, dict(wants), dict(has), dict(room)))
 
     def allowed(self, kind: str, wants: int, room: int) -> int:
-        """How many workers of a kind this driver may have."""
+        """How many workers of a kind this driver may have: its share of the room, and more only where others have
+        theirs, as for nodes that may come.
+        """
         claims = {name: (claim.priority, claim.wants.get(kind, 0)) for name, claim in self.others.items()}
         room = max(room, *(claim.room.get(kind, 0) for claim in self.others.values()), 0)  # it may use a part alone
-        return fair(claims | {self.name: (self.priority, wants)}, room)[self.name] if claims else wants
+        shares = fair(claims | {self.name: (self.priority, wants)}, room)
+        short = any(claim.has.get(kind, 0) < shares[name] for name, claim in self.others.items())
+        return shares[self.name] if short else wants
 
     def leave(self) -> None:
         """Tell the others that this driver ends."""
@@ -117,10 +121,11 @@ class FairShare:
 
     def _tell(self, claim: Claim | None) -> Any:
         """Send a word to the register, which is made where there is none."""
-        if self.register is None:
-            actor = self.ray.remote(num_cpus=0, max_restarts=0)(Register)
-            try:
+        try:
+            if self.register is None:
+                actor = self.ray.remote(num_cpus=0, max_restarts=0)(Register)
                 self.register = actor.options(name=NAME, namespace=NAMESPACE, get_if_exists=True).remote()
-            except (ValueError, self.ray.exceptions.RayError):  # the name of one that is just ending
-                return None
-        return self.register.tell.remote(self.name, claim and asdict(claim))
+            return self.register.tell.remote(self.name, claim and asdict(claim))
+        except Exception:  # Ray's plain one, where the driver that had the actor has just ended
+            self.register = None
+            return None

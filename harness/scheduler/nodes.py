@@ -12,8 +12,9 @@ from typing import Any
 
 from ..awake import Awake
 from ..errors import UserError
+from .autoscaler import coming
 from .devices import PER_GPU, gpu_memory, gpu_names, memory
-from .pools import Pool
+from .pools import MEMORY, Pool
 from .resources import Resources
 
 log = logging.getLogger("lfombench")
@@ -67,8 +68,19 @@ class Nodes:
         self.tries: dict[str, int] = {}
         self.left_out: dict[str, str] = {}  # nodes that get no work, and why
         self.leaving: set[str] = set()  # nodes that have been told to end soon
+        self.coming: int | None = None  # nodes that the autoscaler is starting, if there is one
         self.clock = Awake(1.0)
         self.seen = -EVERY  # when the nodes were last looked at
+
+    def __str__(self) -> str:
+        """What they have, for messages."""
+        texts = []
+        for name, node in self.living.items():
+            host = self.known[name].host if name in self.known else node["NodeManagerHostname"]
+            has = [f"{node['Resources'].get('CPU', 0):g} CPUs", f"{node['Resources'].get('GPU', 0):g} GPUs"]
+            own = {label: x for label, x in node.get("Labels", {}).items() if not label.startswith("ray.io/")}
+            texts.append(f"{host} has {', '.join(has + [f'{label}={x}' for label, x in own.items()])}")
+        return "; ".join(texts)
 
     def refresh(self) -> None:
         """Look which nodes live, from time to time; ask those that are new what they have."""
@@ -76,6 +88,7 @@ class Nodes:
             return
         self.seen = self.clock()
         self.living = {node["NodeID"]: node for node in self.ray.nodes() if node["Alive"]}
+        self.coming = coming(self.ray)
         self.leaving = {*self.ray._private.state.state.get_draining_nodes()} & self.living.keys()
         waiting = {*self.asked.values()}
         for name, node in self.living.items():
@@ -131,33 +144,48 @@ class Nodes:
         names = [name for name in self.living if name in self.known and name not in out]
         return [(self.living[name], self.known[name]) for name in names]
 
-    def gpus(self) -> int:
-        """The number of GPUs that may be used."""
-        return sum(min(int(node["Resources"].get("GPU", 0)), len(has.gpus)) for node, has in self.usable())
-
     def room(self, per_gpu: int) -> dict[str, int]:
         """How many workers there is room for, where so many share a GPU; each takes a core."""
-        cores = sum(int(node["Resources"].get("CPU", 0)) for node, _ in self.usable())
-        on_gpus = min(self.gpus() * per_gpu, cores)
-        return {"gpu": on_gpus, "cpu": cores - on_gpus}
+        room = {"gpu": 0, "cpu": 0}
+        for node, has in self.usable():
+            cores = int(node["Resources"].get("CPU", 0))
+            on_gpus = min(_gpus(node, has) * per_gpu, cores)
+            room["gpu"] += on_gpus
+            room["cpu"] += cores - on_gpus
+        return room
+
+    def grown(self, room: Mapping[str, int]) -> dict[str, int]:
+        """The room with what an autoscaler may add: what was asked for, or else one more worker for each that there is.
+        Without one, a worker at least, for which a node may come.
+        """
+        asked = {
+            "cpu": self.resources.cpus or (None if self.resources.gpus else self.resources.workers),
+            "gpu": self.resources.gpus and self.resources.gpus * (self.resources.per_gpu or 1),
+        }
+        if self.coming is not None:
+            more = {"cpu": 2 * room["cpu"], "gpu": 2 * room["gpu"]}
+            room = {kind: max(number, asked[kind] or more[kind]) for kind, number in room.items()}
+        elif self.resources.labels:  # which those that may still come would not have either
+            return {**room}
+        return {**room} if any(room.values()) else {"gpu": 0, "cpu": 1}
 
     def pools(self) -> list[Pool]:
         """What there is to plan for."""
         per_gpu = self.resources.per_gpu or PER_GPU
-        room, nodes = self.resources.limit(self.room(per_gpu), per_gpu), self.usable()
+        room, nodes = self.resources.limit(self.grown(self.room(per_gpu)), per_gpu), self.usable()
         pools = []
         if room["gpu"]:
-            names = [name for _, has in nodes for name in has.gpus]
-            share = min(has.gpu_memory for _, has in nodes if has.gpus) / per_gpu
+            names = [name for _, has in nodes for name in has.gpus] or ["gpu"]
+            share = min((has.gpu_memory / per_gpu for _, has in nodes if has.gpus), default=MEMORY)
             pools.append(Pool("gpu", max(names, key=names.count), room["gpu"], share))
         if room["cpu"]:
             shares = [has.memory / cores for node, has in nodes if (cores := int(node["Resources"].get("CPU", 0)))]
-            pools.append(Pool("cpu", "cpu", room["cpu"], min(shares)))
+            pools.append(Pool("cpu", "cpu", room["cpu"], min(shares, default=MEMORY)))
         return pools
 
     def selector(self, kind: str) -> dict[str, str]:
         """Labels by which Ray chooses nodes for a worker."""
-        out = {*self.left_out}
+        out = self.left_out.keys() | self.leaving
         if kind == "gpu":
             out |= {name for name, has in self.known.items() if not has.gpus}
         return dict(self.resources.labels) | ({NODE: f"!in({','.join(sorted(out))})"} if out else {})
@@ -166,3 +194,8 @@ class Nodes:
         """Whether a node has the labels that are asked for."""
         labels: Mapping[str, str] = node.get("Labels", {})
         return self.resources.labels.items() <= labels.items()
+
+
+def _gpus(node: Mapping[str, Any], has: Facts) -> int:
+    """The number of a node's GPUs that Ray gives away and PyTorch can use."""
+    return min(int(node["Resources"].get("GPU", 0)), len(has.gpus))

@@ -90,11 +90,14 @@ class OnRay:
         self.crew = Crew(ray, folder, self.nodes)
         self.fair = FairShare(ray, sweep, priority) if self.nodes else None
         self.running: dict[int, tuple[Any, Any, Pack]] = {}  # by key: the actor, the stream of events, the pack
+        self.closed = False
         self.said = False  # that this run waits for room
         try:
             if self.nodes:
                 self.nodes.survey()
             self.pools = self.nodes.pools() if self.nodes else [here(workers)]
+            if not self.pools:
+                raise UserError("no node of the cluster has what was asked for: " + str(self.nodes))
         except BaseException:
             self.close()
             raise
@@ -123,11 +126,13 @@ class OnRay:
         self.due = self.crew.clock() + ADJUST
         there, running = sum(waiting.values()), Counter(self.crew.busy.values())
         room = self._room()
-        allowed = self.resources.limit(room, self.per_gpu) if self.nodes else room
-        wants = {kind: min(there + running[kind], most) for kind, most in allowed.items()}
-        if self.fair:
+        if self.nodes and self.fair:
+            allowed = self.resources.limit(self.nodes.grown(room), self.per_gpu)
+            wants = {kind: min(there + running[kind], most) for kind, most in allowed.items()}
             self.fair.update(wants, self.crew.up(), room)
             wants = {kind: self.fair.allowed(kind, number, room[kind]) for kind, number in wants.items()}
+        else:
+            wants = {kind: min(there + running[kind], most) for kind, most in room.items()}
         self.crew.want(wants)
 
     def idle(self) -> dict[str, int]:
@@ -179,6 +184,8 @@ class OnRay:
     def _check(self) -> None:
         """Say that this run waits for room on the cluster; UserError where there is room, and no worker starts."""
         crew = self.crew
+        if self.nodes and self.nodes.coming:
+            crew.heard = crew.clock()
         silent = crew.clock() - crew.heard
         if crew.busy or crew.held or any(crew.free.values()) or silent < SOON:
             return
@@ -248,6 +255,9 @@ class OnRay:
 
     def close(self) -> None:
         """Leave the cluster, or stop Ray on this machine."""
+        if self.closed:
+            return
+        self.closed = True
         if self.fair:
             self.fair.leave()
         self.ray.shutdown()

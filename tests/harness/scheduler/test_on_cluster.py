@@ -1,0 +1,169 @@
+"""A real cluster that is shared: by two sweeps, by cores and GPUs, with nodes that are told to end."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from ray._raylet import GcsClient
+
+from lfombench.analysis.results import table
+from lfombench.harness import PROTOCOLS, Job
+from lfombench.harness.driver.checkpoints import CheckpointStore
+from lfombench.harness.driver.recorder import StoreRecorder
+from lfombench.harness.errors import UserError
+from lfombench.harness.scheduler import nodes, schedule
+from lfombench.harness.scheduler.on_ray import OnRay
+from lfombench.harness.scheduler.packing import PlannedPack
+from lfombench.harness.scheduler.resources import Resources
+from lfombench.harness.store.store import Store
+from lfombench.harness.training.checkpoint import Checkpoint
+from lfombench.harness.training.pack import Pack, WorkOrder
+from lfombench.solvers import LinearTransformer
+from lfombench.tasks import LinearRegression
+from tests.builders import NoRecord, two_packs
+from tests.commands import words
+from tests.nodes import Head, Node
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray")]
+
+SLEEPY = """\
+import dataclasses, time
+from lfombench.solvers import ConjugateGradient
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sleepy(ConjugateGradient):
+    seconds: float = 0.0
+    def iterates(self, params, problem):
+        time.sleep({seconds})
+        yield from super().iterates(params, problem)
+"""
+
+
+def sleepy(folder: Path, name: str, packs: int, seconds: float) -> list[str]:
+    """What starts a sweep of so many packs that sleep."""
+    (folder / f"{name}_solver.py").write_text(SLEEPY.format(seconds=seconds))
+    depths = ", ".join(str(depth) for depth in range(1, packs + 1))
+    (folder / f"{name}.yaml").write_text(
+        f"name: {name}\nprotocol: {{use: published, test_prompts: 64}}\n"
+        "tasks: [linear_regression: {d: 3, n: 8}]\n"
+        f"solvers: ['{name}_solver:Sleepy': {{depth: {{each: [{depths}]}}}}]\n"
+    )
+    return words("run", f"{name}.yaml", "--out", str(folder / name), "--mlflow", "off")
+
+
+def test_a_second_sweep_gets_its_share_while_the_first_goes_on(head: Head, tmp_path):
+    """It died after 300 seconds, as the first one held all cores. Now it is done long before the first one."""
+    first_words = [*sleepy(tmp_path, "first", 9, 1.0), "--address", head.address]
+    second_words = [*sleepy(tmp_path, "second", 2, 0.1), "--address", head.address, "--priority", "1"]
+    with subprocess.Popen(first_words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as first:
+        try:
+            deadline = time.monotonic() + 120
+            while not list((tmp_path / "first").glob("results/*.parquet")) and time.monotonic() < deadline:
+                assert first.poll() is None, first.stdout.read()
+                time.sleep(0.1)
+            second = subprocess.run(second_words, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+            before = first.poll()
+            told = first.communicate(timeout=200)[0]
+        finally:
+            first.kill()
+    assert second.returncode == 0, second.stderr
+    assert before is None, told
+    assert first.returncode == 0, told
+    for name, jobs in (("first", 9), ("second", 2)):
+        rows = table(str(tmp_path / name), "jobs").collect()
+        assert rows["status"].to_list() == ["done"] * jobs
+
+
+def test_gpus_and_cores_are_pools_of_their_own(head: Head, tmp_path, monkeypatch, caplog):
+    """Of two nodes one counts two GPUs. PyTorch cannot use them: that is said once, and the node counts as cores. If it
+    could, packs for GPUs would run there, and others beside them on what cores are left.
+    """
+    with Node(tmp_path, "gpus", "127.0.0.1", "--num-cpus=3", "--num-gpus=2", f"--address={head.address}"):
+        executor = OnRay(head.address)
+        try:
+            assert [(pool.kind, pool.workers) for pool in executor.pools] == [("cpu", 5)]
+            assert caplog.text.count("that PyTorch cannot use there: only its cores are used") == 1
+            known = executor.nodes.known
+            [name] = [name for name, node in executor.nodes.living.items() if node["Resources"].get("GPU")]
+            known[name] = replace(known[name], gpus=("some GPU", "some GPU"), gpu_memory=8e9)
+            pools = executor.nodes.pools()
+            gpu, _ = pools
+            assert (gpu.kind, gpu.device, gpu.workers, gpu.memory) == ("gpu", "some GPU", 3, 2e9)
+            executor.resources = replace(executor.resources, gpu_fraction=1.0)
+            started, seen = executor.crew.started, []
+
+            def note(first: object) -> None:
+                kind, actor = executor.crew.starting[first]
+                started(first)
+                seen.append((kind, executor.crew.at[actor]))
+
+            monkeypatch.setattr(executor.crew, "started", note)
+            planned = [PlannedPack(pack, pool="gpu") for pack in two_packs(2)]
+            planned += [PlannedPack(pack, pool="cpu") for pack in (*two_packs(3), *two_packs(4))]
+            finished = list(schedule.outcomes(planned, executor, NoRecord(), pools=pools))
+        finally:
+            executor.close()
+    assert sum(outcome.jobs for _, outcome in finished) == 18
+    assert {node for kind, node in seen if kind == "gpu"} == {name}
+    assert "cpu" in {kind for kind, _ in seen}
+    assert caplog.text.count("Ray gave a worker a GPU on") == 1
+
+
+def test_what_no_node_has_is_said_at_once(head: Head, tmp_path):
+    """A label, a GPU; and a store that not every node sees."""
+    with pytest.raises(UserError, match=r"no node of the cluster has what was asked for: .* has 2 CPUs, 0 GPUs"):
+        OnRay(head.address, resources=Resources(labels={"zone": "a"}))
+    with pytest.raises(UserError, match="no node of the cluster has what was asked for"):
+        OnRay(head.address, resources=Resources(cpus=0))
+    with pytest.raises(UserError, match="--out must be where every node of the cluster sees it"):
+        OnRay(head.address, file=str(tmp_path / "elsewhere"))
+
+
+class Recorder(StoreRecorder):
+    """Keeps the checkpoints that packs went on from."""
+
+    resumed: list[Checkpoint | None]
+
+    def order(self, planned: PlannedPack) -> WorkOrder:
+        made = super().order(planned)
+        self.resumed = [*getattr(self, "resumed", []), made.resume]
+        return made
+
+
+def test_a_node_that_is_to_end_hands_its_pack_back_at_a_checkpoint(head: Head, tmp_path, monkeypatch):
+    """As a spot instance is told two minutes before; the pack goes on elsewhere, from where it was."""
+    monkeypatch.setattr(nodes, "EVERY", 0.5)
+    task, solver = LinearRegression(d=5, n=20), LinearTransformer(depth=2, preconditioner="full")
+    protocol = replace(PROTOCOLS["published"], steps=100_000, batch=2048, test_prompts=64)
+    pack = Pack((Job.of(task=task, solver=solver, protocol=protocol, seed=0),))
+    store = Store(str(tmp_path / "out"))
+    store.create()
+    recorder = Recorder(store, CheckpointStore(store.place))
+    with Node(tmp_path, "spot", "127.0.0.1", "--num-cpus=1", f"--address={head.address}", "--labels=spot=yes"):
+        executor = OnRay(head.address, resources=Resources(labels={"spot": "yes"}))
+        since = []
+
+        def drain() -> bool:
+            """Once the pack has run for a while: from now on it may run anywhere, and not there."""
+            if executor.crew.busy and not since:
+                since.append(time.monotonic())
+            if since and time.monotonic() - since[0] > 4.0 and len(since) == 1:
+                since.append(time.monotonic())
+                executor.nodes.resources = executor.resources = Resources()
+                [name] = executor.nodes.known
+                preemption, deadline = 2, int(time.time() + 60) * 1000
+                assert GcsClient(head.address).drain_node(name, preemption, "it is a spot instance", deadline)[0]
+            return False
+
+        try:
+            [(_, outcome)] = schedule.outcomes([PlannedPack(pack)], executor, recorder, schedule.Limits(stop=drain))
+        finally:
+            executor.close()
+    assert outcome.jobs == 1
+    first, second = recorder.resumed
+    assert first is None
+    assert second is not None
+    assert second.first > 0
