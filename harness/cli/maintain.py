@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import UserError
-from .options import JSON, OUT
+from .options import ALLOW_CODE, JSON, OUT
 
 SHOWN = 5  # number of contradictions that are shown
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("job")
 @OUT
+@ALLOW_CODE
 @JSON
 def why(job: str, out: str, as_json: bool) -> None:
     """Explain the state of JOB, an id or its beginning: done, stale, failed, or never run."""

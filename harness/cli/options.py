@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from ..errors import nearest
+from ..spec.trust import allowing_code
 
 
 class Number(click.FloatRange):
@@ -79,6 +80,13 @@ CLUSTER = (  # what part of a cluster a run may use
         show_default=True,
         help="Where several sweeps want a cluster's workers, those of a higher priority come first.",
     ),
+)
+ALLOW_CODE = click.option(
+    "--allow-code",
+    is_flag=True,
+    expose_value=False,
+    callback=lambda ctx, param, value: ctx.with_resource(allowing_code()) if value else None,
+    help="Import tasks and solvers of your own that the store names: its author chooses what runs.",
 )
 SWEEP = click.argument("sweep", required=False)
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")

@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 import click
 
-from .options import JSON, OUT
+from .options import ALLOW_CODE, JSON, OUT
 
 
 @click.command()
@@ -17,6 +17,7 @@ from .options import JSON, OUT
 @click.option("--protocol", help="The cell's protocol, by its label, where it has several.")
 @click.option("--test", help="The task to compare on, by its label, where it is not the cell's own.")
 @OUT
+@ALLOW_CODE
 @JSON
 def reproduce(what: str, task: str | None, protocol: str | None, test: str | None, out: str, as_json: bool) -> None:
     """Run again what is behind one number, each job alone, and compare: equal, within tolerance, or different and why.

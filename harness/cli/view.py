@@ -14,7 +14,7 @@ import click
 
 from ..errors import UserError
 from ..signals import listen
-from .options import JSON, OUT
+from .options import ALLOW_CODE, JSON, OUT
 from .sweeps import known_sweeps
 
 if TYPE_CHECKING:
@@ -95,6 +95,7 @@ def verify(out: str, mlflow: str | None, as_json: bool) -> None:
 @click.argument("job")
 @OUT
 @URI
+@ALLOW_CODE
 @click.option("--name", help="Of the model in the registry. [default: solver, depth and seed]")
 def register(job: str, out: str, mlflow: str | None, name: str | None) -> None:
     """Log a trained JOB as a model that MLflow can load and serve; the begin of its id is enough."""

@@ -14,6 +14,7 @@ from ..spec import fingerprint
 from ..spec.job import Case, Job
 from ..spec.labels import find, label
 from ..spec.protocol import Protocol
+from ..spec.trust import named_by_a_store
 from ..spec.validation import build
 from ..store import queries, side_files
 from ..store.manifest import jobs_by_sweep
@@ -88,9 +89,10 @@ def _state(place: Place, row: dict[str, Any], codes: dict[str, str]) -> tuple[st
 
 
 def case_of(spec: dict[str, Any]) -> Case:
-    """The case of a job's canonical form."""
+    """The case of a job's canonical form, as a store has it. UserError where that names code that is not to be run."""
     parts = {}
-    for kind in ("task", "solver"):
-        [(name, values)] = spec[kind].items()
-        parts[kind] = build(find(kind, name), values)
-    return Case(**parts, protocol=build(Protocol, spec["protocol"]))
+    with named_by_a_store():
+        for kind in ("task", "solver"):
+            [(name, values)] = spec[kind].items()
+            parts[kind] = build(find(kind, name), values)
+        return Case(**parts, protocol=build(Protocol, spec["protocol"]))

@@ -22,6 +22,7 @@ from ..spec import fingerprint
 from ..spec.job import Job
 from ..spec.labels import label
 from ..spec.named import task_of
+from ..spec.trust import named_by_a_store
 from ..store import queries, side_files
 from ..store.deviation import TOLERANCE, deviation
 from ..store.store import Store
@@ -98,7 +99,8 @@ def reproduce(
     tests = sorted({row["test"] for row in old})
     if test is not None and test not in tests:
         raise UserError(f"test: {what} has no results on {test!r}; {nearest(test, tests)}")
-    further = () if test is None else (task_of(test),)
+    with named_by_a_store():
+        further = () if test is None else (task_of(test),)
     packs = [PlannedPack(Pack((job,), further)) for job in jobs]
     ends = outcomes(packs, InProcess(), NoRecord(store))
     new = [row for _, outcome in ends for row in outcome.tables["results"].to_pylist()]

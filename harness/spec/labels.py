@@ -16,6 +16,7 @@ from lfombench.solvers import SOLVERS, Method, Solver, TokenModel
 from lfombench.tasks import CATALOG, TASKS, Task
 
 from ..errors import SpecError, nearest
+from . import trust
 from .protocol import PROTOCOLS, Expert, Protocol
 
 FAMILIES = ("classical", "learned", "bound", "control")
@@ -32,6 +33,7 @@ def find(kind: str, name: str) -> type[Any]:
         return table[name]
     if ":" not in name:
         raise SpecError(f"unknown {kind} {name!r}; {nearest(name, table)}; your own: package.module:Class")
+    trust.check(kind, name)
     module, _, attribute = name.partition(":")
     try:
         cls = getattr(importlib.import_module(module), attribute)
