@@ -39,11 +39,17 @@ class Facts:
 
 def facts(file: str | None, count_gpus: bool) -> Facts:
     """What this machine has. file: one to look for. count_gpus: whether Ray counts any; else none are looked for."""
-    if count_gpus and os.environ.get("CUDA_VISIBLE_DEVICES") == "":  # Ray hides them from a task that asks for none
-        del os.environ["CUDA_VISIBLE_DEVICES"]
+    if count_gpus:
+        show_gpus()
     names = gpu_names() if count_gpus else ()
     sees = file is None or _seen(file)
     return Facts(socket.gethostname(), memory(), names, gpu_memory() if names else 0.0, sees)
+
+
+def show_gpus() -> None:
+    """Let this process see the GPUs, which Ray hides from a task that asks for none."""
+    if os.environ.get("CUDA_VISIBLE_DEVICES") == "":
+        del os.environ["CUDA_VISIBLE_DEVICES"]
 
 
 def _seen(file: str) -> bool:

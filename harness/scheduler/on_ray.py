@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import shutil
 import socket
-import tempfile
 import threading
 import time
 from collections import Counter
@@ -18,13 +16,12 @@ from typing import Any
 import torch
 
 from ..errors import UserError
-from ..signals import guarded
 from ..spec.user_modules import look_here
 from ..store.outcome import Outcome
 from ..training.checkpoint import Checkpoint
 from ..training.pack import Pack, WorkOrder
 from . import devices
-from .address import reachable
+from .attached import Attached
 from .crew import Crew
 from .devices import cores, device, here, packs_per_gpu
 from .fair_share import FairShare
@@ -32,7 +29,6 @@ from .faults import Event, Fault, run_pack
 from .handshake import Answer, Question, answer, foreign
 from .nodes import Nodes
 from .packing import PlannedPack
-from .ray_start import NoRay, start
 from .resources import Resources
 
 log = logging.getLogger("lfombench")
@@ -61,36 +57,13 @@ class OnRay:
         workers: at most. Of a cluster, resources: the part that may be used. sweep, priority: as others see this run
         that want workers too. file: one that every node must see.
         """
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # otherwise every worker without a GPU warns
-        os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 starves workers beside whatever else runs here
-        try:
-            import ray
-        except ImportError as error:  # as for a Python that Ray does not support yet
-            raise NoRay(f"Ray cannot be imported: {error}") from error
+        self.attached = Attached(address, workers or cores())
+        ray, folder = self.attached.ray, self.attached.folder
         self.ray, self.most, self.resources = ray, workers, replace(resources or Resources(), workers=workers)
-        if address is not None:
-            reachable(address)
-        # Ray puts the driver's folder first on its workers' path, where a user's torch.py would shadow torch: start Ray
-        # from an empty folder.
-        folder, self.empty = os.getcwd(), tempfile.TemporaryDirectory(prefix="lfombench-")
-        self.own = ""  # what Ray keeps its files in, where it started here
-        try:
-            with guarded(), contextlib.chdir(self.empty.name):
-                if address is None:
-                    self.own = start(workers or cores())
-                else:
-                    ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-        except Exception as error:  # Exception itself among them
-            self.empty.cleanup()
-            if address is None:
-                raise
-            raise UserError(f"--address {address}: cannot join the Ray cluster there: {error}") from error
         self.nodes = None if address is None else Nodes(ray, self.resources, file)
         self.crew = Crew(ray, folder, self.nodes)
         self.fair = FairShare(ray, sweep, priority) if self.nodes else None
         self.running: dict[int, tuple[Any, Any, Pack]] = {}  # by key: the actor, the stream of events, the pack
-        self.closed = False
         self.said = False  # that this run waits for room
         try:
             if self.nodes:
@@ -255,15 +228,9 @@ class OnRay:
 
     def close(self) -> None:
         """Leave the cluster, or stop Ray on this machine."""
-        if self.closed:
-            return
-        self.closed = True
-        if self.fair:
+        if self.fair and not self.attached.closed:
             self.fair.leave()
-        self.ray.shutdown()
-        self.empty.cleanup()
-        if self.own:
-            shutil.rmtree(self.own, ignore_errors=True)
+        self.attached.close()
 
 
 class _Worker:
