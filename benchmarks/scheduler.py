@@ -77,6 +77,7 @@ class Run:
                 finished.take(committer.committed())
                 self.memory.append(private())
         finished.take(committer.committed())
+        checkpoints.flush()
         if follower:
             follower.finish(lambda one: None)
             assert follower.error is None, follower.error
@@ -113,7 +114,8 @@ def noop(jobs: int = 100_000, rounds: int = 5) -> list[Row]:
     early, late = median(memory[tenth : 2 * tenth]), median(memory[-tenth:])
     grown, most = late - early, max(memory) - early
     work = f"{jobs:,} no-op jobs through Ray, packs of 64"
-    cores = f"{executor.workers} workers and the driver on as many cores; every job is tested on 64 prompts of zeros"
+    workers = executor.pools[0].workers
+    cores = f"{workers} workers and the driver on as many cores; every job is tested on 64 prompts of zeros"
     held = f"from the second tenth to the last, medians; {most:.0f} MB at moments, while files are merged"
     note = f"{cores}; {spread(rates)}"
     return [
@@ -125,8 +127,8 @@ def noop(jobs: int = 100_000, rounds: int = 5) -> list[Row]:
 
 def await_workers(executor: OnRay, run: Run) -> None:
     """Until all are up that a run has use for."""
-    executor.fit([planned.pack for planned in run.packs])
-    while executor.idle() < min(executor.workers, len(run.packs)):
+    executor.fit(run.packs)
+    while sum(executor.idle().values()) < min(executor.pools[0].workers, len(run.packs)):
         executor.poll(0.1)
 
 

@@ -22,8 +22,9 @@ from lfombench.tasks import LinearRegression
 from ..redact import redacted
 from ..scheduler.attached import Attached
 from ..scheduler.devices import gpus as usable
+from ..scheduler.facts import show_gpus
 from ..scheduler.handshake import versions
-from ..scheduler.nodes import NODE, show_gpus
+from ..scheduler.nodes import NODE
 from ..spec.job import Job
 from ..spec.protocol import PROTOCOLS
 from ..store.deviation import TOLERANCE

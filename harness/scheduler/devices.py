@@ -14,7 +14,7 @@ import torch
 
 from ..training.pack import Pack
 from . import limits
-from .pools import MEMORY, Pool
+from .pools import Pool
 
 log = logging.getLogger("lfombench")
 
@@ -59,7 +59,7 @@ def here(workers: int | None) -> Pool:
     """
     number = slots() if workers is None else workers or places()
     kind = "gpu" if gpus() else "cpu"
-    return Pool(kind, device_name(), number, (gpu_memory() if gpus() else memory()) / number)
+    return Pool(kind, device_name(), number, (gpu_memory() if gpus() else limits.free_memory() / 2) / number)
 
 
 def device_name() -> str:
@@ -97,11 +97,3 @@ def cores() -> int:
 def gpu_memory() -> float:
     """Bytes that all packs at once may take on the GPUs: half of what the smallest has to give."""
     return min(float(torch.cuda.mem_get_info(gpu)[0]) for gpu in gpus()) / 2
-
-
-def memory() -> float:
-    """Bytes that all packs at once may take on the cores: half of what the machine has to give."""
-    try:
-        return min(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), limits.memory()) / 2
-    except (ValueError, OSError):
-        return float(MEMORY)

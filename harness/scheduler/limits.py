@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 ROOT, OWN = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+UNKNOWN = 2 << 30  # bytes, where a system does not tell
 
 
 def cpus() -> float:
@@ -21,6 +23,14 @@ def cpus() -> float:
         if int(quota) > 0:
             least = min(least, int(quota) / int(period))
     return least
+
+
+def free_memory() -> float:
+    """Bytes of memory that this machine has to give, as control groups limit it."""
+    try:
+        return min(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), memory())
+    except (ValueError, OSError):
+        return float(UNKNOWN)
 
 
 def memory() -> float:

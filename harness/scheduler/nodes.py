@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import logging
-import os
-import socket
-import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from ..awake import Awake
 from ..errors import UserError
 from .autoscaler import coming
-from .devices import PER_GPU, gpu_memory, gpu_names, memory
+from .devices import PER_GPU
+from .facts import Facts, facts
 from .pools import MEMORY, Pool
 from .resources import Resources
 
@@ -21,45 +18,8 @@ log = logging.getLogger("lfombench")
 
 EVERY = 5.0  # seconds from one look at which nodes live to the next
 PATIENCE = 60.0  # seconds that a run waits for what nodes say before it plans without those that are silent
-SHOWN = 10.0  # seconds after which a disk that machines share shows a new file to all
 TRIES = 3  # of a node that does not say what it has
 NODE = "ray.io/node-id"  # the label of its id, which Ray gives every node
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What a node has."""
-
-    host: str
-    memory: float  # bytes for all packs on its cores
-    gpus: tuple[str, ...]  # those that can be used, by name
-    gpu_memory: float  # bytes for all packs on the smallest of them
-    sees: bool  # the file that it was asked for
-
-
-def facts(file: str | None, count_gpus: bool) -> Facts:
-    """What this machine has. file: one to look for. count_gpus: whether Ray counts any; else none are looked for."""
-    if count_gpus:
-        show_gpus()
-    names = gpu_names() if count_gpus else ()
-    sees = file is None or _seen(file)
-    return Facts(socket.gethostname(), memory(), names, gpu_memory() if names else 0.0, sees)
-
-
-def show_gpus() -> None:
-    """Let this process see the GPUs, which Ray hides from a task that asks for none."""
-    if os.environ.get("CUDA_VISIBLE_DEVICES") == "":
-        del os.environ["CUDA_VISIBLE_DEVICES"]
-
-
-def _seen(file: str) -> bool:
-    """Whether a file is here. A disk that machines share may show a new one after some seconds."""
-    waited = Awake(1.0)
-    while not os.path.exists(file):
-        if waited() > SHOWN:
-            return False
-        time.sleep(0.5)
-    return True
 
 
 class Nodes:
@@ -176,7 +136,7 @@ class Nodes:
         return {**room} if any(room.values()) else {"gpu": 0, "cpu": 1}
 
     def pools(self) -> list[Pool]:
-        """What there is to plan for."""
+        """What there is to plan for; UserError where nothing is."""
         per_gpu = self.resources.per_gpu or PER_GPU
         room, nodes = self.resources.limit(self.grown(self.room(per_gpu)), per_gpu), self.usable()
         pools = []
@@ -187,6 +147,8 @@ class Nodes:
         if room["cpu"]:
             shares = [has.memory / cores for node, has in nodes if (cores := int(node["Resources"].get("CPU", 0)))]
             pools.append(Pool("cpu", "cpu", room["cpu"], min(shares, default=MEMORY)))
+        if not pools:
+            raise UserError(f"no node of the cluster has what was asked for: {self}")
         return pools
 
     def selector(self, kind: str) -> dict[str, str]:

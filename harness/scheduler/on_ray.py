@@ -69,8 +69,6 @@ class OnRay:
             if self.nodes:
                 self.nodes.survey()
             self.pools = self.nodes.pools() if self.nodes else [here(workers)]
-            if not self.pools:
-                raise UserError("no node of the cluster has what was asked for: " + str(self.nodes))
         except BaseException:
             self.close()
             raise

@@ -32,7 +32,7 @@ class Shares:
     def update(self) -> bool:
         """Note which drivers came and went; whether any did."""
         others = self.lease.others
-        self.failed.update(*(driver.failed for driver in others.values()))
+        self.failed |= self.lease.failures
         if others.keys() == self.wanted.keys():
             return False
         self.wanted = {

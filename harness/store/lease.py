@@ -39,6 +39,7 @@ class Lease:
         self.place, self.driver, self.progress, self.pace = place, driver, progress, pace
         self.lost = False
         self.others: dict[int, Driver] = {}  # other drivers that are alive, by number
+        self.failures: frozenset[str] = frozenset()  # jobs that failed with any other driver since this one began
         self.clock = Awake(pace.beat)
         self.heard: dict[int | str, tuple[int | bytes, float]] = {}  # last beat of each other driver, or content of a
         # file that is no lease, and when it was first seen
@@ -81,9 +82,10 @@ class Lease:
                 if self.place.read(file_of(self.driver.number)) is None:
                     self.lost = True  # another driver took this one for dead
                     return
-                self.driver = replace(self.driver, beat=beat, progress=self.progress(), **self.announced)
-                self.place.put(file_of(self.driver.number), content_of(self.driver))
                 self.listen()
+                own = replace(self.driver, beat=beat, progress=self.progress(), **self.announced)
+                self.driver = replace(own, failed=sorted(self.failures.union(own.failed)))  # heard, however busy it is
+                self.place.put(file_of(self.driver.number), content_of(self.driver))
 
     def listen(self) -> None:
         """Note which other drivers are alive, and delete the files of those that are not."""
@@ -100,6 +102,7 @@ class Lease:
         for name, content in strangers(self.place).items():
             if self._silent(name, content) >= self.pace.patience:
                 self.place.delete(name)
+        self.failures = self.failures.union(*(other.failed for other in alive.values()))
         self.others = alive
 
     def _silent(self, key: int | str, beat: int | bytes) -> float:

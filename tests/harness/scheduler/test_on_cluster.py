@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from ray._raylet import GcsClient
+from ray._raylet import GcsClient  # type: ignore[attr-defined]  # compiled
 
 from lfombench.analysis.results import table
 from lfombench.harness import PROTOCOLS, Job
@@ -16,6 +16,7 @@ from lfombench.harness.driver.checkpoints import CheckpointStore
 from lfombench.harness.driver.recorder import StoreRecorder
 from lfombench.harness.errors import UserError
 from lfombench.harness.scheduler import nodes, schedule
+from lfombench.harness.scheduler.attached import Attached
 from lfombench.harness.scheduler.on_ray import OnRay
 from lfombench.harness.scheduler.packing import PlannedPack
 from lfombench.harness.scheduler.resources import Resources
@@ -30,49 +31,50 @@ from tests.nodes import Head, Node
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray")]
 
-SLEEPY = """\
-import dataclasses, time
+PATIENT = """\
+import dataclasses, pathlib, time
 from lfombench.solvers import ConjugateGradient
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Sleepy(ConjugateGradient):
-    seconds: float = 0.0
+class Patient(ConjugateGradient):
     def iterates(self, params, problem):
-        time.sleep({seconds})
+        time.sleep(0.0 if pathlib.Path({go!r}).exists() else {seconds})
         yield from super().iterates(params, problem)
 """
 
 
-def sleepy(folder: Path, name: str, packs: int, seconds: float) -> list[str]:
-    """What starts a sweep of so many packs that sleep."""
-    (folder / f"{name}_solver.py").write_text(SLEEPY.format(seconds=seconds))
+def patient(folder: Path, name: str, packs: int, seconds: float) -> list[str]:
+    """What starts a sweep of so many packs that take some seconds each, until a file says that they need not."""
+    (folder / f"{name}_solver.py").write_text(PATIENT.format(go=str(folder / "go"), seconds=seconds))
     depths = ", ".join(str(depth) for depth in range(1, packs + 1))
     (folder / f"{name}.yaml").write_text(
         f"name: {name}\nprotocol: {{use: published, test_prompts: 64}}\n"
         "tasks: [linear_regression: {d: 3, n: 8}]\n"
-        f"solvers: ['{name}_solver:Sleepy': {{depth: {{each: [{depths}]}}}}]\n"
+        f"solvers: ['{name}_solver:Patient': {{depth: {{each: [{depths}]}}}}]\n"
     )
     return words("run", f"{name}.yaml", "--out", str(folder / name), "--mlflow", "off")
 
 
 def test_a_second_sweep_gets_its_share_while_the_first_goes_on(head: Head, tmp_path):
-    """It died after 300 seconds, as the first one held all cores. Now it is done long before the first one."""
-    first_words = [*sleepy(tmp_path, "first", 9, 1.0), "--address", head.address]
-    second_words = [*sleepy(tmp_path, "second", 2, 0.1), "--address", head.address, "--priority", "1"]
+    """It died after 300 seconds, as the first one held all cores. Now it is done before the first one is."""
+    packs = 40
+    first_words = [*patient(tmp_path, "first", packs, 2.0), "--address", head.address]
+    second_words = [*patient(tmp_path, "second", 2, 0.0), "--address", head.address, "--priority", "1"]
     with subprocess.Popen(first_words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as first:
         try:
             deadline = time.monotonic() + 120
             while not list((tmp_path / "first").glob("results/*.parquet")) and time.monotonic() < deadline:
                 assert first.poll() is None, first.stdout.read()
                 time.sleep(0.1)
-            second = subprocess.run(second_words, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+            second = subprocess.run(second_words, cwd=tmp_path, capture_output=True, text=True, timeout=150)
             before = first.poll()
+            (tmp_path / "go").touch()
             told = first.communicate(timeout=200)[0]
         finally:
             first.kill()
     assert second.returncode == 0, second.stderr
     assert before is None, told
     assert first.returncode == 0, told
-    for name, jobs in (("first", 9), ("second", 2)):
+    for name, jobs in (("first", packs), ("second", 2)):
         rows = table(str(tmp_path / name), "jobs").collect()
         assert rows["status"].to_list() == ["done"] * jobs
 
@@ -114,12 +116,22 @@ def test_gpus_and_cores_are_pools_of_their_own(head: Head, tmp_path, monkeypatch
 
 def test_what_no_node_has_is_said_at_once(head: Head, tmp_path):
     """A label, a GPU; and a store that not every node sees."""
-    with pytest.raises(UserError, match=r"no node of the cluster has what was asked for: .* has 2 CPUs, 0 GPUs"):
-        OnRay(head.address, resources=Resources(labels={"zone": "a"}))
-    with pytest.raises(UserError, match="no node of the cluster has what was asked for"):
-        OnRay(head.address, resources=Resources(cpus=0))
-    with pytest.raises(UserError, match="--out must be where every node of the cluster sees it"):
-        OnRay(head.address, file=str(tmp_path / "elsewhere"))
+    attached = Attached(head.address, 0)
+    try:
+
+        def pools(file: str | None = None, **part: object) -> None:
+            found = nodes.Nodes(attached.ray, Resources(**part), file)
+            found.survey()
+            found.pools()
+
+        with pytest.raises(UserError, match=r"no node of the cluster has what was asked for: .* has 2 CPUs, 0 GPUs"):
+            pools(labels={"zone": "a"})
+        with pytest.raises(UserError, match="no node of the cluster has what was asked for"):
+            pools(cpus=0)
+        with pytest.raises(UserError, match="--out must be where every node of the cluster sees it"):
+            pools(str(tmp_path / "elsewhere"))
+    finally:
+        attached.close()
 
 
 class Recorder(StoreRecorder):

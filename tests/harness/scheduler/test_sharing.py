@@ -72,6 +72,24 @@ def test_a_driver_joins_as_soon_as_the_others_have_heard_of_it(tmp_path):
             assert not joining.is_alive()
 
 
+def test_a_failure_is_heard_by_a_driver_that_is_busy_and_known_when_the_other_has_left(tmp_path):
+    """Its main thread trains for longer than the other one waits: it tried the job again."""
+    store = Store(str(tmp_path / "out"))
+    store.create()
+    store.write(path_of("one"), Manifest(name="one", jobs=["a", "b"]).content)
+    with take(store.place, "one", pace=QUICK) as busy:
+        shares = Shares(busy, store)
+        with take(store.place, "one", join=True, pace=QUICK) as other:
+            leaving = Shares(other, store)
+            leaving.failed.add("a")
+            leaving.announce([])
+            leaving.leave(lambda: False)
+            heard = {driver.number: driver.failed for driver in drivers(store.place)}
+            assert heard[busy.driver.number] == ["a"]
+        shares.update()
+        assert shares.failed == {"a"}
+
+
 def test_drivers_that_join_at_once_do_not_wait_for_each_other(tmp_path):
     """Each saw the other before it began."""
     store = Store(str(tmp_path / "out"))
@@ -90,26 +108,6 @@ def test_drivers_that_join_at_once_do_not_wait_for_each_other(tmp_path):
         for thread in joining:
             thread.join()
         assert time.monotonic() < deadline - 5.0
-
-
-def test_a_driver_leaves_when_the_others_have_heard_what_failed(tmp_path):
-    """However long another plans meanwhile: it tried again what had failed."""
-    store = Store(str(tmp_path / "out"))
-    store.create()
-    store.write(path_of("one"), Manifest(name="one", jobs=["a", "b"]).content)
-    with take(store.place, "one", pace=QUICK) as first, take(store.place, "one", join=True, pace=QUICK) as second:
-        first.listen()
-        here, there = Shares(first, store), Shares(second, store)
-        here.failed.add("a")
-        leaving = threading.Thread(target=here.leave, args=(lambda: False,))
-        leaving.start()
-        leaving.join(1.0)  # the other one's beats go on, but it is busy
-        assert leaving.is_alive()
-        there.update()
-        there.announce([])
-        leaving.join(20.0)
-        assert not leaving.is_alive()
-        assert there.failed == {"a"}
 
 
 JOBS = 16

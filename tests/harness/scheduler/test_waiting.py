@@ -53,6 +53,7 @@ def test_a_worker_takes_what_was_planned_for_it_in_order():
 def test_an_idle_core_takes_of_a_gpus_pack_what_it_can_do_before_the_gpu_is_through():
     """And leaves the rest; every job is taken once."""
     [pack, *_] = planned(GPU, 4000)
+    assert pack.cost
     pack = replace(pack, cost=replace(pack.cost, seconds=8.0))  # as a GPU is slower than was thought
     queue = waiting(pack)
     end = pack.seconds / 2
