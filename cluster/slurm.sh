@@ -47,8 +47,15 @@ done
 
 srun --nodes=1 --ntasks=1 --overlap --nodelist="$head" lfombench run "$@" --address "$address:$port" &
 run=$!
-again=no # Slurm says when it is about to end the job: what runs stops where it can go on
-trap 'again=yes; kill -TERM "$run" 2>/dev/null || true' TERM
+again=no
+# Slurm says when it is about to end the job: what runs stops where it can go on, or at once after a minute.
+# shellcheck disable=SC2317 # called by the trap
+ending() {
+  kill -TERM "$run"
+  sleep "${PATIENCE:-60}"
+  kill -TERM "$run"
+}
+trap 'again=yes; ending 2>/dev/null &' TERM
 code=0
 wait "$run" || code=$?
 if [ $again = yes ]; then wait "$run" && code=0 || code=$?; fi

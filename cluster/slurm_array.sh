@@ -21,7 +21,14 @@ export RAY_AUTH_MODE=disabled RAY_USAGE_STATS_ENABLED=0 # Ray is started and end
 lfombench run "$@" --join &
 run=$!
 again=no
-trap 'again=yes; kill -TERM "$run" 2>/dev/null || true' TERM
+# Slurm says when it is about to end the job: what runs stops where it can go on, or at once after a minute.
+# shellcheck disable=SC2317 # called by the trap
+ending() {
+  kill -TERM "$run"
+  sleep "${PATIENCE:-60}"
+  kill -TERM "$run"
+}
+trap 'again=yes; ending 2>/dev/null &' TERM
 code=0
 wait "$run" || code=$?
 if [ $again = yes ]; then

@@ -1,4 +1,4 @@
-"""What a node of a cluster has, as a task there finds it: without PyTorch, which takes seconds, where there is no GPU."""
+"""What a node of a cluster has, as a task there finds it; without a GPU it imports no PyTorch, which takes seconds."""
 
 from __future__ import annotations
 

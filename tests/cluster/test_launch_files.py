@@ -173,7 +173,7 @@ def slurm(tmp_path: Path) -> dict[str, str]:
     (tmp_path / "waits.yaml").write_text(SWEEP)
     job = str(os.getpid())
     added = {"SLURM_JOB_ID": job, "SLURM_JOB_NODELIST": "one,two", "SLURM_CPUS_PER_TASK": "1"}
-    added |= {"CALLS": str(tmp_path / "calls"), "SLURM_ARRAY_JOB_ID": job, "RAY_worker_niceness": "0"}
+    added |= {"CALLS": str(tmp_path / "calls"), "SLURM_ARRAY_JOB_ID": job, "RAY_worker_niceness": "0", "PATIENCE": "2"}
     paths = os.pathsep.join([str(stand_ins), str(BIN), os.environ["PATH"]])
     return {name: value for name, value in os.environ.items() if not name.startswith("RAY_")} | added | {"PATH": paths}
 
@@ -189,8 +189,8 @@ def results(folder: Path) -> int:
 @pytest.mark.slow
 @pytest.mark.xdist_group("ray")
 def test_a_slurm_job_that_is_preempted_is_queued_again_and_goes_on(slurm, tmp_path):
-    """A head and a worker by real Ray, with the job's own token; nothing of them is left. Two of its packs are done when
-    Slurm ends it, one waits.
+    """A head and a worker by real Ray, with the job's own token, of which nothing is left. Two packs are done when it
+    is ended, one waits.
     """
     command = [str(FOLDER / "slurm.sh"), "waits.yaml", "--out", "out", "--mlflow", "off"]
     with (tmp_path / "log").open("w") as log:
@@ -200,7 +200,10 @@ def test_a_slurm_job_that_is_preempted_is_queued_again_and_goes_on(slurm, tmp_pa
             assert job.poll() is None, (tmp_path / "log").read_text()
             time.sleep(0.2)
         job.send_signal(signal.SIGTERM)
-        code = job.wait(100)
+        try:
+            code = job.wait(100)
+        finally:
+            job.kill()
     said = (tmp_path / "log").read_text()
     assert code == 3, said
     assert results(tmp_path) == 4, said
