@@ -67,4 +67,5 @@ fi
 mapfile -t left < <(jobs -p)
 kill "${left[@]}" 2>/dev/null || true
 wait || true
+srun --ntasks="${#nodes[@]}" --ntasks-per-node=1 --overlap rm -rf "$folder"
 exit $code

@@ -210,6 +210,7 @@ def test_a_slurm_job_that_is_preempted_is_queued_again_and_goes_on(slurm, tmp_pa
     assert (tmp_path / "calls").read_text() == f"requeue {slurm['SLURM_JOB_ID']}\n", said
     left = subprocess.run(["pgrep", "-f", f"ray-{slurm['SLURM_JOB_ID']}/"], capture_output=True, text=True).stdout
     assert left == ""
+    assert not Path(f"/tmp/ray-{slurm['SLURM_JOB_ID']}").exists()
     (tmp_path / "go").touch()
     again = process("run", "waits.yaml", "--out", "out", "--mlflow", "off", "--workers", "0", cwd=tmp_path)
     assert "6 jobs, 4 done, 2 to run" in again.stdout, again.stdout + again.stderr
