@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from .options import ADDRESS, CLUSTER, JSON
-from .run import HOW, with_options
+from .options import ADDRESS, CLUSTER, JSON, with_options
+from .run import HOW
 
 
 @click.command()

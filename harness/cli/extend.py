@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..signals import Draining, listen
-from .options import OUT, Number
+from .options import CLUSTER, OUT, Number, resources, with_options
 
 if TYPE_CHECKING:
     from lfombench.analysis.separation import Standing
@@ -44,6 +44,7 @@ SHOWN = 8  # undecided pairs that are named
 @click.option("--test", help="Decide on this further test task, by its label, and not on training tasks.")
 @click.option("--address", metavar="HOST:PORT", help="A Ray cluster, as for run.")
 @click.option("--workers", type=click.IntRange(min=0), help="Number of workers, as for run.")
+@with_options(CLUSTER)
 @click.option("--mlflow", metavar="URI", help="A tracking server, or off, as for run.")
 def extend(sweep: str, out: str, until_separated: bool, **options: Any) -> None:
     """Add seeds to SWEEP where they decide something: until of each two methods one is better, or they are equivalent.
@@ -59,7 +60,8 @@ def extend(sweep: str, out: str, until_separated: bool, **options: Any) -> None:
     from .terminal import Terminal, console
 
     listen(signal.SIGINT, signal.SIGTERM)
-    running = {name: options.pop(name) for name in ("address", "workers", "mlflow")}
+    running = {"resources": resources(options)}
+    running |= {name: options.pop(name) for name in ("address", "workers", "priority", "mlflow")}
     current, goal = load(sweep), Goal(**options)
     terminal = Terminal(console())
     stop = Draining("stopping: what runs stops where it can go on, what is done is committed; once more stops at once")

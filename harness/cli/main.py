@@ -21,9 +21,10 @@ from .doctor import doctor
 from .extend import extend
 from .maintain import merge, prune, why
 from .plain import make_plain
+from .plan import plan
 from .read import board, query, report
 from .reproduce import reproduce
-from .run import plan, run
+from .run import run
 from .status import status
 from .view import group as mlflow
 from .view import ui

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
 
 from ..errors import nearest
+from ..scheduler.resources import Resources
 from ..spec.trust import allowing_code
 
 
@@ -81,6 +84,31 @@ CLUSTER = (  # what part of a cluster a run may use
         help="Where several sweeps want a cluster's workers, those of a higher priority come first.",
     ),
 )
+
+STALE = click.option(
+    "--stale",
+    type=click.Choice(["rerun", "keep"]),
+    default="rerun",
+    show_default=True,
+    help="What to do with results whose code has changed since.",
+)
+
+
+def with_options(options: Sequence[Callable[[Any], Any]]) -> Callable[[Any], Any]:
+    """Decorates a command with options, in this order."""
+    return lambda command: functools.reduce(lambda decorated, option: option(decorated), reversed(options), command)
+
+
+def resources(options: dict[str, Any]) -> Resources:
+    """The part of a cluster that options choose, which are taken out of them. A usage error where there is none."""
+    part: dict[str, Any] = {name: options.pop(name) for name in ("cpus", "gpus", "gpu_fraction", "labels")}
+    if not options["address"] and any(value not in (None, ()) for value in part.values()):
+        raise click.UsageError("--cpus, --gpus, --gpu-fraction and --labels choose a part of a cluster at --address")
+    if part["cpus"] == 0 and part["gpus"] == 0:
+        raise click.UsageError("--cpus 0 and --gpus 0 leave no worker; leave one of them out, or give more")
+    return Resources(**part | {"labels": dict(part["labels"])})
+
+
 ALLOW_CODE = click.option(
     "--allow-code",
     is_flag=True,

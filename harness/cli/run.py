@@ -1,12 +1,9 @@
-"""Commands that run a sweep, or show what would run."""
+"""The command that runs a sweep."""
 
 from __future__ import annotations
 
-import functools
-import json
 import signal
 import sys
-from collections.abc import Callable, Sequence
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
@@ -14,23 +11,13 @@ import click
 
 from ..signals import Draining, listen
 from ..unexpected import explained
-from .options import CLUSTER, JSON, OUT, Number
+from .options import CLUSTER, OUT, STALE, Number, resources, with_options
 from .read import brackets
 from .sweeps import known_sweeps
 
 if TYPE_CHECKING:
     from ..driver.run import Summary
     from .terminal import Terminal
-
-NARROW = 100  # columns of a terminal, below which packs are lines and not a table
-STALE = click.option(
-    "--stale",
-    type=click.Choice(["rerun", "keep"]),
-    default="rerun",
-    show_default=True,
-    help="What to do with results whose code has changed since.",
-)
-
 
 HOW = (  # a sweep is run, here or on a cluster
     click.option("--mlflow", metavar="URI", help="A tracking server, or off. [default: SQLite in the store]"),
@@ -58,11 +45,6 @@ HOW = (  # a sweep is run, here or on a cluster
 )
 
 
-def with_options(options: Sequence[Callable[[Any], Any]]) -> Callable[[Any], Any]:
-    """Decorates a command with options, in this order."""
-    return lambda command: functools.reduce(lambda decorated, option: option(decorated), reversed(options), command)
-
-
 @click.command()
 @click.argument("sweep")
 @OUT
@@ -81,7 +63,6 @@ def run(
 ) -> None:
     """Run the jobs of SWEEP that are not done yet, then show its boards."""
     from ..driver.run import run as start
-    from ..scheduler.resources import Resources
     from ..spec.loader import load
     from ..spec.refine import ROUNDS, refined
     from .format import counted, duration
@@ -89,12 +70,7 @@ def run(
 
     if options["address"] and options["workers"] == 0:
         raise click.UsageError("--workers 0 runs in this process; it cannot be on a cluster at --address")
-    part: dict[str, Any] = {name: options.pop(name) for name in ("cpus", "gpus", "gpu_fraction", "labels")}
-    if not options["address"] and any(value not in (None, ()) for value in part.values()):
-        raise click.UsageError("--cpus, --gpus, --gpu-fraction and --labels choose a part of a cluster at --address")
-    if part["cpus"] == 0 and part["gpus"] == 0:
-        raise click.UsageError("--cpus 0 and --gpus 0 leave no worker; leave one of them out, or give more")
-    resources = Resources(**part | {"labels": dict(part["labels"])})
+    part = resources(options)
     listen(signal.SIGINT, signal.SIGTERM)
     terminal = Terminal(console())
     current = load(sweep)
@@ -110,7 +86,7 @@ def run(
                 max_failures=0 if fail_fast else max_failures,
                 stop=stop,
                 observer=terminal,
-                resources=resources,
+                resources=part,
                 **options,
             )
             tried, seconds = tried + summary.ran + len(summary.failed), seconds + summary.seconds
@@ -171,71 +147,3 @@ def _show_summary(summary: Summary, out: str, sweep: str, terminal: Terminal) ->
         click.echo(f"trace: {join(out, f'profile/{sweep}.json')}")
     if summary.audit:
         click.echo(str(summary.audit))
-
-
-@click.command()
-@click.argument("sweep")
-@OUT
-@click.option(
-    "--workers", type=click.IntRange(min=1), help="Workers to estimate for. [default: one per core, or some per GPU]"
-)
-@STALE
-@JSON
-def plan(sweep: str, out: str, workers: int | None, stale: str, as_json: bool) -> None:
-    """Show what SWEEP would run and why: its jobs, as packs, what is done already, and how long the rest takes."""
-    from rich.table import Table
-
-    from ..driver.plan import make_plan
-    from ..scheduler.devices import here
-    from ..spec.labels import label
-    from ..spec.loader import load
-    from ..store.store import Store
-    from .format import counted
-    from .terminal import console, estimated, state
-
-    work = make_plan(load(sweep), Store(out), [here(workers)], stale == "keep")
-    packs: list[dict[str, Any]] = [
-        {
-            "pack": planned.pack.id,
-            "solver": " + ".join(dict.fromkeys(label(job.solver) for job in planned.pack.jobs)),
-            "depth": planned.pack.first.solver.depth,
-            "protocol": label(planned.pack.first.protocol),
-            "jobs": len(planned.pack.jobs),
-            "models": planned.pack.members,
-            "seconds": round(planned.cost.seconds, 1),
-            "low": round(planned.cost.low, 1),
-            "high": round(planned.cost.high, 1),
-            "why": dict(planned.why),
-            "megabytes": round(planned.cost.memory / 1e6),
-        }
-        for planned in work.packs
-        if planned.cost
-    ]
-    if as_json:
-        head = {"sweep": work.sweep.name, "jobs": work.jobs, "done": work.done, "to_run": work.to_run}
-        head |= {"stale": len(work.stale), "why": work.why}
-        times = {name: round(getattr(work.estimate, name), 1) for name in ("seconds", "low", "high")}
-        click.echo(json.dumps(head | times | {"packs": packs}, indent=1))
-        return
-    screen = console()
-    if packs and screen.width < NARROW:
-        for pack in packs:
-            reasons = ", ".join(f"{jobs} {why}" for why, jobs in pack["why"].items())
-            parts = [pack["solver"], f"depth {pack['depth']}", pack["protocol"], counted(pack["jobs"], "job")]
-            parts += [
-                f"{pack['seconds']:g} s ({pack['low']:g} to {pack['high']:g})",
-                f"{pack['megabytes']} MB",
-                reasons,
-            ]
-            screen.print(", ".join(parts), highlight=False)
-    elif packs:
-        table = Table("solver", "depth", "protocol", "jobs", "models", "seconds", "80 %", "MB", "why")
-        for column in table.columns[1:2] + table.columns[3:-1]:
-            column.justify = "right"
-        for pack in packs:
-            cells = [str(pack[key]) for key in ("solver", "depth", "protocol", "jobs", "models", "seconds")]
-            reasons = ", ".join(f"{jobs} {why}" for why, jobs in pack["why"].items())
-            table.add_row(*cells, f"{pack['low']:g} to {pack['high']:g}", str(pack["megabytes"]), reasons)
-        screen.print(table)
-    rest = f" in {counted(len(packs), 'pack')}, {estimated(work.estimate)}" if packs else ""
-    screen.print(f"{state(work)}{rest}", highlight=False)

@@ -92,6 +92,9 @@ class FairShare:
             ready, _ = self.ray.wait([self.answer], timeout=0)
             if ready:
                 self._hear()
+            elif self.clock() - self.said > PATIENCE:  # the link to it is cut
+                self.register = self.answer = None
+                self.others = {}
         if self.answer is None and self.clock() - self.said >= BEAT:
             self.said = self.clock()
             self.answer = self._tell(Claim(self.sweep, self.priority, dict(wants), dict(has), dict(room)))

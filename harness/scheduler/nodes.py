@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping
 from typing import Any
 
 from ..awake import Awake
 from ..errors import UserError
-from .autoscaler import coming
 from .devices import PER_GPU
 from .facts import Facts, facts
 from .pools import MEMORY, Pool
 from .resources import Resources
+from .view import View, Viewer
 
 log = logging.getLogger("lfombench")
 
-EVERY = 5.0  # seconds from one look at which nodes live to the next
 PATIENCE = 60.0  # seconds that a run waits for what nodes say before it plans without those that are silent
 TRIES = 3  # of a node that does not say what it has
 NODE = "ray.io/node-id"  # the label of its id, which Ray gives every node
@@ -28,15 +28,12 @@ class Nodes:
     def __init__(self, ray: Any, resources: Resources, file: str | None = None) -> None:
         """file: one that every node must see."""
         self.ray, self.resources, self.file = ray, resources, file
-        self.living: dict[str, Mapping[str, Any]] = {}  # by id, as Ray describes them
         self.known: dict[str, Facts] = {}
         self.asked: dict[Any, str] = {}  # nodes that are asked what they have, by the result of the task there
         self.tries: dict[str, int] = {}
         self.left_out: dict[str, str] = {}  # nodes that get no work, and why
-        self.leaving: set[str] = set()  # nodes that have been told to end soon
-        self.coming: int | None = None  # nodes that the autoscaler is starting, if there is one
-        self.clock = Awake(1.0)
-        self.seen = -EVERY  # when the nodes were last looked at
+        self.blind: list[str] = []  # hosts that do not see the file
+        self.viewer, self.view = Viewer(ray), View({}, frozenset(), {}, None)
 
     def __str__(self) -> str:
         """What they have, for messages."""
@@ -48,18 +45,30 @@ class Nodes:
             texts.append(f"{host} has {', '.join(has + [f'{label}={x}' for label, x in own.items()])}")
         return "; ".join(texts)
 
+    @property
+    def living(self) -> Mapping[str, Mapping[str, Any]]:
+        """The nodes that live, by id, as Ray describes them."""
+        return self.view.living
+
+    @property
+    def leaving(self) -> frozenset[str]:
+        """The nodes that have been told to end soon."""
+        return self.view.leaving
+
+    @property
+    def free(self) -> int:
+        """The cores of nodes that may get work that nobody uses."""
+        return sum(self.view.free.get(node["NodeID"], 0) for node, _ in self.usable())
+
     def refresh(self) -> None:
         """Look which nodes live, from time to time; ask those that are new what they have."""
-        if self.clock() - self.seen < EVERY:
+        if (view := self.viewer.look()) is None:
             return
-        self.seen = self.clock()
-        self.living = {node["NodeID"]: node for node in self.ray.nodes() if node["Alive"]}
-        self.coming = coming(self.ray)
-        self.leaving = {*self.ray._private.state.state.get_draining_nodes()} & self.living.keys()
+        self.view = view
         waiting = {*self.asked.values()}
         for name, node in self.living.items():
             if self._chosen(node) and name not in self.known | self.left_out and name not in waiting:
-                has_gpus = node["Resources"].get("GPU", 0) > 0
+                has_gpus = _claimed(node) > 0
                 task = self.ray.remote(num_cpus=0, max_retries=0, max_calls=1 if has_gpus else 0)(facts)
                 there = task.options(label_selector={NODE: name})
                 self.asked[there.remote(self.file, has_gpus)] = name
@@ -76,12 +85,10 @@ class Nodes:
                 self.leave_out(name, self.living[name]["NodeManagerHostname"], str(error).strip().splitlines()[-1])
             return
         if not found.sees:
-            raise UserError(
-                f"--out must be where every node of the cluster sees it, and {found.host} does not: give a folder that "
-                "all nodes share, or s3://bucket/prefix"
-            )
+            self.blind.append(found.host)
+            return self.leave_out(name, found.host, "it does not see --out")
         self.known[name] = found
-        if self.living[name]["Resources"].get("GPU", 0) and not found.gpus:
+        if _claimed(self.living.get(name, {})) and not found.gpus:
             log.warning(
                 "Ray counts GPUs on %s that PyTorch cannot use there: only its cores are used. Is PyTorch installed "
                 "with CUDA there, and is the driver new enough?",
@@ -89,14 +96,21 @@ class Nodes:
             )
 
     def survey(self) -> None:
-        """Wait until all nodes have said what they have, or for a minute. UserError where none has."""
+        """Wait until all nodes have said what they have, or for a minute. UserError where one does not see the file."""
         waited = Awake(1.0)
         self.refresh()
         while (self.asked or not self.living) and waited() < PATIENCE:
-            ready, _ = self.ray.wait([*self.asked], timeout=1.0) if self.asked else ([], [])
+            ready, _ = self.ray.wait([*self.asked], timeout=0.2) if self.asked else ([], [])
             for answer in ready:
                 self.hear(answer)
+            if not ready:
+                time.sleep(0.05)
             self.refresh()
+        if self.blind:
+            raise UserError(
+                f"--out must be where every node of the cluster sees it, and {', '.join(self.blind)} does not: give a "
+                "folder that all nodes share, or s3://bucket/prefix"
+            )
 
     def leave_out(self, name: str, host: str, why: str) -> None:
         """Give a node no work: its numbers would be those of something else."""
@@ -128,7 +142,7 @@ class Nodes:
             "cpu": self.resources.cpus or (None if self.resources.gpus else self.resources.workers),
             "gpu": self.resources.gpus and self.resources.gpus * (self.resources.per_gpu or 1),
         }
-        if self.coming is not None:
+        if self.view.coming is not None:
             more = {"cpu": 2 * room["cpu"], "gpu": 2 * room["gpu"]}
             room = {kind: max(number, asked[kind] or more[kind]) for kind, number in room.items()}
         elif self.resources.labels:  # which those that may still come would not have either
@@ -166,4 +180,9 @@ class Nodes:
 
 def _gpus(node: Mapping[str, Any], has: Facts) -> int:
     """The number of a node's GPUs that Ray gives away and PyTorch can use."""
-    return min(int(node["Resources"].get("GPU", 0)), len(has.gpus))
+    return min(_claimed(node), len(has.gpus))
+
+
+def _claimed(node: Mapping[str, Any]) -> int:
+    """The number of a node's GPUs that Ray counts."""
+    return int(node.get("Resources", {}).get("GPU", 0))

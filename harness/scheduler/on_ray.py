@@ -35,6 +35,7 @@ log = logging.getLogger("lfombench")
 
 START = 300.0  # seconds within which a worker must have started, where there is room for one
 ADJUST = 0.5  # seconds from one look at how many workers are wanted to the next
+GRACE = 120.0  # seconds for which a worker that starts is counted on
 SOON = 10.0  # seconds without a worker after which a run says that it waits for one
 ANSWER = 5.0  # seconds within which a cluster says which of its nodes live
 
@@ -64,6 +65,9 @@ class OnRay:
         self.crew = Crew(ray, folder, self.nodes)
         self.fair = FairShare(ray, sweep, priority) if self.nodes else None
         self.running: dict[int, tuple[Any, Any, Pack]] = {}  # by key: the actor, the stream of events, the pack
+        self.fitted = self.due = (
+            0.0  # when it was made ready for packs, and when to look at how many workers are wanted
+        )
         self.said = False  # that this run waits for room
         try:
             if self.nodes:
@@ -76,7 +80,8 @@ class OnRay:
     @property
     def workers(self) -> Mapping[str, int]:
         """Workers that there are or soon will be, by the kind of their pool."""
-        return self.crew.up_or_soon()
+        soon = self.crew.clock() < self.fitted + GRACE  # after it those that wait for room are none
+        return self.crew.up_or_soon() if soon else self.crew.up()
 
     def fit(self, packs: Collection[PlannedPack]) -> None:
         """Choose what workers for these packs are given, and start some."""
@@ -87,7 +92,7 @@ class OnRay:
         workers = {kind: self.ray.remote(**actor, num_gpus=share)(_Worker) for kind, share in given.items()}
         asked = [planned.pack for planned in packs] if self.nodes else ()  # on this machine its code is that of this
         self.crew.use(workers, asked)  # process
-        self.due = 0.0
+        self.due, self.fitted = 0.0, self.crew.clock()
         self.expect(Counter(planned.pool for planned in packs))
 
     def expect(self, waiting: Mapping[str, int]) -> None:
@@ -155,12 +160,12 @@ class OnRay:
     def _check(self) -> None:
         """Say that this run waits for room on the cluster; UserError where there is room, and no worker starts."""
         crew = self.crew
-        if self.nodes and self.nodes.coming:
+        if self.nodes and self.nodes.view.coming:
             crew.heard = crew.clock()
         silent = crew.clock() - crew.heard
         if crew.busy or crew.held or any(crew.free.values()) or silent < SOON:
             return
-        free = int(self.ray.available_resources().get("CPU", 0))
+        free = self.nodes.free if self.nodes else self.pools[0].workers
         if silent > START and free:
             raise UserError(f"no worker could start within {START:g} seconds, though {free} CPUs are free")
         if not free and not self.said:

@@ -15,7 +15,7 @@ from lfombench.harness import PROTOCOLS, Job
 from lfombench.harness.driver.checkpoints import CheckpointStore
 from lfombench.harness.driver.recorder import StoreRecorder
 from lfombench.harness.errors import UserError
-from lfombench.harness.scheduler import nodes, schedule
+from lfombench.harness.scheduler import nodes, schedule, view
 from lfombench.harness.scheduler.attached import Attached
 from lfombench.harness.scheduler.on_ray import OnRay
 from lfombench.harness.scheduler.packing import PlannedPack
@@ -147,7 +147,7 @@ class Recorder(StoreRecorder):
 
 def test_a_node_that_is_to_end_hands_its_pack_back_at_a_checkpoint(head: Head, tmp_path, monkeypatch):
     """As a spot instance is told two minutes before; the pack goes on elsewhere, from where it was."""
-    monkeypatch.setattr(nodes, "EVERY", 0.5)
+    monkeypatch.setattr(view, "EVERY", 0.5)
     task, solver = LinearRegression(d=5, n=20), LinearTransformer(depth=2, preconditioner="full")
     protocol = replace(PROTOCOLS["published"], steps=100_000, batch=2048, test_prompts=64)
     pack = Pack((Job.of(task=task, solver=solver, protocol=protocol, seed=0),))
