@@ -33,6 +33,7 @@ PARTS = {  # and what is said above its rows
     "view": "MLflow",
     "noop": "Jobs that do nothing",
     "scheduler": "The scheduler",
+    "simulation": "A cluster that is pretended, through the real scheduling code",
     "fig1": "A whole sweep",
 }
 
@@ -74,6 +75,10 @@ def measure(part: str, rounds: int, share: float) -> list[Row]:
         from scheduler import noop
 
         return noop()
+    if part == "simulation":
+        from simulation import rows as of_simulation
+
+        return of_simulation()
     if part == "scheduler":
         from scheduler import rows as of_scheduler
 

@@ -192,7 +192,6 @@ def test_only_the_scheduler_and_the_outermost_layers_catch_everything():
         "analysis.charts",
         "harness.cli.run",
         "harness.driver.doctor",
-        "harness.driver.cluster_doctor",
         "harness.driver.reported",
         "harness.driver.experiments",
     }  # pictures, the report, the view and checks are extra

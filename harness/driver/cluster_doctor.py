@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import platform
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -86,7 +86,7 @@ def answer(asked: Question) -> list[Finding]:
     """What this node finds."""
     arrived = time.time()
     show_gpus()
-    checks: list[tuple[str, Callable[[], Finding]]] = [(one.__name__.replace("_", " "), one) for one in HERE]
+    checks = doctor.named(HERE)
     checks += [
         ("versions", lambda: _versions(asked.versions)),
         ("clock", lambda: _clock(arrived - asked.now)),
@@ -96,7 +96,7 @@ def answer(asked: Question) -> list[Finding]:
         checks.append(("store", lambda: _store(str(asked.out), asked.exists)))
     if asked.mlflow:
         checks.append(("MLflow", lambda: _server(str(asked.mlflow))))
-    return [*_each(checks)]
+    return [*doctor.found(checks)]
 
 
 def trained(device: torch.device = CPU) -> float:
@@ -111,14 +111,6 @@ def trained(device: torch.device = CPU) -> float:
     return float(last["log_mse"])
 
 
-def _each(checks: Iterable[tuple[str, Callable[[], Finding]]]) -> Iterator[Finding]:
-    for name, check in checks:
-        try:
-            yield check()
-        except Exception as error:  # a check that fails is a finding too
-            yield Finding(name, "bad", f"{type(error).__name__}: {error}")
-
-
 def _heard(ray: Any, task: Any) -> list[Finding]:
     """What a node has answered, or why it has not."""
     try:
@@ -127,7 +119,7 @@ def _heard(ray: Any, task: Any) -> list[Finding]:
     except ray.exceptions.GetTimeoutError:
         return [Finding("answer", "bad", f"none within {SECONDS:g} s", "Is it overloaded, or its disk slow?")]
     except ray.exceptions.RayError as error:
-        remedy = "Install lfombench there in the version of this machine, or send it along: submit --wheel"
+        remedy = "Install lfombench there, in the version of this machine"
         return [Finding("answer", "bad", str(error).strip().splitlines()[-1], remedy)]
 
 

@@ -14,7 +14,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -49,12 +49,20 @@ def findings(*, start_ray: bool, out: str | None = None) -> Iterator[Finding]:
     checks: list[Check] = [software, system, memory, home, temporary, shared_memory, open_files, processes, terminal]
     checks += [cache, compiler, gpus]
     checks += [ray] if start_ray else []
-    checks += [functools.partial(store, out)] if out else []
-    for check in checks:
+    yield from found([*named(checks), *([("store", functools.partial(store, out))] if out else [])])
+
+
+def named(checks: Iterable[Check]) -> list[tuple[str, Check]]:
+    """Checks with their names."""
+    return [(getattr(check, "__name__", "").replace("_", " "), check) for check in checks]
+
+
+def found(checks: Iterable[tuple[str, Check]]) -> Iterator[Finding]:
+    """What checks find, one after the other. One that fails is a finding too."""
+    for name, check in checks:
         try:
             yield check()
-        except Exception as error:  # a check that fails is a finding too
-            name = getattr(check, "__name__", "store").replace("_", " ")
+        except Exception as error:  # whatever the machine is like
             yield Finding(name, "bad", f"{type(error).__name__}: {error}")
 
 

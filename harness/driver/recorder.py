@@ -40,7 +40,7 @@ class StoreRecorder:
         return replace(order, checkpoint_every=self.every)
 
     def keep(self, pack: Pack, checkpoint: Checkpoint) -> None:
-        """Keep a checkpoint."""
+        """Have a checkpoint written; the pack does not wait for it, and a full disk does not stop it."""
         self.checkpoints.keep(pack, checkpoint)
 
     def ran_out_of_memory(self, pack: Pack, device: str) -> None:

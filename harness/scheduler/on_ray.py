@@ -158,7 +158,9 @@ class OnRay:
         return {pool.kind: min(pool.workers, gpus * self.per_gpu) if gpus and not self.most else pool.workers}
 
     def _check(self) -> None:
-        """Say that this run waits for room on the cluster; UserError where there is room, and no worker starts."""
+        """Say that this run waits for room on the cluster; UserError where there is room, and no worker starts, or no
+        node that may get work, and none comes.
+        """
         crew = self.crew
         if self.nodes and self.nodes.view.coming:
             crew.heard = crew.clock()
@@ -166,14 +168,16 @@ class OnRay:
         if crew.busy or crew.held or any(crew.free.values()) or silent < SOON:
             return
         free = self.nodes.free if self.nodes else self.pools[0].workers
-        if silent > START and free:
-            raise UserError(f"no worker could start within {START:g} seconds, though {free} CPUs are free")
-        if not free and not self.said:
+        taken = not free and any(self._room().values())
+        if silent > START and not taken:
+            out = "".join(f"\n  {why}" for why in self.nodes.left_out.values()) if self.nodes else ""
+            raise UserError(f"no worker could start within {START:g} seconds, and {free} CPUs are free{out}")
+        if taken and not self.said:
             self.said = True
             others = self.fair.others.values() if self.fair else ()
             who = "; ".join(f"sweep {one.sweep} has {sum(one.has.values())} workers" for one in others)
             log.warning("no worker has started yet: all CPUs of the cluster are in use%s", who and f" ({who})")
-        if not free:
+        if taken:
             crew.heard = crew.clock() - SOON
 
     def _next(self, key: int, stream: Any) -> Event:

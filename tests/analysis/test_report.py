@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 from lfombench.analysis.report import render
 from lfombench.analysis.results import sweeps
-from tests.stores import store
+from lfombench.harness.store.store import Store
+from tests.stores import add, store
 
 
 class _Tags(HTMLParser):
@@ -51,3 +54,23 @@ def test_a_report_of_a_partial_or_diverged_sweep(tmp_path):
     assert "Partial: 2 of 3 jobs are done" in html
     assert "1 diverged" in html
     assert "a<b>" not in html
+
+
+def test_what_a_store_says_is_text_wherever_a_report_shows_it(tmp_path):
+    """Names that would run as a script, in the page or in the data that its own scripts read."""
+    evil = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
+    out = store(
+        tmp_path,
+        [(f"a{evil}", "f", 1, step, seed, -1.0) for seed in range(3) for step in range(2)],
+        failed=[("b", 1, 3)],
+    )
+    add(
+        Store(out),
+        jobs=[{"job": "c-1-9", "status": "failed", "reason": evil, "task": f"t{evil}", "solver": f"a{evil}"}],
+    )
+    manifest = Path(out) / "sweeps" / "made.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"about": evil}))
+    page = render(out, sweeps(out))
+    assert "alert(1)" in page
+    assert "<script>alert" not in page
+    assert "<img src=x" not in page

@@ -20,6 +20,7 @@ from ray.scripts.scripts import start
 
 from lfombench.analysis.results import table
 from lfombench.harness.cli.main import cli
+from lfombench.harness.errors import UserError
 from tests.commands import process
 from tests.nodes import BIN
 
@@ -182,7 +183,7 @@ def results(folder: Path) -> int:
     """The number of jobs that have results."""
     try:
         return int(table(str(folder / "out"), "results").collect()["job"].n_unique())
-    except Exception:  # no store yet
+    except UserError:  # no store yet
         return 0
 
 

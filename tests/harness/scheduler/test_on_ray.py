@@ -8,10 +8,12 @@ import signal
 import threading
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from lfombench.harness import PROTOCOLS, Sweep, run
+from lfombench.harness.errors import UserError
 from lfombench.harness.scheduler import schedule
 from lfombench.harness.scheduler.on_ray import OnRay
 from lfombench.harness.scheduler.packing import PlannedPack
@@ -111,3 +113,36 @@ def test_a_gpu_that_pytorch_cannot_use_is_said_once_and_its_machine_has_its_core
     finally:
         executor.close()
     assert [row["status"] for _, outcome in finished for row in outcome.tables["jobs"].to_pylist()] == ["done"] * 4
+
+
+@pytest.mark.parametrize(
+    ("free", "room", "coming", "ends"),
+    [
+        (0, 4, None, False),  # others have all cores: it waits as long as they do
+        (2, 4, None, True),  # there is room, and still none starts
+        (0, 0, None, True),  # no node may get work, as where the others have died
+        (0, 0, 1, False),  # one is on its way
+    ],
+)
+def test_a_run_without_workers_waits_for_what_can_come_and_for_nothing_else(free, room, coming, ends, caplog):
+    """Its clock is the test's; the nodes are made up."""
+    now = [0.0]
+    executor = object.__new__(OnRay)
+    executor.crew = SimpleNamespace(clock=lambda: now[0], heard=0.0, busy={}, held=[], free={"cpu": []})
+    known = {"id": "node7: PyTorch is 1.0 there"}
+    view = SimpleNamespace(coming=coming)
+    executor.nodes = SimpleNamespace(view=view, free=free, left_out=known, room=lambda per_gpu: {"gpu": 0, "cpu": room})
+    executor.fair, executor.said, executor.per_gpu = None, False, 1
+
+    def wait() -> None:
+        for _ in range(1000):
+            now[0] += 1.0
+            executor._check()
+
+    if ends:
+        with pytest.raises(UserError, match=rf"within 300 seconds, and {free} CPUs are free\n  node7: PyTorch is 1.0"):
+            wait()
+        assert now[0] < 310
+    else:
+        wait()
+    assert caplog.text.count("all CPUs of the cluster are in use") == int(not ends and coming is None)
