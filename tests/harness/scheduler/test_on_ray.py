@@ -9,6 +9,7 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -127,7 +128,7 @@ def test_a_gpu_that_pytorch_cannot_use_is_said_once_and_its_machine_has_its_core
 def test_a_run_without_workers_waits_for_what_can_come_and_for_nothing_else(free, room, coming, ends, caplog):
     """Its clock is the test's; the nodes are made up."""
     now = [0.0]
-    executor = object.__new__(OnRay)
+    executor: Any = object.__new__(OnRay)
     executor.crew = SimpleNamespace(clock=lambda: now[0], heard=0.0, busy={}, held=[], free={"cpu": []})
     known = {"id": "node7: PyTorch is 1.0 there"}
     view = SimpleNamespace(coming=coming)
