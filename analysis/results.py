@@ -10,7 +10,6 @@ from typing import Any, NamedTuple, TypeVar
 import polars as pl
 import pyarrow as pa
 from polars.io.plugins import register_io_source
-from pyarrow import fs
 
 from lfombench.harness.store import tables
 from lfombench.harness.store.filesystem import place
@@ -161,7 +160,7 @@ class Tables:
 def sweeps(out: str, name: str = "*") -> list[Manifest]:
     """The manifests of the sweeps in a store whose names match a pattern."""
     root = place(out)
-    if root.kind() == fs.FileType.File:
+    if root.kind() == "file":
         raise NoStore(f"--out {out} is a file; a store is a folder")
     if not is_store(root, out):
         raise NoStore(f"--out {out} holds no results yet; make some with `lfombench run SWEEP --out {out}`")

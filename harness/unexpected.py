@@ -10,12 +10,13 @@ from importlib.metadata import PackageNotFoundError, metadata, version
 PACKAGES = ("lfombench", "torch", "ray", "mlflow", "polars", "pyarrow")
 UNREADABLE, MEMORY = "a file of the store cannot be read", "this machine is out of memory"
 THREADS, BROKEN = "this machine allows no more threads", "a part of the installation is missing or broken"
-REFUSED = "this machine refused something"
+REFUSED, CLOUD = "this machine refused something", "the bucket of the store did not do what was asked"
 KINDS: dict[str, Callable[[BaseException], bool]] = {
     UNREADABLE: lambda error: type(error).__module__.partition(".")[0] in ("pyarrow", "polars"),
     MEMORY: lambda error: isinstance(error, MemoryError) or "out of memory" in str(error).lower(),
     THREADS: lambda error: isinstance(error, RuntimeError) and "can't start new thread" in str(error),
     BROKEN: lambda error: isinstance(error, ImportError),
+    CLOUD: lambda error: type(error).__name__ == "CloudError",
     REFUSED: lambda error: isinstance(error, OSError | EOFError | sqlite3.Error),
 }
 REMEDIES = {
@@ -23,6 +24,7 @@ REMEDIES = {
     MEMORY: "Fewer --workers need less; ",
     THREADS: "ulimit -u says how many; ",
     BROKEN: "Install lfombench anew; ",
+    CLOUD: "Its name, the credentials, and the endpoint if there is one, are what to look at; ",
     REFUSED: "",
 }
 LOOK = "lfombench doctor looks at this machine; --debug shows where it happened"

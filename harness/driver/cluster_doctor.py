@@ -14,7 +14,6 @@ from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 import torch
-from pyarrow.fs import FileType
 
 from lfombench.solvers import LinearTransformer
 from lfombench.tasks import LinearRegression
@@ -70,7 +69,7 @@ def examine(address: str, out: str | None, mlflow: str | None) -> list[Node]:
     try:
         ray = attached.ray
         names = {node["NodeID"]: node["NodeManagerHostname"] for node in ray.nodes() if node["Alive"]}
-        exists = bool(out) and place(str(out)).kind() == FileType.Directory
+        exists = bool(out) and place(str(out)).kind() == "folder"
         asked = Question(versions(), trained(), time.time(), out, exists, mlflow)
         there = ray.remote(num_cpus=0, max_retries=0, max_calls=1)(answer)
         tasks = {
@@ -150,7 +149,7 @@ def _training(here: float, device: torch.device) -> Finding:
 
 def _store(out: str, exists: bool) -> Finding:
     """Whether a store is to be seen, and can be written. exists: on the machine of the driver."""
-    if exists and place(out).kind() != FileType.Directory:
+    if exists and place(out).kind() != "folder":
         remedy = "run --address needs it on its own machine alone; submit needs a folder that all share, or s3://"
         return Finding("store", "look", f"{out} is not there", remedy)
     return doctor.store(out)

@@ -6,15 +6,15 @@ from __future__ import annotations
 
 import functools
 import io
-import threading
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from .footer import span
+from .place import Parts
 from .thrift import BINARY, I32, I64, LIST, STOP, STRUCT, Value, encoded, parsed
 
 MARK = b"PAR1"  # begins and ends a Parquet file; numbers below are those of Parquet's own definition
@@ -23,21 +23,6 @@ TYPES = {"BOOLEAN": 0, "INT32": 1, "INT64": 2, "INT96": 3, "FLOAT": 4, "DOUBLE":
 ENCODINGS = {"PLAIN": 0, "PLAIN_DICTIONARY": 2, "RLE": 3, "BIT_PACKED": 4, "DELTA_BINARY_PACKED": 5}
 ENCODINGS |= {"DELTA_LENGTH_BYTE_ARRAY": 6, "DELTA_BYTE_ARRAY": 7, "RLE_DICTIONARY": 8, "BYTE_STREAM_SPLIT": 9}
 CODECS = {"UNCOMPRESSED": 0, "SNAPPY": 1, "GZIP": 2, "BROTLI": 4, "ZSTD": 6, "LZ4": 7}
-
-
-@dataclass(frozen=True)
-class Source:
-    """An open file, which several threads may read."""
-
-    file: pa.NativeFile
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def read_into(self, buffer: memoryview, begin: int) -> None:
-        """Fill a buffer with what is at a byte. OSError where there is less."""
-        with self.lock:
-            self.file.seek(begin)
-            if self.file.readinto(buffer) < len(buffer):
-                raise OSError(f"the file ends before byte {begin + len(buffer)}")
 
 
 @dataclass(frozen=True)
@@ -61,7 +46,7 @@ class Part:
     chunks: Sequence[Chunk]
 
 
-def excerpt(source: Source, parts: Sequence[Part], fields: pa.Schema) -> bytes:
+def excerpt(source: Parts, parts: Sequence[Part], fields: pa.Schema) -> bytes:
     """Columns of some row groups, with their fields, as a file. OSError where they are not what was written."""
     chunks = [chunk for part in parts for chunk in part.chunks]
     at, moved, runs = len(MARK), list[int](), list[tuple[int, int, int]]()

@@ -1,13 +1,12 @@
-"""Where a store's files are, from what the user says: in a folder, or under a prefix in S3."""
+"""Where a store's files are, from what the user says: in a folder, or under a prefix in a bucket of a cloud."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from pyarrow import fs
-
-from ..errors import UserError
+from ..errors import UserError, nearest
 from .bucket import Bucket
+from .clouds import OPTIONS, checked
 from .folder import Folder
 from .place import Place
 from .uri import URI
@@ -31,15 +30,13 @@ def place(out: str) -> Place:
         raise UserError(f"--out {out}: {error}") from None
     if folder is not None:
         return Folder(str(folder))
-    try:
-        files, root = fs.FileSystem.from_uri(URI.of(out).encoded)
-    except (ValueError, OSError) as error:
-        raise UserError(f"--out {out}: not a place for a store: {error}") from error
-    if isinstance(files, fs.LocalFileSystem):
-        return Folder(str(root))
-    if not isinstance(files, fs.S3FileSystem):
-        raise UserError(f"--out {out}: a store is a folder or s3://bucket/prefix; copy others with their own tools")
-    return Bucket(files, str(root).rstrip("/"), out)
+    scheme = URI.of(out).scheme
+    if scheme in OPTIONS:
+        return Bucket(checked(out))
+    if scheme == "file":
+        raise UserError(f"--out {out}: give the folder itself, without file://")
+    hint = nearest(scheme, OPTIONS)
+    raise UserError(f"--out {URI.of(out).shown}: a store is a folder, or a bucket of one of these kinds; {hint}")
 
 
 def join(out: str, name: str) -> str:

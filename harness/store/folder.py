@@ -16,17 +16,16 @@ import secrets
 import shutil
 import stat
 from collections.abc import Callable, Iterator
+from typing import Literal
 
 import pyarrow as pa
-from pyarrow import fs
 
 from ..errors import UserError
-from .place import Place
+from .place import Parts, Place
 
 TEMPORARY = ".writing-"  # begins the name of a file that is not complete yet
 INCOMPLETE = re.compile(rf"{re.escape(TEMPORARY)}[0-9a-f]{{12}}(-.*)?", re.DOTALL)
 TRIES = 3  # of a write whose temporary file is swept away
-LOCAL = fs.LocalFileSystem()
 WAY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a pipe does not hold up who reads it
 WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -42,18 +41,19 @@ class Folder(Place):
         super().__init__(f"{root}/{inner}".rstrip("/"))
         self.named, self.inner = root, inner
 
-    def kind(self) -> fs.FileType:
-        """Whether the root is a file, a folder, or nothing."""
-        return LOCAL.get_file_info(self.root).type
+    def kind(self) -> Literal["file", "folder"] | None:
+        """What the root is; None where there is nothing."""
+        if os.path.isdir(self.root):
+            return "folder"
+        return "file" if os.path.lexists(self.root) else None
 
-    def infos(self, folder: str) -> list[fs.FileInfo]:
-        """The complete files directly in a folder, with their sizes, sorted; empty where the folder is missing."""
-        found = []
+    def sizes(self, folder: str) -> dict[str, int]:
+        """The bytes of the complete files directly in a folder by name, sorted; empty where the folder is missing."""
+        found = {}
         for entry in self._entries(folder):
             with contextlib.suppress(FileNotFoundError):
-                size = entry.stat(follow_symlinks=False).st_size
-                found.append(fs.FileInfo(self.path(f"{folder}/{entry.name}"), fs.FileType.File, size=size))
-        return sorted(found, key=lambda info: info.base_name)
+                found[entry.name] = entry.stat(follow_symlinks=False).st_size
+        return dict(sorted(found.items()))
 
     def names(self, folder: str) -> list[str]:
         """As listed, without a look at each file: where a disk lists a folder as it was, some may be gone by now."""
@@ -76,12 +76,13 @@ class Folder(Place):
                 return None
             raise
 
-    def open(self, name: str) -> pa.NativeFile:
+    def open(self, name: str) -> Opened:
         """A file, to read parts of it."""
         with self._of(name) as (handle, base):
-            if not stat.S_ISREG(os.stat(base, dir_fd=handle, follow_symlinks=False).st_mode):
+            opened = Opened(os.open(base, READ, dir_fd=handle))
+            if not stat.S_ISREG(os.fstat(opened.handle).st_mode):
                 raise FileNotFoundError(errno.ENOENT, "no file, but a link or something else", self.path(name))
-            return LOCAL.open_input_file(self.path(name))
+            return opened
 
     def size(self, name: str) -> int | None:
         """The bytes of a file; None where there is no such file."""
@@ -198,6 +199,30 @@ class Folder(Place):
                     f"{way} is a link; where a store links to nothing is read or written: put the folder itself there"
                 ) from None
             raise
+
+
+class Opened(Parts):
+    """A file of a folder, for as long as this object is there."""
+
+    def __init__(self, handle: int) -> None:
+        self.handle = handle
+
+    def __del__(self) -> None:
+        os.close(self.handle)
+
+    @property
+    def size(self) -> int:
+        """Its bytes."""
+        return os.fstat(self.handle).st_size
+
+    def read_into(self, buffer: memoryview, begin: int) -> None:
+        """Fill a buffer with what is at a byte. OSError where there is less."""
+        done = 0
+        while done < len(buffer):
+            read = os.preadv(self.handle, [buffer[done:]], begin + done)
+            if not read:
+                raise OSError(f"the file ends before byte {begin + len(buffer)}")
+            done += read
 
 
 def _touch(handle: int) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from .place import Parts
 from .snapshots import File
 
 END = 64 << 10  # bytes that are read first of a file: as a rule they hold its footer
@@ -29,16 +30,16 @@ def span(chunk: pq.ColumnChunkMetaData) -> tuple[int, int]:
     return begin, begin + chunk.total_compressed_size
 
 
-def footer_of(source: pa.NativeFile, file: File, path: str) -> tuple[pq.FileMetaData, np.ndarray | None]:
+def footer_of(source: Parts, file: File, path: str) -> tuple[pq.FileMetaData, np.ndarray | None]:
     """The footer of a file, and the CRC-32 of columns by row group and column, if the snapshot has them. OSError where
     it is not what was written.
     """
-    if (size := source.size()) != file.bytes:
+    if (size := source.size) != file.bytes:
         raise OSError(f"{path} has {size} bytes and not {file.bytes}, as were written")
-    content = source.read_at(min(END, size), max(0, size - END))
+    content = _last(source, min(END, size))
     length = _length(content)
     if len(content) < length <= size:
-        content = source.read_at(length, size - length)
+        content = _last(source, length)
     if file.footer is not None and zlib.crc32(content[-length:]) != file.footer:
         raise OSError(f"{path} ends in other bytes than were written")
     footer = pq.read_metadata(pa.BufferReader(content))
@@ -51,6 +52,13 @@ def footer_of(source: pa.NativeFile, file: File, path: str) -> tuple[pq.FileMeta
         return footer, columns.reshape(footer.num_row_groups, footer.num_columns)
     except (ValueError, TypeError) as error:
         raise OSError(f"{path} has other columns than were written: {error}") from error
+
+
+def _last(source: Parts, length: int) -> bytes:
+    """So many bytes from the end of a file."""
+    content = bytearray(length)
+    source.read_into(memoryview(content), source.size - length)
+    return bytes(content)
 
 
 def _length(content: bytes | memoryview) -> int:

@@ -1,18 +1,31 @@
 """The few file operations that a store needs, wherever its files are.
 
 It relies on two guarantees: a file appears whole or not at all, and of several writers that create the same new file at
-once exactly one succeeds. A folder gives the first by renaming and the second by a hard link, S3 both by a single PUT.
+once exactly one succeeds. A folder gives the first by renaming and the second by a hard link, a bucket both by one PUT.
 Not that the list of a folder is new: a disk that machines share may show what was there some seconds ago.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Literal
 
 import pyarrow as pa
-from pyarrow import fs
 
 from ..errors import UserError
+
+
+class Parts(ABC):
+    """An open file, of which several threads may read parts at once."""
+
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """Its bytes."""
+
+    @abstractmethod
+    def read_into(self, buffer: memoryview, begin: int) -> None:
+        """Fill a buffer with what is at a byte. OSError where there is less."""
 
 
 class Place(ABC):
@@ -33,22 +46,22 @@ class Place(ABC):
 
     def names(self, folder: str) -> list[str]:
         """The names of the complete files directly in a folder, sorted; empty where the folder is missing."""
-        return [info.base_name for info in self.infos(folder)]
+        return [*self.sizes(folder)]
 
     @abstractmethod
-    def kind(self) -> fs.FileType:
-        """Whether the root is a file, a folder, or nothing."""
+    def kind(self) -> Literal["file", "folder"] | None:
+        """What the root is; None where there is nothing."""
 
     @abstractmethod
-    def infos(self, folder: str) -> list[fs.FileInfo]:
-        """The complete files directly in a folder, with their sizes, sorted; empty where the folder is missing."""
+    def sizes(self, folder: str) -> dict[str, int]:
+        """The bytes of the complete files directly in a folder by name, sorted; empty where the folder is missing."""
 
     @abstractmethod
     def read(self, name: str) -> bytes | None:
         """The content of a file; None where there is no such file, or no longer."""
 
     @abstractmethod
-    def open(self, name: str) -> pa.NativeFile:
+    def open(self, name: str) -> Parts:
         """A file, to read parts of it."""
 
     @abstractmethod

@@ -22,9 +22,9 @@ import pyarrow.parquet as pq
 
 from . import schema
 from .constant import CODED, constant
-from .excerpt import Chunk, Part, Source, excerpt
+from .excerpt import Chunk, Part, excerpt
 from .footer import footer_of
-from .place import Place
+from .place import Parts, Place
 from .snapshots import File
 
 S = TypeVar("S")
@@ -91,8 +91,8 @@ class Rows:
     def _groups_of(self, file: File) -> list[_Group]:
         """The row groups of a file."""
         name = f"{self.table}/{file.name}"
-        source = Source(self.place.open(name))
-        footer, sums = footer_of(source.file, file, self.place.path(name))
+        source = self.place.open(name)
+        footer, sums = footer_of(source, file, self.place.path(name))
         names = [footer.schema.column(i).path.partition(".")[0] for i in range(footer.num_columns)]
         places = {name: i for i, name in enumerate(names)}
         return [_Group(self.table, source, footer, sums, places, i) for i in range(footer.num_row_groups)]
@@ -103,7 +103,7 @@ class _Group:
     """A row group of a file."""
 
     table: str
-    source: Source
+    source: Parts
     footer: pq.FileMetaData
     sums: np.ndarray | None  # CRC-32 of columns, by row group and column
     places: dict[str, int]  # of columns, by name

@@ -17,7 +17,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyarrow import fs
 
 from ..errors import UserError
 from . import schema, side_files, snapshots, version
@@ -45,9 +44,9 @@ class Store:
         self.count = itertools.count()
         self.snapshot = Snapshot()
         self.others: dict[str, set[str]] = {}  # tests by job that other drivers have committed since this opened
-        if self.place.kind() == fs.FileType.File:
+        if self.place.kind() == "file":
             raise UserError(f"--out {out} is a file; it must be a folder, or one that can be made")
-        if self.place.kind() == fs.FileType.Directory and is_store(self.place, out):
+        if self.place.kind() == "folder" and is_store(self.place, out):
             self.snapshot = snapshots.latest(self.place)
 
     def create(self) -> None:

@@ -69,7 +69,7 @@ def resized(place: Place, table: str, files: Sequence[File]) -> list[File]:
     """Those of a table's files that are missing or have another size than when they were written; none is read. One
     that is not listed is asked for by name: a disk that several machines share may list a folder as it was before.
     """
-    sizes = {info.base_name: info.size for info in place.infos(table)}
+    sizes = place.sizes(table)
     return [file for file in files if (sizes.get(file.name) or place.size(f"{table}/{file.name}")) != file.bytes]
 
 

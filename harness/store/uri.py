@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import NamedTuple
-from urllib.parse import quote
+from urllib.parse import parse_qsl
 
 
 class URI(NamedTuple):
@@ -29,11 +29,9 @@ class URI(NamedTuple):
         return cls(scheme, user if at else None, password or None, authority, path, options)
 
     @property
-    def encoded(self) -> str:
-        """The whole, as those expect it who decode it."""
-        login = "" if self.user is None else f"{self.user}{f':{self.password}' if self.password else ''}@"
-        options = f"?{self.options}" if self.options else ""
-        return f"{self.scheme}://{login}{self.authority}/{quote(self.path)}{options}"
+    def query(self) -> dict[str, str]:
+        """The options by name, decoded."""
+        return dict(parse_qsl(self.options, keep_blank_values=True))
 
     @property
     def shown(self) -> str:
