@@ -17,7 +17,10 @@ from .run import HOW
 @click.argument("sweep")
 @ADDRESS
 @click.option(
-    "--out", required=True, metavar="URI", help="The store: a folder that all nodes share, or s3://bucket/prefix."
+    "--out",
+    required=True,
+    metavar="URI",
+    help="The store: a folder that all nodes share, or s3:// gs:// az://BUCKET/PREFIX.",
 )
 @click.option(
     "--code",

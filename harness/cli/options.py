@@ -58,7 +58,11 @@ class Limit(click.ParamType[Any]):
 
 
 OUT = click.option(
-    "--out", default="out", show_default=True, metavar="DIR", help="The store: a folder or s3://bucket/prefix."
+    "--out",
+    default="out",
+    show_default=True,
+    metavar="DIR",
+    help="The store: a folder, or s3:// gs:// az://BUCKET/PREFIX.",
 )
 CLUSTER = (  # what part of a cluster a run may use
     click.option("--cpus", type=click.IntRange(min=0), metavar="N", help="Of a cluster, use N cores at most; 0: none."),

@@ -150,7 +150,7 @@ def _training(here: float, device: torch.device) -> Finding:
 def _store(out: str, exists: bool) -> Finding:
     """Whether a store is to be seen, and can be written. exists: on the machine of the driver."""
     if exists and place(out).kind() != "folder":
-        remedy = "run --address needs it on its own machine alone; submit needs a folder that all share, or s3://"
+        remedy = "run --address needs it on its own machine alone; submit needs a folder that all share, or a bucket"
         return Finding("store", "look", f"{out} is not there", remedy)
     return doctor.store(out)
 

@@ -18,8 +18,8 @@ log = logging.getLogger("lfombench")
 
 
 def run(sweep: Sweep | str, out: str, **options: Any) -> Summary:
-    """Run what a sweep still lacks in the store at `out`, a folder or `s3://bucket/prefix`, and leave its report there,
-    as the command does.
+    """Run what a sweep still lacks in the store at `out`, a folder or a prefix in `s3://`, `gs://` or `az://`, and
+    leave its report there, as the command does.
 
     sweep: a `Sweep`, a file, or the name of a shipped sweep. options: fields of `lfombench.harness.driver.run.Options`,
     by name: address, workers, mlflow, audit, and more. Raises `UserError` for whatever the user can put right.

@@ -57,7 +57,7 @@ class Summary:
 
 
 def run(sweep: Sweep | str, out: str, **options: Any) -> Summary:
-    """Run what a sweep still lacks in the store at `out`, a folder or `s3://bucket/prefix`.
+    """Run what a sweep still lacks in the store at `out`, a folder or a prefix in `s3://`, `gs://` or `az://`.
 
     sweep: a `Sweep`, a file, or the name of a shipped sweep. options: the fields of `Options`, by name.
     Raises `UserError` for whatever the user can put right.

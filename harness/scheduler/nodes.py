@@ -109,7 +109,7 @@ class Nodes:
         if self.blind:
             raise UserError(
                 f"--out must be where every node of the cluster sees it, and {', '.join(self.blind)} does not: give a "
-                "folder that all nodes share, or s3://bucket/prefix"
+                "folder that all nodes share, or a prefix in s3://, gs:// or az://"
             )
 
     def leave_out(self, name: str, host: str, why: str) -> None:

@@ -1,4 +1,4 @@
-"""The ledger: Parquet files under one folder or S3 prefix. A driver opens it, commits to it, and swaps files in it.
+"""The ledger: Parquet files in a folder or bucket. A driver opens it, commits to it, and swaps files in it.
 
     results/*.parquet  jobs/*.parquet  curves/*.parquet  weights/*.parquet  sweeps/NAME.json  code/FINGERPRINT.json
     log/NUMBER.json, the snapshot that says which of those files count
@@ -121,8 +121,8 @@ class Store:
             self.snapshot = following
         else:
             self.catch_up()
-            # It may stand all the same: another driver built upon it before it was seen to be the last, or S3 took it
-            # and lost the answer, and refused it when it was sent again.
+            # It may stand all the same: another driver built upon it before it was seen to be the last, or the cloud
+            # took it and lost the answer, and refused it when it was sent again.
             if self.snapshot.all.isdisjoint(following.all - before.all):
                 return False
         for table, files in replace.items():

@@ -55,8 +55,8 @@ class Where:
 
 def where(out: str, given: str | None, tell: Callable[[str], None], always: bool = False) -> Where | None:
     """Where a store is shown: at the URI that `--mlflow` gives, or MLFLOW_TRACKING_URI in the environment, or in a
-    database in its folder. None where it is off, or where nothing is given for a store that is on S3 or belongs to
-    somebody else; if it is to be shown always, in a database of this user's own. tell: shows the user a message.
+    database in its folder. None where it is off, or where nothing is given for a store that is in a bucket or belongs
+    to somebody else; if it is to be shown always, in a database of this user's own. tell: shows the user a message.
     """
     named = os.environ.get(VARIABLE, "").strip()
     if given == "off":
