@@ -21,8 +21,10 @@ OPTIONS = {
     "gs": ("endpoint_override", "scheme"),
     "az": ("endpoint_override", "scheme", "account"),
 }
-CLIENT = {"allow_http": True, "connect_timeout": "10 seconds", "timeout": "120 seconds"}  # a file has some 64 MB
-RETRIES = {"max_retries": 8, "retry_timeout": timedelta(minutes=1)}  # with longer pauses each time
+ASKED: dict[str, Any] = {  # of each bucket
+    "client_options": {"allow_http": True, "connect_timeout": "10 seconds", "timeout": "120 seconds"},  # for some 64 MB
+    "retry_config": {"max_retries": 8, "retry_timeout": timedelta(minutes=1)},  # with longer pauses each time
+}
 
 
 def bucket_of(uri: str) -> ObjectStore:
@@ -65,13 +67,13 @@ def _s3(parts: URI) -> ObjectStore:
     if endpoint := _endpoint(parts) or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL"):
         given["endpoint"] = endpoint
     region = parts.query.get("region") or session.region_name or (None if endpoint else _region(parts.authority))
-    return S3Store(parts.authority, region=region or "us-east-1", client_options=CLIENT, retry_config=RETRIES, **given)
+    return S3Store(parts.authority, region=region or "us-east-1", **ASKED, **given)
 
 
 def _gs(parts: URI) -> ObjectStore:
     """One of Google Cloud Storage, with what its own tools find: a service account, a login of gcloud, a role."""
-    given = {"base_url": endpoint} if (endpoint := _endpoint(parts)) else {}
-    return GCSStore(parts.authority, client_options=CLIENT, retry_config=RETRIES, **given)
+    given: dict[str, Any] = {"base_url": endpoint} if (endpoint := _endpoint(parts)) else {}
+    return GCSStore(parts.authority, **ASKED, **given)
 
 
 def _az(parts: URI) -> ObjectStore:
@@ -82,7 +84,7 @@ def _az(parts: URI) -> ObjectStore:
         raise UserError(
             f"--out {parts.shown} names no storage account: set AZURE_STORAGE_ACCOUNT_NAME, or add ?account=NAME"
         )
-    given = {"account_name": account}
+    given: dict[str, Any] = {"account_name": account}
     if endpoint := _endpoint(parts):
         given["endpoint"] = endpoint
     if key := environment.get("AZURE_STORAGE_KEY"):  # the name that Azure's command knows
@@ -91,7 +93,7 @@ def _az(parts: URI) -> ObjectStore:
     told = any(name.startswith("AZURE_") and any(kind in name for kind in kinds) for name in environment)
     if not told and shutil.which("az"):
         given["credential_type"] = "azure_cli"
-    return AzureStore(parts.authority, client_options=CLIENT, retry_config=RETRIES, **given)
+    return AzureStore(parts.authority, **ASKED, **given)
 
 
 def _first(*names: str) -> str | None:
