@@ -46,8 +46,8 @@ Check = Callable[[], Finding]
 
 def findings(*, start_ray: bool, out: str | None = None) -> Iterator[Finding]:
     """What every check finds, one after the other. out: a store to look at too."""
-    checks: list[Check] = [software, system, memory, home, temporary, shared_memory, open_files, processes, terminal]
-    checks += [cache, compiler, gpus]
+    checks: list[Check] = [software, system, memory, home, token, temporary, shared_memory, open_files, processes]
+    checks += [terminal, cache, compiler, gpus]
     checks += [ray] if start_ray else []
     yield from found([*named(checks), *([("store", functools.partial(store, out))] if out else [])])
 
@@ -106,6 +106,16 @@ def home() -> Finding:
     if not path or not os.access(path, os.W_OK):
         return Finding("home", "look", f"{path or 'none'} cannot be written to", "Set HOME to a folder that is yours")
     return Finding("home", "ok", path)
+
+
+def token() -> Finding:
+    """Whether others on this machine can read the token of Ray, with which they could run code as this user."""
+    from ..scheduler.private import readable_by_others, token_file
+
+    file = token_file()
+    if file.exists() and readable_by_others(file):
+        return Finding("token", "look", f"{file} can be read by others", f"chmod 600 {file}")
+    return Finding("token", "ok", f"{file} is yours alone" if file.exists() else "none yet")
 
 
 def temporary() -> Finding:

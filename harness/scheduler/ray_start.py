@@ -18,6 +18,7 @@ from typing import Any
 from ..awake import Awake
 from ..compiler import cache
 from ..errors import UserError
+from .private import keep_token_private, on_loopback
 
 SOCKET = 103  # bytes that the path of a socket may have: 107 on Linux, 103 on macOS
 BELOW = len("/session_2026-11-27_22-30-00_123456_4194304/sockets/plasma_store")  # what Ray puts below its folder
@@ -44,7 +45,8 @@ def start(cpus: int) -> str:
     for _ in range(TRIES):
         folder = own_folder()
         try:
-            with _patient(), _beyond_the_terminal(), _one_cache():
+            keep_token_private()
+            with _patient(), _beyond_the_terminal(), _one_cache(), on_loopback():
                 ray.init(
                     address="local",
                     num_cpus=cpus,

@@ -16,6 +16,7 @@ import pytest
 from lfombench.harness.store.store import Store
 from tests.browser import Browser, browser_needed
 from tests.commands import lfombench, words
+from tests.sockets import are_loopback, listening
 from tests.views import api, by_job, commit, copied, runs, sweep_of
 
 pytestmark = pytest.mark.filterwarnings(
@@ -89,7 +90,7 @@ def addresses(finished: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     """What `lfombench ui` prints: addresses by name."""
     command = words("ui", "--out", finished)
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    found: dict[str, str] = {}
+    found = {"pid": str(server.pid)}
     for line in server.stdout:
         name, _, address = line.strip().partition(": ")
         found[name] = address
@@ -106,6 +107,9 @@ def addresses(finished: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 def test_ui_has_the_runs_and_the_report_at_one_address(addresses, finished):
     base = addresses["small"].partition("/#")[0]
     assert base.startswith("http://127.0.0.1:")
+    listens = listening(int(addresses["pid"]))
+    assert listens
+    assert are_loopback(listens)
     assert addresses["report"] == f"{base}/report/"
     with urllib.request.urlopen(base, timeout=20) as page:
         assert b"<html" in page.read().lower()
