@@ -46,6 +46,7 @@ def submit(
     name: str | None = None,
     env: Iterable[str] = (),
     env_file: str | None = None,
+    wheel: bool = False,
     options: Sequence[str] = (),
     tell: Callable[[str], None] = lambda text: None,
 ) -> str:
@@ -53,7 +54,8 @@ def submit(
 
     sweep: a file on this machine, or a shipped sweep. out: a folder that every node shares, or an object store. code: a
     folder with your own tasks and solvers, which is sent along. name: of the job; by default the sweep's, and the time.
-    env: variables whose values here the job gets; env_file: a file with others. options: passed on to `lfombench run`.
+    env: variables whose values here the job gets; env_file: a file with others. wheel: send this lfombench along, for
+    nodes that have none, or another one; what it needs they must have. options: passed on to `lfombench run`.
     tell: is told what goes along.
     """
     _secretless("--out", out, "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
@@ -67,7 +69,7 @@ def submit(
             _secretless(option, value, "MLFLOW_TRACKING_URI")
     variables, jobs_api = environment(env, env_file), client(address)
     with tempfile.TemporaryDirectory() as folder:
-        packed, contents = pack(Path(folder), sweep, code, variables)
+        packed, contents = pack(Path(folder), sweep, code, variables, wheel)
         if code:
             tell(_said(code, contents))
         command = ["python", "-m", "lfombench", "run", packed, "--address", "auto", "--out", out, *options]

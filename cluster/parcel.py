@@ -1,7 +1,11 @@
-"""What a job takes along to the cluster: the sweep's file, a folder of code, and variables of the environment."""
+"""What a job takes along to the cluster: the sweep's file, a folder of code, variables of the environment, and
+lfombench itself where the cluster has none.
+"""
 
 from __future__ import annotations
 
+import importlib.metadata
+import importlib.util
 import json
 import os
 import shutil
@@ -19,6 +23,7 @@ IGNORE = (".gitignore", ".rayignore")  # as git and Ray read them
 NEVER = (".git/", "__pycache__/", ".venv/", ".mypy_cache/", ".ruff_cache/", ".pytest_cache/")
 MOST = 200 << 20  # bytes: the cluster's head keeps them in memory, and every node fetches them
 ENVIRONMENT = ".lfombench-environment.json"
+ROOMS = ("harness", "tasks", "solvers", "analysis", "cluster")
 
 
 class Contents(NamedTuple):
@@ -28,9 +33,11 @@ class Contents(NamedTuple):
     bytes: int
 
 
-def pack(into: Path, sweep: str, code: str | None, variables: Mapping[str, str]) -> tuple[str, Contents]:
-    """Put together what a job takes along. into: an empty folder. The name of the sweep there, and what of `code` is
-    there. UserError where it cannot go along.
+def pack(
+    into: Path, sweep: str, code: str | None, variables: Mapping[str, str], wheel: bool = False
+) -> tuple[str, Contents]:
+    """Put together what a job takes along. into: an empty folder. wheel: lfombench itself too. The name of the sweep
+    there, and what of `code` is there. UserError where it cannot go along.
     """
     found = Contents(0, 0)
     if code:
@@ -48,12 +55,34 @@ def pack(into: Path, sweep: str, code: str | None, variables: Mapping[str, str])
         for name, _ in files:
             (into / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(Path(code) / name, into / name)
+    if wheel:
+        if (into / "lfombench").exists():
+            raise UserError(
+                f"--code {code} has an lfombench in it, where that of --wheel would be; name it in {code}/.rayignore"
+            )
+        _unpacked_wheel(into)
     if Path(sweep).is_file():
         sweep = Path(shutil.copy(sweep, into)).name
     kept = into / ENVIRONMENT
     kept.touch(0o600)
     kept.write_text(json.dumps(dict(variables)))
     return sweep, found
+
+
+def _unpacked_wheel(into: Path) -> None:
+    """The lfombench that runs here, as a wheel of it would be unpacked."""
+    for room in ("", *ROOMS):  # which an editable installation has in different places
+        found = importlib.util.find_spec(f"lfombench.{room}".rstrip("."))
+        assert found is not None, room
+        for source in found.submodule_search_locations or ():
+            shutil.copytree(
+                source, into / "lfombench" / room, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True
+            )
+    here = importlib.metadata.distribution("lfombench")
+    about = into / f"lfombench-{here.version}.dist-info"
+    about.mkdir()
+    for name in ("METADATA", "entry_points.txt"):
+        (about / name).write_text(here.read_text(name) or "")
 
 
 def environment(names: Iterable[str], file: str | None) -> dict[str, str]:

@@ -30,6 +30,7 @@ from .run import HOW
 @click.option("--name", metavar="NAME", help="The job's name. [default: the sweep's, and the time]")
 @click.option("--env", multiple=True, metavar="NAME", help="A variable of this shell's that the job gets; repeatable.")
 @click.option("--env-file", metavar="FILE", help="A file of variables that the job gets, NAME=VALUE in each line.")
+@click.option("--wheel", is_flag=True, help="Send this lfombench along: nodes need what it needs, but not itself.")
 @click.option("--no-wait", is_flag=True, help="Return at once instead of following the log.")
 @click.option("--workers", type=click.IntRange(min=1), help="[default: one per core of the cluster, or some per GPU]")
 @with_options(CLUSTER)
@@ -45,6 +46,7 @@ def submit(
     name: str | None,
     env: tuple[str, ...],
     env_file: str | None,
+    wheel: bool,
     no_wait: bool,
     **how: Any,
 ) -> None:
@@ -71,6 +73,7 @@ def submit(
         name=name,
         env=env,
         env_file=env_file,
+        wheel=wheel,
         options=words,
         tell=click.echo,
     )
@@ -111,11 +114,20 @@ def list_jobs(address: str, as_json: bool) -> None:
 @click.argument("job")
 @ADDRESS
 @click.option("--follow", is_flag=True, help="Follow the log until the job ends.")
-def logs(job: str, address: str, follow: bool) -> None:
+@click.option("--workers", is_flag=True, help="What its workers have printed, each for itself, instead.")
+def logs(job: str, address: str, follow: bool, workers: bool) -> None:
     """Show the log of a submitted JOB."""
     from lfombench.cluster import jobs
 
-    if follow:
+    if follow and workers:
+        raise click.UsageError("--workers shows what there is so far; leave out --follow")
+    if workers:
+        from lfombench.cluster.output import outputs
+
+        for output in outputs(job, address):
+            click.secho(f"-- {output.worker}", bold=True)
+            click.echo(output.text, nl=not output.text.endswith("\n"))
+    elif follow:
         _follow(job, address)
     else:
         click.echo(jobs.log(job, address), nl=False)

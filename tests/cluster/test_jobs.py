@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Iterable, Iterator
@@ -58,6 +59,7 @@ def test_a_sweep_is_submitted_stopped_and_continued_by_submitting_it_again(head,
         "        assert os.environ['PASSPHRASE'] == 'open sesame', 'a worker lacks it'\n"
         f"        while not pathlib.Path({str(go)!r}).exists():\n"
         "            time.sleep(0.1)\n"
+        "        print('it may go on')\n"
         "        yield from super().iterates(params, problem)\n"
     )
     sweep = tmp_path / "patience.yaml"
@@ -113,6 +115,10 @@ def test_a_sweep_is_submitted_stopped_and_continued_by_submitting_it_again(head,
     assert "6 jobs, 2 done, 4 to run" in log
     assert "4/4 jobs" in log
     assert shown.partition("\n")[2].partition("\n")[2] == f"{log}{name}: succeeded\n"  # once, and whole
+    printed = lfombench("logs", name, *there, "--workers")
+    assert printed.returncode == 0, printed.stderr
+    assert "-- Worker on 127.0.0.1, process " in printed.stdout
+    assert "it may go on" in printed.stdout
     assert jobs_done(out) == 6
     assert name.startswith("patience-20")
     listed = json.loads(lfombench("jobs", *there, "--json").stdout)
@@ -128,13 +134,26 @@ def test_a_sweep_is_submitted_stopped_and_continued_by_submitting_it_again(head,
 
 
 TOKEN, WRONG = "a" * 40, "b" * 40
+FORGET = "import sys\nsys.meta_path[:] = [each for each in sys.meta_path if 'editable' not in repr(each)]\n"
 
 
-def test_a_token_that_is_missing_or_wrong_is_asked_for_and_a_dead_head_is_named(quick, tmp_path):
-    """Each was a fault of lfombench."""
+@pytest.fixture
+def without_lfombench(tmp_path) -> dict[str, str]:
+    """An environment in which Python does not find it."""
+    (tmp_path / "forgets").mkdir()
+    (tmp_path / "forgets" / "sitecustomize.py").write_text(FORGET)
+    found = {"PYTHONPATH": str(tmp_path / "forgets")}
+    command = [sys.executable, "-c", "import lfombench.harness"]
+    done = subprocess.run(command, env=os.environ | found, capture_output=True, text=True, cwd=tmp_path)
+    assert "No module named 'lfombench" in done.stderr, done
+    return found
+
+
+def test_a_token_that_is_missing_or_wrong_is_asked_for_and_a_dead_head_is_named(quick, tmp_path, without_lfombench):
+    """Each was a fault of lfombench. And a cluster that has none gets one with the job."""
     asks = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
     none = os.environ | {"RAY_AUTH_MODE": "disabled"}
-    with Head(tmp_path, **asks) as guarded:
+    with Head(tmp_path, **asks, **without_lfombench) as guarded:
         there = ("--address", guarded.dashboard)
         missing = process("jobs", *there, env=none)
         assert missing.returncode == 1
@@ -147,6 +166,10 @@ def test_a_token_that_is_missing_or_wrong_is_asked_for_and_a_dead_head_is_named(
         joined = process("run", str(quick), "--address", guarded.address, "--out", str(tmp_path / "out"), env=none)
         assert joined.returncode == 1
         assert "token" in joined.stderr
+        sent = ("submit", str(quick), *there, "--wheel", "--out", str(tmp_path / "sent"), "--mlflow", "off")
+        done = process(*sent, env=none | asks)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert jobs_done(tmp_path / "sent") == 20
     dead = process("logs", "x", *there, env=none)
     assert dead.returncode == 1
     assert "nothing listens at 127.0.0.1:" in dead.stderr

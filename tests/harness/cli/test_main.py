@@ -141,7 +141,7 @@ BAD = [
     (["query", "SELECT los FROM results", "--out", "{store}"], 1, "cannot be answered", "Tables: results(job, task"),
     (["query", "SELECT", "--out", "{store}"], 1, "cannot be answered", ""),
     (["query", "DROP TABLE results", "--out", "{store}"], 1, "query only reads", "SELECT"),
-    (["board", "--out", "foo://x"], 1, "not a place for a store", ""),
+    (["board", "--out", "foo://x"], 1, "a store is a folder, or a bucket", ""),
     (["board", "--out", ""], 1, "--out is empty", ""),
     (["ui", "--out", "{folder}/nothing"], 1, "holds no results yet", ""),
     (
