@@ -1,10 +1,13 @@
 """The tests, in folders like the package's; and the checkers of annotations that `conftest.py` hooks in."""
 
+import functools
 import re
+from collections.abc import Callable
 from types import FunctionType
 from typing import Any
 
 import jaxtyping
+import torch
 from beartype import BeartypeConf, beartype
 from beartype.claw import beartype_packages
 from beartype.claw._ast import _clawaststar
@@ -17,17 +20,45 @@ _shaped = jaxtyping.jaxtyped
 
 
 def shaped_or_plain(*, typechecker: Any) -> Any:
-    """jaxtyping's decorator, or the type checker alone for functions of tasks and solvers without shapes in their
-    annotations: jaxtyping takes 25 times as long to find that there are none.
+    """jaxtyping's decorator, for each kind of call once; or the type checker alone for functions of tasks and solvers
+    without shapes in their annotations: jaxtyping takes 25 times as long to find that there are none.
     """
 
     def decorate(target: Any) -> Any:
-        plain = isinstance(target, FunctionType) and target.__module__.startswith(MANY)
-        if plain and not SHAPE.search(" ".join(map(str, target.__annotations__.values()))):
+        if not isinstance(target, FunctionType):
+            return _shaped(target, typechecker=typechecker)
+        if target.__module__.startswith(MANY) and not SHAPE.search(" ".join(map(str, target.__annotations__.values()))):
             return typechecker(target)
-        return _shaped(target, typechecker=typechecker)
+        return _for_each_kind_once(target, _shaped(target, typechecker=typechecker))
 
     return decorate
+
+
+def _for_each_kind_once(target: FunctionType, checked: Callable[..., Any]) -> Any:
+    """A function that is checked when tensors of these shapes come the first time: to check takes longer than most of
+    what is checked, thousands of times in a training.
+    """
+    seen = set[Any]()
+
+    @functools.wraps(target)
+    def called(*arguments: Any, **named: Any) -> Any:
+        kind = (*map(_kind, arguments), *named, *map(_kind, named.values()))
+        if kind in seen:
+            return target(*arguments, **named)
+        result = checked(*arguments, **named)
+        seen.add(kind)
+        return result
+
+    return called
+
+
+def _kind(value: Any) -> Any:
+    """What a check of an argument depends on: a tensor's shape, and types. No shape here is that of a field."""
+    if isinstance(value, torch.Tensor):
+        return value.shape, value.dtype
+    if isinstance(value, dict):
+        return tuple((name, _kind(one)) for name, one in value.items())
+    return type(value)
 
 
 def hook_in_once(packages: list[str], conf: BeartypeConf) -> None:
