@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN     = $(VENV)/bin
 UV     := $(shell command -v uv 2>/dev/null)
 
-.PHONY: setup run test check chaos simulate bench gpu pythons types clean
+.PHONY: setup run test check chaos simulate cluster-demo bench gpu pythons types clean
 
 setup: $(VENV)/.ready
 
@@ -55,6 +55,10 @@ chaos: setup
 # How often what boards say is false, and how often what is true is found: a thousand simulated sweeps of each kind.
 simulate: setup
 	$(BIN)/python -m tests.simulations $(SIMULATE_OPTIONS)
+
+# A story on a cluster of three nodes on this machine: doctor, two sweeps that share it, a node that dies, the results.
+cluster-demo: setup
+	$(BIN)/python -m tests.cluster.story
 
 bench: setup
 	$(INSTALL) -e '.[bench]'

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -28,6 +29,7 @@ from lfombench.harness.driver.observer import Silent
 from lfombench.harness.driver.recorder import AfterCommit, StoreRecorder
 from lfombench.harness.scheduler.on_ray import OnRay
 from lfombench.harness.scheduler.packing import PlannedPack
+from lfombench.harness.scheduler.pools import Pool
 from lfombench.harness.scheduler.progress import Progress
 from lfombench.harness.scheduler.schedule import Limits, outcomes
 from lfombench.harness.spec.job import Case
@@ -59,8 +61,8 @@ class Run:
         self.packs = [PlannedPack(Pack(part)) for part in parts((Job(case, seed) for seed in range(jobs)), width)]
         self.folder, self.jobs, self.mlflow = folder, jobs, mlflow
 
-    def go(self, executor: OnRay) -> None:
-        """All of them, until everything is written."""
+    def go(self, executor: OnRay, pools: Sequence[Pool] = ()) -> None:
+        """All of them, until everything is written. pools: of the workers, where packs are for several."""
         store = Store(str(self.folder))
         store.create()
         checkpoints, progress = CheckpointStore(store.place), Progress("idle")
@@ -72,7 +74,7 @@ class Run:
         self.memory = [private()]
         with Committer(store) as committer:
             recorder = StoreRecorder(store, checkpoints)
-            for planned, outcome in outcomes(self.packs, executor, recorder, Limits(deadline=600.0)):
+            for planned, outcome in outcomes(self.packs, executor, recorder, Limits(deadline=600.0), pools=pools):
                 committer.put(planned, outcome)
                 finished.take(committer.committed())
                 self.memory.append(private())

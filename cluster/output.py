@@ -37,8 +37,10 @@ def outputs(job: str, address: str) -> Iterator[Output]:
         raise UserError(f"job {job} has begun no worker; its own log is `lfombench logs {job} --address {address}`")
     for actor in found:
         text = "".join(_part(jobs_api, address, str(actor.actor_id), suffix) for suffix in ("out", "err"))
-        where = nodes.get(actor.node_id, "a node that is gone")
-        yield Output(f"{actor.class_name.lstrip('_')} on {where}, process {actor.pid}, {actor.state.lower()}", text)
+        where = nodes.get(actor.node_id or "", "a node that is gone")
+        yield Output(
+            f"{actor.class_name.lstrip('_')} on {where}, process {actor.pid}, {str(actor.state).lower()}", text
+        )
 
 
 def _part(jobs_api: Any, address: str, actor: str, suffix: str) -> str:

@@ -22,6 +22,7 @@ FLAGS = (
 )
 
 
+PROCESSOR = ("flags", "model name", "Features", "CPU ", "isa", "uarch", "cpu\t")  # x86; ARM; RISC-V; POWER
 TRIES = 3  # for a program that is gone when it is to be loaded
 
 
@@ -132,6 +133,6 @@ def machine() -> str:
     """What the machine code depends on: the model of the processor and the instructions it supports."""
     try:
         text = Path("/proc/cpuinfo").read_text()
-        return "".join(sorted({line for line in text.splitlines() if line.startswith(("flags", "model name"))}))
     except OSError:
         return platform.processor() + platform.machine()
+    return platform.machine() + "".join(sorted({line for line in text.splitlines() if line.startswith(PROCESSOR)}))

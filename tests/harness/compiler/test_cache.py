@@ -97,6 +97,30 @@ def test_a_folder_of_another_user_is_left_alone(mode):
         assert not list(folder.iterdir())
 
 
+ARM = """\
+processor\t: {core}
+BogoMIPS\t: 243.75
+Features\t: fp asimd {features}
+CPU implementer\t: 0x41
+CPU architecture: 8
+CPU variant\t: 0x1
+CPU part\t: {part}
+CPU revision\t: 1
+"""
+
+
+@mounts_needed()
+def test_nodes_of_two_kinds_share_a_home_and_run_no_program_of_each_other(folder, tmp_path):
+    """Of ARM, whose processors have neither a model's name nor flags, all were taken for one."""
+    for name, part, features in (("older", "0xd0c", "lrcpc"), ("newer", "0xd40", "lrcpc sve")):
+        info = "\n".join(ARM.format(core=core, part=part, features=features) for core in range(2))
+        (tmp_path / name).write_text(info)
+    for node, programs in (("older", 2), ("newer", 4), ("older", 4), ("newer", 4)):
+        found, where = numbers(python(CODE, mounts=[f"mount --bind {tmp_path / node} /proc/cpuinfo"]))
+        assert (found, where) == (["7", "8"], {str(folder)})
+        assert len(list(folder.glob("*.so"))) == programs
+
+
 @users_needed()
 def test_nobody_without_a_home_in_an_empty_environment(tmp_path):
     """With a temporary home, whose cache is as good as any."""
