@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -18,6 +19,7 @@ NOTICED = {  # that a link is gone is noticed in seconds instead of minutes
     "RAY_grpc_client_keepalive_time_ms": "2000",
     "RAY_grpc_client_keepalive_timeout_ms": "2000",
 }
+TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "c" * 40}  # without it nobody joins
 HEAD, OTHER, PORT = "10.213.7.1", "10.213.7.2", 6379
 
 
@@ -26,8 +28,9 @@ class Linked:
 
     address = f"{HEAD}:{PORT}"
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.nodes = folder, list[Node]()
+    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
+        """environment: what the nodes have besides that of this process."""
+        self.folder, self.nodes, self.environment = folder, list[Node](), ENVIRONMENT | environment
         self.names = [f"lfom{os.getpid()}{letter}" for letter in "ab"]
 
     def inside(self, number: int) -> tuple[str, ...]:
@@ -38,8 +41,10 @@ class Linked:
         try:
             self._link()
             head = ["--head", f"--port={PORT}", "--include-dashboard=false"]
-            self._start("head", HEAD, *head)
-            self._start("other", OTHER, f"--address={self.address}")
+            self.nodes.append(self.node("head", 0, self.environment, *head))
+            self.nodes.append(self.node("other", 1, self.environment))
+            for node in self.nodes:
+                node.up()
         except BaseException:
             self.__exit__(None, None, None)
             raise
@@ -55,16 +60,19 @@ class Linked:
             _ip("-n", name, "link", "set", device, "up")
             _ip("-n", name, "link", "set", "lo", "up")
 
-    def _start(self, name: str, host: str, *arguments: str) -> None:
-        prefix, environment = self.inside(len(self.nodes)), ENVIRONMENT | NOTICED
-        self.nodes.append(
-            Node(self.folder, name, host, "--num-cpus=1", *arguments, prefix=prefix, environment=environment)
-        )
-        self.nodes[-1].up()
+    def node(self, name: str, machine: int, environment: Mapping[str, str], *arguments: str) -> Node:
+        """A node that starts on one of the machines; without arguments one that joins the head."""
+        host, given = (HEAD, OTHER)[machine], arguments or (f"--address={self.address}",)
+        prefix = self.inside(machine)
+        return Node(self.folder, name, host, "--num-cpus=1", *given, prefix=prefix, environment=environment)
 
     def cut(self) -> None:
         """Nothing gets through any more, and nobody is told."""
         _ip("-n", self.names[1], "link", "set", "right", "down")
+
+    def mend(self) -> None:
+        """Everything gets through again."""
+        _ip("-n", self.names[1], "link", "set", "right", "up")
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         for node in self.nodes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ import polars as pl
 import pytest
 
 from ..nodes import Head, Node
-from .links import NOTICED, Linked, permitted
+from .links import NOTICED, TOKEN, Linked, permitted
 from .storm import CODE, Storm, cmdline, descendants
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.xdist_group("ray")]
@@ -57,13 +58,26 @@ def test_a_dead_node_changes_nothing(undisturbed: pl.DataFrame, storm: Storm, he
 
 
 @pytest.mark.skipif(not os.environ.get("CHAOS_STORMS"), reason="links are cut in `make chaos`")
+@pytest.mark.parametrize("seconds", [None, 30.0], ids=["for good", "for 30 seconds"])
 def test_a_cut_link_changes_nothing(
-    undisturbed: pl.DataFrame, storm: Storm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    seconds: float | None, undisturbed: pl.DataFrame, storm: Storm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Between machines that ask each other for a token. Where it is mended, Ray has its usual patience."""
     if not permitted():
         pytest.skip("network namespaces cannot be made here: needs root and iproute2")
-    for name, value in NOTICED.items():
+    environment = TOKEN if seconds else TOKEN | NOTICED
+    for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    with Linked(tmp_path) as cluster:
-        survives(storm, cluster.address, cluster.nodes[1], cluster.cut, cluster.inside(0))
+    with Linked(tmp_path, environment) as cluster:
+        for name, token in (("missing", {"RAY_AUTH_MODE": "disabled"}), ("wrong", {"RAY_AUTH_TOKEN": "d" * 40})):
+            stranger = cluster.node(name, 1, cluster.environment | token)
+            assert stranger.process.wait(60) != 0
+            assert "oken" in stranger.log.read_text()
+
+        def strike() -> None:
+            cluster.cut()
+            if seconds:
+                threading.Timer(seconds, cluster.mend).start()
+
+        survives(storm, cluster.address, cluster.nodes[1], strike, cluster.inside(0))
     assert storm.whole().equals(undisturbed), storm.report()
