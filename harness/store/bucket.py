@@ -41,14 +41,14 @@ class Bucket(Place):
     def kind(self) -> Literal["file", "folder"] | None:
         """What the root is; None where there is nothing."""
         with contextlib.suppress(FileNotFoundError), _told():
-            if any(obstore.list(self.objects, self._key(""), chunk_size=1)):
+            if any(obstore.list(*self._at(""), chunk_size=1)):
                 return "folder"
         return None if self.size("") is None else "file"
 
     def sizes(self, folder: str) -> dict[str, int]:
         """The bytes of the objects directly in a folder by name, sorted; empty where the folder is missing."""
         with contextlib.suppress(FileNotFoundError), _told():
-            listed = obstore.list_with_delimiter(self.objects, self._key(folder))["objects"]
+            listed = obstore.list_with_delimiter(*self._at(folder))["objects"]
             found = {each["path"].rpartition("/")[2]: each["size"] for each in listed}
             return {name: found[name] for name in sorted(found) if name[0] != "."}
         return {}
@@ -56,27 +56,27 @@ class Bucket(Place):
     def read(self, name: str) -> bytes | None:
         """The content of an object; None where there is none of that name, or no longer."""
         with contextlib.suppress(FileNotFoundError), _told():
-            return bytes(obstore.get(self.objects, self._key(name)).bytes())
+            return bytes(obstore.get(*self._at(name)).bytes())
         return None
 
     def open(self, name: str) -> Opened:
         """An object, to read parts of it."""
         if (size := self.size(name)) is None:
             raise FileNotFoundError(f"{self.path(name)} is not there")
-        return Opened(self.objects, self._key(name), size)
+        return Opened(*self._at(name), size)
 
     def size(self, name: str) -> int | None:
         """The bytes of an object; None where there is none of that name."""
         if not self._key(name):  # the bucket itself
             return None
         with contextlib.suppress(FileNotFoundError), _told():
-            return obstore.head(self.objects, self._key(name))["size"]
+            return obstore.head(*self._at(name))["size"]
         return None
 
     def delete(self, name: str) -> None:
         """Delete an object, if it is still there."""
         with contextlib.suppress(FileNotFoundError), _told():
-            obstore.delete(self.objects, self._key(name))
+            obstore.delete(*self._at(name))
 
     def within(self, folder: str) -> Bucket:
         """The place of a folder here, which need not be there yet."""
@@ -104,7 +104,12 @@ class Bucket(Place):
     def _put(self, name: str, content: bytes | pa.Buffer, mode: Literal["create", "overwrite"]) -> None:
         """Write an object in one request; in several, a writer who is killed would leave parts, which cost money."""
         with _told():
-            obstore.put(self.objects, self._key(name), memoryview(content).cast("B"), mode=mode, use_multipart=False)
+            obstore.put(*self._at(name), memoryview(content).cast("B"), mode=mode, use_multipart=False)
+
+    def _at(self, name: str) -> tuple[ObjectStore, str]:
+        """The bucket, and the key of a file in it, which is looked at first."""
+        key = self._key(name)
+        return self.objects, key
 
     def _key(self, name: str) -> str:
         """The key of a file in the bucket."""

@@ -135,9 +135,14 @@ def test_what_no_node_has_is_said_at_once(head: Head, tmp_path):
 
 
 class Recorder(StoreRecorder):
-    """Keeps the checkpoints that packs went on from."""
+    """Keeps the checkpoints that packs went on from, and knows whether one has trained."""
 
     resumed: list[Checkpoint | None]
+    trained = False
+
+    def keep(self, pack: Pack, checkpoint: Checkpoint) -> None:
+        super().keep(pack, checkpoint)
+        self.trained |= checkpoint.first > 0
 
     def order(self, planned: PlannedPack) -> WorkOrder:
         made = super().order(planned)
@@ -154,16 +159,15 @@ def test_a_node_that_is_to_end_hands_its_pack_back_at_a_checkpoint(head: Head, t
     store = Store(str(tmp_path / "out"))
     store.create()
     recorder = Recorder(store, CheckpointStore(store.place))
+    recorder.every = 0.5
     with Node(tmp_path, "spot", "127.0.0.1", "--num-cpus=1", f"--address={head.address}", "--labels=spot=yes"):
         executor = OnRay(head.address, resources=Resources(labels={"spot": "yes"}))
-        since = []
+        told = []
 
         def drain() -> bool:
-            """Once the pack has run for a while: from now on it may run anywhere, and not there."""
-            if executor.crew.busy and not since:
-                since.append(time.monotonic())
-            if since and time.monotonic() - since[0] > 4.0 and len(since) == 1:
-                since.append(time.monotonic())
+            """Once the pack has trained: from now on it may run anywhere, and not there."""
+            if recorder.trained and not told:
+                told.append(True)
                 executor.nodes.resources = executor.resources = Resources()
                 [name] = executor.nodes.known
                 preemption, deadline = 2, int(time.time() + 60) * 1000
