@@ -5,6 +5,7 @@ Nodes are processes of this machine, which has two cores whatever they claim: th
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -48,6 +49,7 @@ from lfombench.solvers import ConjugateGradient, LinearTransformer
 from lfombench.tasks import LinearRegression
 
 sys.path.append(str(Path(__file__).parents[1]))
+os.environ["RAY_AUTH_MODE"] = "disabled"  # all of it listens to this machine alone
 from tests.buckets import s3
 from tests.nodes import Head, Node
 
