@@ -19,7 +19,9 @@ from typing import Self
 from urllib.error import HTTPError
 
 BIN = Path(sys.executable).parent
-ENVIRONMENT = os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}  # Ray's Jobs start `python`
+ENVIRONMENT = (
+    {"RAY_AUTH_MODE": "disabled"} | os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
+)  # Ray's Jobs start `python`
 
 
 class Node:
