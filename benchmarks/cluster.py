@@ -91,6 +91,7 @@ def used(folder: Path, jobs: int = 640) -> list[Row]:
         nodes.enter_context(Node(folder, "gpu", "127.0.0.1", "--num-cpus=2", "--num-gpus=1", join))
         executor = OnRay(head.address)
         try:
+            assert executor.nodes is not None
             known = executor.nodes.known
             [name] = [name for name, node in executor.nodes.living.items() if node["Resources"].get("GPU")]
             known[name] = replace(known[name], gpus=("some GPU",), gpu_memory=8e9)
