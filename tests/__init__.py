@@ -58,6 +58,8 @@ def _kind(value: Any) -> Any:
         return value.shape, value.dtype
     if isinstance(value, dict):
         return tuple((name, _kind(one)) for name, one in value.items())
+    if isinstance(value, list | tuple):
+        return tuple(map(_kind, value))
     return type(value)
 
 

@@ -124,7 +124,7 @@ class Opened(Parts):
 
     @property
     def size(self) -> int:
-        """Its bytes."""
+        """The number of bytes that it has."""
         return self._size
 
     def read_into(self, buffer: memoryview, begin: int) -> None:

@@ -212,7 +212,7 @@ class Opened(Parts):
 
     @property
     def size(self) -> int:
-        """Its bytes."""
+        """The number of bytes that it has."""
         return os.fstat(self.handle).st_size
 
     def read_into(self, buffer: memoryview, begin: int) -> None:

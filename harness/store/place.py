@@ -21,7 +21,7 @@ class Parts(ABC):
     @property
     @abstractmethod
     def size(self) -> int:
-        """Its bytes."""
+        """The number of bytes that it has."""
 
     @abstractmethod
     def read_into(self, buffer: memoryview, begin: int) -> None:

@@ -58,7 +58,7 @@ def test_full_training_agrees_with_itself_alone_and_eager(name, tmp_path):
     solver = LinearTransformer(depth=2, preconditioner="full")
     protocol = replace(PROTOCOLS[name], learning_rates=(0.01,), test_prompts=16_384)
     if name == "rigorous":
-        protocol = replace(protocol, cycle=100, steps=200)
+        protocol = replace(protocol, cycle=250, steps=500)
     sweep = replace(SWEEP, solvers=[solver], protocols=[protocol], seeds=range(2))
     found = run(sweep, str(tmp_path), workers=0, mlflow="off", audit=0.5).audit
     assert found.passed

@@ -60,12 +60,14 @@ def test_commands_that_read_a_store_do_not_import_what_it_names(theirs, command,
 
 
 def test_who_trusts_it_says_so(theirs, monkeypatch):
-    """By an option, or a variable where a command is not ours."""
+    """By an option, or a variable where a command is not ours. The sweep's own file says it as well."""
     folder, job = theirs
     monkeypatch.chdir(folder)
     done = process("why", job, "--out", "out", "--allow-code", cwd=folder)
     assert done.stdout.startswith(f"{job}: done."), done.stderr
     assert (folder / "imported").exists()
+    again = process("run", "own.yaml", "--out", "out", "--workers", "0", "--mlflow", "off", cwd=folder)
+    assert "nothing to run" in again.stdout
 
 
 def test_the_boards_the_report_and_queries_import_nothing(theirs, monkeypatch):
