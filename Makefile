@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN     = $(VENV)/bin
 UV     := $(shell command -v uv 2>/dev/null)
 
-.PHONY: setup run test check chaos simulate cluster-demo bench gpu pythons types clean
+.PHONY: setup run test check chaos simulate cluster-demo image audit bench gpu pythons types clean
 
 setup: $(VENV)/.ready
 
@@ -59,6 +59,17 @@ simulate: setup
 # A story on a cluster of three nodes on this machine: doctor, two sweeps that share it, a node that dies, the results.
 cluster-demo: setup
 	$(BIN)/python -m tests.cluster.story
+
+# The Dockerfile's steps in clean roots of Debian: needs root and debootstrap, no container runtime.
+image: setup
+	unshare --mount $(BIN)/python -m tests.cluster.image $(IMAGE_OPTIONS)
+
+# What is known to be vulnerable of what is installed, by PyPI's database. CVE-2023-48022 is Ray's trust in who reaches
+# it, in all versions and disputed; docs/security.md says what we make of it.
+audit: setup
+	test -x build/audit/bin/pip-audit || { $(BIN)/python -m venv build/audit && build/audit/bin/pip install --quiet pip-audit; }
+	build/audit/bin/pip-audit --path $$($(BIN)/python -c 'import site; print(site.getsitepackages()[0])') \
+		--skip-editable --progress-spinner off --ignore-vuln CVE-2023-48022
 
 bench: setup
 	$(INSTALL) -e '.[bench]'

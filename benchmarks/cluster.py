@@ -51,7 +51,7 @@ from lfombench.tasks import LinearRegression
 sys.path.append(str(Path(__file__).parents[1]))
 os.environ["RAY_AUTH_MODE"] = "disabled"  # all of it listens to this machine alone
 from tests.buckets import s3
-from tests.nodes import Head, Node
+from tests.nodes import ENVIRONMENT, Head, Node
 
 SMALL = """\
 name: small
@@ -84,11 +84,12 @@ def submitted(folder: Path, rounds: int = 3) -> Row:
 
 def used(folder: Path, jobs: int = 640) -> list[Row]:
     """Three nodes, one of which counts a GPU as if PyTorch could use it; jobs of a second that sleep."""
+    path = {"PYTHONPATH": str(Path(__file__).parent)}  # where the workers find the jobs' classes
     with ExitStack() as nodes:
-        head = nodes.enter_context(Head(folder))
-        join = f"--address={head.address}"
-        nodes.enter_context(Node(folder, "four", "127.0.0.1", "--num-cpus=4", join))
-        nodes.enter_context(Node(folder, "gpu", "127.0.0.1", "--num-cpus=2", "--num-gpus=1", join))
+        head = nodes.enter_context(Head(folder, **path))
+        for name, *has in (("four", "--num-cpus=4"), ("gpu", "--num-cpus=2", "--num-gpus=1")):
+            arguments = [*has, f"--address={head.address}"]
+            nodes.enter_context(Node(folder, name, "127.0.0.1", *arguments, environment=ENVIRONMENT | path))
         executor = OnRay(head.address)
         try:
             assert executor.nodes is not None

@@ -74,11 +74,14 @@ class Node:
 class Head(Node):
     """The first machine of a cluster, of two cores, with the dashboard that Ray's Jobs are sent to."""
 
-    def __init__(self, folder: Path, **environment: str) -> None:
-        gcs, dashboard, agent = (free_port() for _ in range(3))
+    def __init__(
+        self, folder: Path, *more: str, cores: int = 2, port: int | None = None, **environment: str
+    ) -> None:
+        """more: arguments of `ray start`. port: of the cluster's address; left out, a free one."""
+        gcs, dashboard, agent = port or free_port(), free_port(), free_port()
         self.address, self.dashboard = f"127.0.0.1:{gcs}", f"http://127.0.0.1:{dashboard}"
         self.sockets = tempfile.mkdtemp(prefix="ray")  # jobs join the latest Ray of a folder; a socket's path is short
-        arguments = ["--head", f"--port={gcs}", "--num-cpus=2", f"--temp-dir={self.sockets}"]
+        arguments = [*more, "--head", f"--port={gcs}", f"--num-cpus={cores}", f"--temp-dir={self.sockets}"]
         arguments += ["--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}"]
         arguments += [f"--dashboard-agent-listen-port={agent}"]
         super().__init__(folder, "head", "127.0.0.1", *arguments, environment=ENVIRONMENT | environment)

@@ -15,7 +15,7 @@ def coming(ray: Any) -> int | None:
     from ray.autoscaler.v2.utils import is_autoscaler_v2
 
     try:
-        number, types = _second(ray) if is_autoscaler_v2() else _first()
+        number, types = _second(ray) if is_autoscaler_v2(fetch_from_server=True) else _first()
     except Exception:  # another Ray, or a head that is busy
         return None
     return number if number or any(not ANONYMOUS.fullmatch(name) for name in types) else None
