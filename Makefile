@@ -62,7 +62,7 @@ cluster-demo: setup
 
 # The Dockerfile's steps in clean roots of Debian: needs root and debootstrap, no container runtime.
 image: setup
-	unshare --mount $(BIN)/python -m tests.cluster.image $(IMAGE_OPTIONS)
+	$(BIN)/python -m tests.cluster.image $(IMAGE_OPTIONS)
 
 # What is known to be vulnerable of what is installed, by PyPI's database. CVE-2023-48022 is Ray's trust in who reaches
 # it, in all versions and disputed; docs/security.md says what we make of it.

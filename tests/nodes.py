@@ -38,8 +38,11 @@ class Node:
     ) -> None:
         """arguments: of `ray start`. prefix: what runs it, as `ip netns exec` does."""
         self.log = folder / f"{name}.log"
+        # Of its own, as machines have: where they share one, they delete each other's packages of jobs. In a folder of
+        # the system, as the path of a socket is short.
+        self.files = tempfile.mkdtemp(prefix="ray")
         command = [*prefix, str(BIN / "ray"), "start", "--block", f"--node-ip-address={address}", *arguments]
-        command += ["--object-store-memory=100000000", "--disable-usage-stats"]
+        command += [f"--temp-dir={self.files}", "--object-store-memory=100000000", "--disable-usage-stats"]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True, env=environment
@@ -58,6 +61,7 @@ class Node:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+        shutil.rmtree(self.files, ignore_errors=True)
 
     def __enter__(self) -> Self:
         try:
@@ -74,14 +78,11 @@ class Node:
 class Head(Node):
     """The first machine of a cluster, of two cores, with the dashboard that Ray's Jobs are sent to."""
 
-    def __init__(
-        self, folder: Path, *more: str, cores: int = 2, port: int | None = None, **environment: str
-    ) -> None:
+    def __init__(self, folder: Path, *more: str, cores: int = 2, port: int | None = None, **environment: str) -> None:
         """more: arguments of `ray start`. port: of the cluster's address; left out, a free one."""
         gcs, dashboard, agent = port or free_port(), free_port(), free_port()
         self.address, self.dashboard = f"127.0.0.1:{gcs}", f"http://127.0.0.1:{dashboard}"
-        self.sockets = tempfile.mkdtemp(prefix="ray")  # jobs join the latest Ray of a folder; a socket's path is short
-        arguments = [*more, "--head", f"--port={gcs}", f"--num-cpus={cores}", f"--temp-dir={self.sockets}"]
+        arguments = [*more, "--head", f"--port={gcs}", f"--num-cpus={cores}"]
         arguments += ["--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}"]
         arguments += [f"--dashboard-agent-listen-port={agent}"]
         super().__init__(folder, "head", "127.0.0.1", *arguments, environment=ENVIRONMENT | environment)
@@ -101,11 +102,6 @@ class Head(Node):
                 pass
             time.sleep(0.2)
         raise AssertionError(self.log.read_text())
-
-    def kill(self) -> None:
-        """With what it left in its folder."""
-        super().kill()
-        shutil.rmtree(self.sockets, ignore_errors=True)
 
 
 def free_port() -> int:

@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,7 +53,9 @@ class Stage:
         """Debian as debootstrap makes it, with this machine's devices, network and word to pip."""
         suite = re.fullmatch(r"debian:([a-z]+)-\d{8}-slim", self.image)
         assert suite, f"{self.image} is not one that this can make"
-        subprocess.run(["debootstrap", "--variant=minbase", suite[1], str(self.root)], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            ["debootstrap", "--variant=minbase", suite[1], str(self.root)], check=True, stdout=subprocess.DEVNULL
+        )
         told = {name: Path(value) for name, value in os.environ.items() if name.startswith(("PIP_", "SSL_CERT_FILE"))}
         self.environment |= {name: str(value) for name, value in told.items()}
         for place in (*map(Path, MOUNTS), *(value for value in told.values() if value.is_dir())):
@@ -105,8 +108,12 @@ def build(text: str, given: dict[str, str], folder: Path) -> Stage:
             stage.put(stages[name].root / source[1:], target)
         elif word == "COPY":
             with tempfile.TemporaryDirectory() as copy:
-                tracked = subprocess.run(["git", "ls-files", "-z"], cwd=REPOSITORY, capture_output=True, check=True).stdout
-                subprocess.run(["cp", "--parents", "-t", copy, *tracked.decode().split("\0")[:-1]], cwd=REPOSITORY, check=True)
+                tracked = subprocess.run(
+                    ["git", "ls-files", "-z"], cwd=REPOSITORY, capture_output=True, check=True
+                ).stdout
+                subprocess.run(
+                    ["cp", "--parents", "-t", copy, *tracked.decode().split("\0")[:-1]], cwd=REPOSITORY, check=True
+                )
                 stage.put(Path(copy), rest.split()[1])
         else:
             {"ENTRYPOINT": stage.entry, "CMD": stage.command}[word][:] = json.loads(rest)
@@ -122,19 +129,26 @@ def home(root: Path, user: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build-arg", action="append", default=[], metavar="NAME=VALUE")
-    given = dict(word.split("=", 1) for word in parser.parse_args().build_arg)
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        try:
-            stage = build((REPOSITORY / "cluster/Dockerfile").read_text(), given, Path(folder))
-            print("The image's own command:", flush=True)
-            stage.run(*stage.entry, *stage.command)
-            print("A sweep, by the image's user:", flush=True)
-            (stage.root / stage.folder[1:] / "image.yaml").write_text(SWEEP)
-            stage.run(*stage.entry, "lfombench", "run", "image.yaml", "--out", "out")
-            size = subprocess.run(["du", "-sxm", str(stage.root)], capture_output=True, text=True, check=True).stdout
-            print(f"{int(size.split()[0]):,} MiB")
-        finally:
-            subprocess.run(f"umount --recursive {folder}/*/* 2>/dev/null", shell=True, check=False)
+    parser.add_argument("--inside", type=Path, help=argparse.SUPPRESS)  # the folder, in a namespace of its own
+    arguments = parser.parse_args()
+    if arguments.inside:
+        given = dict(word.split("=", 1) for word in arguments.build_arg)
+        use(build((REPOSITORY / "cluster/Dockerfile").read_text(), given, arguments.inside))
+        return
+    with tempfile.TemporaryDirectory() as folder:  # deleted where nothing of this machine is mounted in it
+        namespace = ["unshare", "--mount", sys.executable, "-m", "tests.cluster.image", "--inside", folder]
+        sys.exit(subprocess.run([*namespace, *sys.argv[1:]], check=False).returncode)
+
+
+def use(image: Stage) -> None:
+    """What an image is for: its own command, and a sweep by its user."""
+    print("The image's own command:", flush=True)
+    image.run(*image.entry, *image.command)
+    print("A sweep, by the image's user:", flush=True)
+    (image.root / image.folder[1:] / "image.yaml").write_text(SWEEP)
+    image.run(*image.entry, "lfombench", "run", "image.yaml", "--out", "out")
+    size = subprocess.run(["du", "-sxm", str(image.root)], capture_output=True, text=True, check=True).stdout
+    print(f"{int(size.split()[0]):,} MiB")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID, FAKE_HEAD_NODE_TYPE
@@ -22,7 +23,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray")]
 
 LISTS = ["cluster_synced_files", "initialization_commands", "setup_commands", "rsync_exclude", "rsync_filter"]
 LISTS += [f"{kind}_{what}_commands" for kind in ("head", "worker") for what in ("setup", "start_ray")]
-MAPPINGS = ["auth", "docker", "file_mounts"]
+EMPTY: dict[str, Any] = {name: [] for name in LISTS} | {name: {} for name in ("auth", "docker", "file_mounts")}
 PROVIDER = """\
 import time
 from ray.autoscaler._private.fake_multi_node.node_provider import FakeMultiNodeProvider
@@ -73,7 +74,7 @@ def growing(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Head]:
             },
         },
     }
-    file.write_text(json.dumps(config | dict.fromkeys(LISTS, []) | dict.fromkeys(MAPPINGS, {})))
+    file.write_text(json.dumps(EMPTY | config))
     with Head(tmp_path, f"--autoscaling-config={file}", cores=0, port=port, **environment) as head:
         yield head
 
