@@ -169,12 +169,14 @@ def _without(rows: pa.Table, known: Mapping[str, set[str]]) -> pa.Table:
 
 def _groups(parts: Iterable[pa.Table]) -> Iterator[pa.Table]:
     """Tables of GROUP bytes, about, and the rest: small row groups take long to read."""
-    held = list[pa.Table]()
+    held, size = list[pa.Table](), 0
     for part in parts:
-        held.append(part)
-        if sum(each.nbytes for each in held) >= GROUP:
+        held.append(part.combine_chunks())  # of thousands of packs; what counts and writes them looks at each chunk
+        size += held[-1].nbytes
+        if size >= GROUP:
             yield pa.concat_tables(held)
             held.clear()
+            size = 0
     if held:
         yield pa.concat_tables(held)
 
