@@ -50,7 +50,7 @@ types: setup
 
 # A hundred storms: seeded disturbances to real runs, from a printed seed (CHAOS_SEED=... to repeat them).
 chaos: setup
-	CHAOS_STORMS=$${CHAOS_STORMS:-100} $(BIN)/python -m pytest -s tests/chaos
+	CHAOS_STORMS=$${CHAOS_STORMS:-100} $(BIN)/python -m pytest -s tests/chaos tests/harness/scheduler/test_autoscaler.py
 
 # How often what boards say is false, and how often what is true is found: a thousand simulated sweeps of each kind.
 simulate: setup

@@ -176,7 +176,7 @@ class OnRay:
             self.said = True
             others = self.fair.others.values() if self.fair else ()
             who = "; ".join(f"sweep {one.sweep} has {sum(one.has.values())} workers" for one in others)
-            log.warning("no worker has started yet: all CPUs of the cluster are in use%s", who and f" ({who})")
+            log.warning("no worker has started yet, and no CPU of the cluster is free%s", who and f" ({who})")
         if taken:
             crew.heard = crew.clock() - SOON
 

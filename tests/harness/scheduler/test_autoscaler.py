@@ -19,7 +19,10 @@ from lfombench.harness.scheduler import view
 from lfombench.harness.scheduler.attached import Attached
 from tests.nodes import Head, free_port
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("ray")]
+pytestmark = [
+    *(pytest.mark.slow, pytest.mark.xdist_group("ray")),
+    pytest.mark.skipif(not os.environ.get("CHAOS_STORMS"), reason="clusters grow in `make chaos`"),
+]
 
 LISTS = ["cluster_synced_files", "initialization_commands", "setup_commands", "rsync_exclude", "rsync_filter"]
 LISTS += [f"{kind}_{what}_commands" for kind in ("head", "worker") for what in ("setup", "start_ray")]
@@ -32,17 +35,9 @@ class SlowNodes(FakeMultiNodeProvider):
         time.sleep(4)
         return super().create_node_with_resources_and_labels(*what)
 """
-GENERATIONS = [
-    pytest.param("0", id="first"),
-    pytest.param(
-        "1",
-        id="second",
-        marks=pytest.mark.skipif(not os.environ.get("CHAOS_STORMS"), reason="the second generation is in `make chaos`"),
-    ),
-]
 
 
-@pytest.fixture(params=GENERATIONS)
+@pytest.fixture(params=["0", "1"], ids=["first", "second"])
 def growing(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Head]:
     """A head without cores for work, to which at most two nodes of two cores come, and leave after six idle seconds."""
     environment = {"RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1"}

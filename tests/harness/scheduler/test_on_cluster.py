@@ -11,7 +11,7 @@ import pytest
 from ray._raylet import GcsClient  # type: ignore[attr-defined]  # compiled
 
 from lfombench.analysis.results import table
-from lfombench.harness import PROTOCOLS, Job
+from lfombench.harness import PROTOCOLS, Job, load, run
 from lfombench.harness.driver.checkpoints import CheckpointStore
 from lfombench.harness.driver.recorder import StoreRecorder
 from lfombench.harness.errors import UserError
@@ -54,24 +54,26 @@ def patient(folder: Path, name: str, packs: int, seconds: float) -> list[str]:
     return words("run", f"{name}.yaml", "--out", str(folder / name), "--mlflow", "off")
 
 
-def test_a_second_sweep_gets_its_share_while_the_first_goes_on(head: Head, tmp_path):
+def test_a_second_sweep_gets_its_share_while_the_first_goes_on(head: Head, tmp_path, monkeypatch):
     """It died after 300 seconds, as the first one held all cores. Now it is done before the first one is."""
     packs = 40
     first_words = [*patient(tmp_path, "first", packs, 2.0), "--address", head.address]
-    second_words = [*patient(tmp_path, "second", 2, 0.0), "--address", head.address, "--priority", "1"]
+    patient(tmp_path, "second", 2, 0.0)
+    monkeypatch.syspath_prepend(tmp_path)
     with subprocess.Popen(first_words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as first:
         try:
             deadline = time.monotonic() + 120
             while not list((tmp_path / "first").glob("results/*.parquet")) and time.monotonic() < deadline:
                 assert first.poll() is None, first.stdout.read()
                 time.sleep(0.1)
-            second = subprocess.run(second_words, cwd=tmp_path, capture_output=True, text=True, timeout=150)
+            sweep, address = load(str(tmp_path / "second.yaml")), head.address
+            second = run(sweep, str(tmp_path / "second"), address=address, priority=1, mlflow="off")
             before = first.poll()
             (tmp_path / "go").touch()
             told = first.communicate(timeout=200)[0]
         finally:
             first.kill()
-    assert second.returncode == 0, second.stderr
+    assert second.exit_code == 0, second
     assert before is None, told
     assert first.returncode == 0, told
     for name, jobs in (("first", packs), ("second", 2)):
