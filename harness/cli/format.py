@@ -12,6 +12,11 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
+def remaining(seconds: float | None) -> str:
+    """The time left in words. None: what was planned is over, and nothing says yet how long it takes."""
+    return "longer than planned" if seconds is None else f"{duration(seconds)} left"
+
+
 def counted(number: int, noun: str) -> str:
     """A number with its noun: `1 pack`, `2 packs`."""
     return f"{number} {noun}{'s' * (number != 1)}"

@@ -90,7 +90,7 @@ def standing(out: str, manifests: list[Manifest]) -> dict[str, Any]:
 
 def text(state: dict[str, Any]) -> str:
     """The state of a store in words: a line for each sweep and each driver."""
-    from .format import duration
+    from .format import remaining
 
     line = "{sweep}: {done} of {jobs} jobs done, {failed} failed, {diverged} diverged"
     lines = [line.format(**row) for row in state["sweeps"]]
@@ -100,7 +100,7 @@ def text(state: dict[str, Any]) -> str:
         lines.append(
             f"{activity} {driver.get('sweep')} on {driver['host']}, process {driver['pid']}, since {driver['since']}: "
             f"{ran} of {driver.get('to_run', 0)} jobs, {driver.get('jobs_per_second', 0):.1f} jobs/s, "
-            f"{duration(driver.get('seconds_left', 0.0))} left, {driver.get('in_flight', 0)} packs on workers"
+            f"{remaining(driver.get('seconds_left'))}, {driver.get('in_flight', 0)} packs on workers"
         )
         lines += [f"  failed: {error['job']}: {error['error']}" for error in driver.get("errors", ())]
     return "\n".join(lines) or NO_SWEEP

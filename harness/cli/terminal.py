@@ -15,7 +15,7 @@ from rich.segment import Segment
 from lfombench.analysis.board import Boards
 from lfombench.analysis.results import Tables, leaves, sweeps
 
-from .format import counted, duration
+from .format import counted, duration, remaining
 from .plain import plain, raw
 from .tables import show_sweep
 
@@ -48,7 +48,7 @@ def state(plan: Plan) -> str:
 def pace(progress: Progress) -> str:
     """The pace of a run in words: `3.2 jobs/s, 40 s left, 1 failed`."""
     failed = f", {len(progress.failed)} failed" if progress.failed else ""
-    return f"{progress.rate:.1f} jobs/s, {duration(progress.left)} left{failed}"
+    return f"{progress.rate:.1f} jobs/s, {remaining(progress.left)}{failed}"
 
 
 class Terminal:

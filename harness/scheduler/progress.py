@@ -57,12 +57,12 @@ class Progress:
         return self.tried / self.elapsed if self.elapsed > 0 else 0.0
 
     @property
-    def left(self) -> float:
+    def left(self) -> float | None:
         """Seconds until the run ends: by the plan before the first pack is committed, after it by the pace since then
-        and, with a small weight, by the plan.
+        and, with a small weight, by the plan. None where the plan's time is over and nothing is committed.
         """
         if not self.first or not self.total:
-            return max(0.0, self.estimate - self.elapsed)
+            return max(0.0, self.estimate - self.elapsed) or (None if self.estimate else 0.0)
         if self.total <= self.worked:
             return 0.0
         since, work = self.elapsed - self.first[0], self.worked - self.first[1]
@@ -82,7 +82,7 @@ class Progress:
             "failed": len(self.failed),
             "seconds": round(self.elapsed, 1),
             "jobs_per_second": round(self.rate, 3),
-            "seconds_left": round(self.left, 1),
+            "seconds_left": None if (left := self.left) is None else round(left, 1),
             "in_flight": self.in_flight,
             "stopping": self.stopping,
             "errors": errors,

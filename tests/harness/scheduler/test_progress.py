@@ -15,6 +15,10 @@ def test_the_time_left_follows_the_work_that_is_left(monkeypatch):
     progress = Progress("any")
     progress.planned(jobs=30, done=0, to_run=30, work=20.0, estimate=10.0)
     assert progress.left == 10.0
+    clock[0] = 11.0
+    assert progress.left is None, "a guess was wrong, and there is no other yet"
+    assert progress.as_json()["seconds_left"] is None
+    clock[0] = 0.0
     for clock[0] in (10.0, 20.0):
         progress.took(10, (), 10.0)  # as slow again as planned
     assert progress.left == 0.0
