@@ -18,10 +18,11 @@ from pathlib import Path
 from statistics import median
 from unittest.mock import patch
 
+import psutil
 import torch
 from idle import Blank, Idle
 from ledger import parts
-from scheduler import Run
+from scheduler import Run, await_workers
 from timing import Row, spread
 
 from lfombench.harness import PROTOCOLS, Job, Sweep
@@ -60,6 +61,29 @@ seeds: 4
 tasks: [linear_regression: {d: 3, n: 8}]
 solvers: [conjugate_gradient: {depth: {each: [1, 2, 3]}}]
 """
+
+
+def ready(workers: int = 16) -> Row:
+    """What it takes until workers are there, beside importing the libraries that each stands on."""
+    bare = [sys.executable, "-c", "import ray, torch"]
+    begin = os.times()
+    subprocess.run(bare, check=True)
+    end = os.times()
+    theirs = end.children_user + end.children_system - begin.children_user - begin.children_system
+    executor = OnRay(workers=workers)
+    try:
+        run = Run(Path(), workers, 1)
+        begun = time.perf_counter()
+        await_workers(executor, run)
+        took = time.perf_counter() - begun
+        found = [one for one in psutil.process_iter() if one.name().startswith("ray::_Worker")]
+        ours = median(sum(one.cpu_times()[:2]) for one in found)
+    finally:
+        executor.close()
+    assert len(found) == workers, found
+    work = f"a worker of {workers} on one machine until it is ready, against importing PyTorch and Ray alone"
+    note = f"all in {took:.0f} s on two cores; the goal was half, which a process of its own cannot reach"
+    return Row(work, "s of processor", theirs, ours, theirs / ours, None, None, None, note)
 
 
 def submitted(folder: Path, rounds: int = 3) -> Row:
@@ -238,8 +262,9 @@ def planned(folder: Path, jobs: int = 1_000_000, running: int = 50_000) -> Row:
 def rows() -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        yield driven(folder)
         yield checkpointed()
+        yield driven(folder)
+        yield ready()
         yield planned(folder)
         yield submitted(folder)
         yield from used(folder)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from ray._raylet import GcsClient  # type: ignore[attr-defined]  # compiled
+from ray.autoscaler.v2 import utils
 
 from lfombench.analysis.results import table
 from lfombench.harness import PROTOCOLS, Job, load, run
@@ -17,6 +18,7 @@ from lfombench.harness.driver.recorder import StoreRecorder
 from lfombench.harness.errors import UserError
 from lfombench.harness.scheduler import nodes, schedule, view
 from lfombench.harness.scheduler.attached import Attached
+from lfombench.harness.scheduler.autoscaler import coming
 from lfombench.harness.scheduler.on_ray import OnRay
 from lfombench.harness.scheduler.packing import PlannedPack
 from lfombench.harness.scheduler.resources import Resources
@@ -116,10 +118,15 @@ def test_gpus_and_cores_are_pools_of_their_own(head: Head, tmp_path, monkeypatch
     assert caplog.text.count("Ray gave a worker a GPU on") == 1
 
 
-def test_what_no_node_has_is_said_at_once(head: Head, tmp_path):
-    """A label, a GPU; and a store that not every node sees."""
+def test_what_no_node_has_is_said_at_once(head: Head, tmp_path, monkeypatch):
+    """A label, a GPU; and a store that not every node sees. Nor has the cluster an autoscaler, though the process has
+    seen another cluster with one of the second generation.
+    """
+    monkeypatch.setattr(utils, "cached_is_autoscaler_v2", True)
     attached = Attached(head.address, 0)
     try:
+        assert coming(attached.ray) is None
+        assert not utils.cached_is_autoscaler_v2
 
         def pools(file: str | None = None, **part: object) -> None:
             found = nodes.Nodes(attached.ray, Resources(**part), file)
