@@ -62,6 +62,7 @@ def test_a_second_sweep_gets_its_share_while_the_first_goes_on(head: Head, tmp_p
     first_words = [*patient(tmp_path, "first", packs, 2.0), "--address", head.address]
     patient(tmp_path, "second", 2, 0.0)
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)  # where workers look for modules
     with subprocess.Popen(first_words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as first:
         try:
             deadline = time.monotonic() + 120
