@@ -34,6 +34,7 @@ PARTS = {  # and what is said above its rows
     "noop": "Jobs that do nothing",
     "scheduler": "The scheduler",
     "simulation": "A cluster that is pretended, through the real scheduling code",
+    "driver": "A driver of many workers",
     "cluster": "A cluster, whose nodes are processes of one machine",
     "fig1": "A whole sweep",
 }
@@ -80,6 +81,10 @@ def measure(part: str, rounds: int, share: float) -> list[Row]:
         from simulation import rows as of_simulation
 
         return of_simulation()
+    if part == "driver":
+        from driver import rows as of_a_driver
+
+        return [*of_a_driver()]
     if part == "cluster":
         from cluster import rows as of_a_cluster
 
