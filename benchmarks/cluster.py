@@ -80,12 +80,14 @@ def submitted(folder: Path, rounds: int = 3) -> Row:
 
 def used(folder: Path, jobs: int = 640) -> list[Row]:
     """Three nodes, one of which counts a GPU as if PyTorch could use it; jobs of a second that sleep."""
-    path = {"PYTHONPATH": str(Path(__file__).parent)}  # where the workers find the jobs' classes
+    here = str(Path(__file__).parent)  # where the workers find the jobs' classes
     with ExitStack() as nodes:
-        head = nodes.enter_context(Head(folder, **path))
+        head = nodes.enter_context(Head(folder, PYTHONPATH=here))
         for name, *has in (("four", "--num-cpus=4"), ("gpu", "--num-cpus=2", "--num-gpus=1")):
             arguments = [*has, f"--address={head.address}"]
-            nodes.enter_context(Node(folder, name, "127.0.0.1", *arguments, environment=ENVIRONMENT | path))
+            nodes.enter_context(
+                Node(folder, name, "127.0.0.1", *arguments, environment=ENVIRONMENT | {"PYTHONPATH": here})
+            )
         executor = OnRay(head.address)
         try:
             assert executor.nodes is not None

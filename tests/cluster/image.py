@@ -87,8 +87,8 @@ def build(text: str, given: dict[str, str], folder: Path) -> Stage:
     for number, (word, rest) in enumerate(instructions(text)):
         print(f"{word} {rest}", flush=True)
         if word == "FROM":
-            image, *name = rest.split(" AS ")
-            stage = stages[name[0] if name else ""] = Stage(folder / str(number), image)
+            image, _, name = rest.partition(" AS ")
+            stage = stages[name] = Stage(folder / str(number), image)
             stage.make()
         elif word == "ARG":
             name, _, default = rest.partition("=")

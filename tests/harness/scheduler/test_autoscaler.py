@@ -17,6 +17,7 @@ from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE
 from lfombench.harness import load, run
 from lfombench.harness.scheduler import view
 from lfombench.harness.scheduler.attached import Attached
+from lfombench.harness.scheduler.autoscaler import coming
 from tests.nodes import Head, free_port
 
 pytestmark = [
@@ -85,8 +86,13 @@ def cores(head: Head) -> int:
 
 def test_nodes_come_for_a_sweep_and_leave_after_it(growing: Head, small, tmp_path, monkeypatch):
     """And while they come the cluster is known to say so, or a run would give up on slow ones after five minutes."""
-    real, said = view.coming, []
-    monkeypatch.setattr(view, "coming", lambda ray: said.append(real(ray)) or said[-1])
+    said = list[int | None]()
+
+    def noted(ray: Any) -> int | None:
+        said.append(coming(ray))
+        return said[-1]
+
+    monkeypatch.setattr(view, "coming", noted)
     monkeypatch.setattr(view, "EVERY", 0.5)
     assert cores(growing) == 0
     summary = run(load(str(small)), str(tmp_path / "out"), address=growing.address, mlflow="off")
