@@ -135,6 +135,8 @@ def main() -> None:
         given = dict(word.split("=", 1) for word in arguments.build_arg)
         use(build((REPOSITORY / "cluster/Dockerfile").read_text(), given, arguments.inside))
         return
+    if os.geteuid() or shutil.which("debootstrap") is None:
+        sys.exit("the image's steps need root, and debootstrap on the path")
     with tempfile.TemporaryDirectory() as folder:  # deleted where nothing of this machine is mounted in it
         namespace = ["unshare", "--mount", sys.executable, "-m", "tests.cluster.image", "--inside", folder]
         sys.exit(subprocess.run([*namespace, *sys.argv[1:]], check=False).returncode)
