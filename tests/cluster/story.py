@@ -111,6 +111,8 @@ def tell(folder: Path) -> None:
 
 
 if __name__ == "__main__":
+    if " " in sys.prefix:
+        raise SystemExit(f"`ray start --head` does not stay up where its path has a space, and {sys.prefix!r} has one")
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # it listens to this machine alone
     with tempfile.TemporaryDirectory() as place:
         tell(Path(place))
