@@ -10,6 +10,7 @@ import tempfile
 
 from ..errors import UserError
 from ..signals import guarded
+from . import forked, forkserver
 from .address import reachable
 from .ray_start import NoRay, start
 
@@ -40,13 +41,21 @@ class Attached:
         # from an empty folder.
         self.folder, self.empty = os.getcwd(), tempfile.TemporaryDirectory(prefix="lfombench-")
         self.own = ""  # what Ray keeps its files in, where it started here
+        self.at_end = contextlib.ExitStack()
         try:
             with guarded(), contextlib.chdir(self.empty.name):
                 if address is None:
-                    self.own = start(cpus)
+                    forks = self.at_end.enter_context(contextlib.closing(forkserver.OfThisRun()))
+                    self.own = start(cpus, forks.name)
                 else:
-                    ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+                    ray.init(
+                        address=address,
+                        runtime_env=forked.runtime_env(),
+                        log_to_driver=False,
+                        logging_level=logging.ERROR,
+                    )
         except Exception as error:  # Exception itself among them
+            self.at_end.close()
             self.empty.cleanup()
             if address is None:
                 raise
@@ -57,6 +66,7 @@ class Attached:
         if not self.closed:
             self.closed = True
             self.ray.shutdown()
+            self.at_end.close()
             self.empty.cleanup()
             if self.own:
                 shutil.rmtree(self.own, ignore_errors=True)

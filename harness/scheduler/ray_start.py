@@ -8,16 +8,18 @@ import os
 import shutil
 import signal
 import socket
+import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from ..awake import Awake
 from ..compiler import cache
 from ..errors import UserError
+from . import forked
 from .private import keep_token_private, on_loopback
 
 SOCKET = 103  # bytes that the path of a socket may have: 107 on Linux, 103 on macOS
@@ -25,6 +27,7 @@ BELOW = len("/session_2026-11-27_22-30-00_123456_4194304/sockets/plasma_store") 
 PARENTS = ("/tmp", "/var/tmp", "/dev/shm")  # where a temporary folder may be, if not where the system says
 TRIES = 2
 CACHE = "LFOMBENCH_CACHE"
+PRESTART = "RAY_prestart_worker_first_driver"  # workers that nobody has asked for, and that are no forks
 PATIENCE = 120.0  # seconds that the machine is given to start, four times as long as Ray would
 STORE = 256 << 20  # bytes for what goes between processes
 LEAST_STORE = 80 << 20  # less Ray refuses
@@ -34,21 +37,23 @@ class NoRay(UserError):
     """Ray cannot start on this machine; the message says why, and what can be tried."""
 
 
-def start(cpus: int) -> str:
+def start(cpus: int, fork_server: str = "") -> str:
     """Start Ray on this machine with so many CPUs; the folder that it keeps its files in, to be deleted when it ends.
 
-    Raises NoRay.
+    fork_server: the name of the one that its workers come from; empty where they cannot be forked. Raises NoRay.
     """
     import ray
 
+    forks = {forked.NAME: fork_server, PRESTART: "0"} if fork_server else {}
     said = ""
     for _ in range(TRIES):
         folder = own_folder()
         try:
             keep_token_private()
-            with _patient(), _beyond_the_terminal(), _one_cache(), on_loopback():
+            with _patient(), _beyond_the_terminal(), _one_cache(), on_loopback(), _variables(forks):
                 ray.init(
                     address="local",
+                    runtime_env=forked.runtime_env(sys.executable),
                     num_cpus=cpus,
                     include_dashboard=False,
                     object_store_memory=store_size(),
@@ -138,14 +143,24 @@ def _beyond_the_terminal() -> Iterator[None]:
 @contextlib.contextmanager
 def _one_cache() -> Iterator[None]:
     """Let all workers here keep compiled programs where this process does, a temporary folder too."""
-    before = os.environ.get(CACHE)
+    known: dict[str, str] = {}
     with contextlib.suppress(OSError):
-        os.environ[CACHE] = str(cache.folder())
+        known[CACHE] = str(cache.folder())
+    with _variables(known):
+        yield
+
+
+@contextlib.contextmanager
+def _variables(values: Mapping[str, str]) -> Iterator[None]:
+    """Set variables for what starts meanwhile."""
+    before = {name: os.environ[name] for name in values if name in os.environ}
+    os.environ |= values
     try:
         yield
     finally:
-        os.environ.pop(CACHE, None)
-        os.environ |= {} if before is None else {CACHE: before}
+        for name in values:
+            del os.environ[name]
+        os.environ |= before
 
 
 def _is_main() -> bool:

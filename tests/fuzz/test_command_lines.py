@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 
 from tests.builders import SMALL
 from tests.commands import lfombench
@@ -17,7 +17,7 @@ from tests.fuzz.budget import examples, seconds
 from tests.fuzz.command_words import lines
 
 LIMIT = 60.0  # seconds of computing, for a command
-WRITING = ("run", "merge", "report", "prune")  # commands that may write into the store at --out
+WRITING = ("run", "merge", "report", "prune", "mlflow")  # commands that may write into the store at --out
 
 
 @dataclass(frozen=True)
@@ -94,6 +94,7 @@ def outs(world: World, words: list[str]) -> set[Path]:
 
 @examples(25)
 @given(words=lines())
+@example(words=["mlflow", "rebuild", "--out", "STORE", "--json"])
 def test_a_command_line_ends_with_an_exit_code_and_leaves_nothing_behind(world, words):
     world.again()
     line, before = [world.word(word) for word in words], found(world.beside)

@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -109,8 +110,13 @@ def test_a_gpu_that_pytorch_cannot_use_is_said_once_and_its_machine_has_its_core
     executor = OnRay(workers=2)
     try:
         assert [(pool.kind, pool.workers) for pool in executor.pools] == [("cpu", 2)]
-        finished = list(schedule.outcomes(map(PlannedPack, two_packs(2)), executor, NoRecord()))
-        assert executor.workers == {"cpu": 2}
+        packs = [PlannedPack(pack) for pack in two_packs(2)]
+        executor.fit(packs)
+        begin = time.monotonic()
+        while executor.idle()["cpu"] < 2:  # both start, as neither waits for a share
+            assert time.monotonic() - begin < 120
+            executor.poll(0.1)
+        finished = list(schedule.outcomes(packs, executor, NoRecord()))
     finally:
         executor.close()
     assert [row["status"] for _, outcome in finished for row in outcome.tables["jobs"].to_pylist()] == ["done"] * 4
