@@ -91,6 +91,7 @@ def used(folder: Path, jobs: int = 640) -> list[Row]:
         executor = OnRay(head.address)
         try:
             assert executor.nodes is not None
+            assert executor.pools  # once all nodes have said what they have
             known = executor.nodes.known
             [name] = [name for name, node in executor.nodes.living.items() if node["Resources"].get("GPU")]
             known[name] = replace(known[name], gpus=("some GPU",), gpu_memory=8e9)

@@ -21,6 +21,7 @@ from .parcel import ENVIRONMENT, Contents, environment, pack
 
 ENDED = {"SUCCEEDED": 0, "FAILED": 1, "STOPPED": 3}
 AGAIN = 2.0  # seconds until a connection is tried again
+GRACE = 30.0  # seconds that a job which is stopped is given to end
 PATIENCE = 600.0  # seconds without an answer after which the log is followed no longer
 
 
@@ -133,6 +134,17 @@ def stop(job: str, address: str) -> None:
     jobs_api = known(job, address)
     with told(address):
         jobs_api.stop_job(job)
+
+
+def withdraw(job: str, address: str) -> None:
+    """Stop a job that should not have been submitted, and let the cluster forget it."""
+    jobs_api = known(job, address)
+    with told(address):
+        jobs_api.stop_job(job)
+        begun = time.monotonic()
+        while jobs_api.get_job_status(job).value not in ENDED and time.monotonic() - begun < GRACE:
+            time.sleep(0.2)
+        jobs_api.delete_job(job)
 
 
 def status(job: str, address: str) -> str:

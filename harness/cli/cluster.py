@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from ..errors import UserError
 from .options import ADDRESS, CLUSTER, JSON, with_options
 from .run import HOW
 
@@ -53,11 +54,6 @@ def submit(
     """Run SWEEP on a cluster, through Ray Jobs, and follow its log. Ctrl-C ends the following, not the job."""
     from lfombench.cluster import jobs
 
-    from ..spec.loader import load
-
-    if code:
-        sys.path.insert(0, code)
-    load(sweep)
     said = click.core.ParameterSource.COMMANDLINE
     words = [
         word
@@ -78,6 +74,11 @@ def submit(
         tell=click.echo,
     )
     click.echo(f"submitted {job}; lfombench logs {job} --address {address}; lfombench stop {job} --address {address}")
+    try:
+        _read(sweep, code)
+    except UserError:
+        jobs.withdraw(job, address)
+        raise
     if no_wait:
         return
     _follow(job, address)
@@ -142,6 +143,15 @@ def stop(job: str, address: str) -> None:
 
     jobs.stop(job, address)
     click.echo(f"{job}: stopping; submit its sweep again to go on from what is committed")
+
+
+def _read(sweep: str, code: str | None) -> None:
+    """Read a sweep as its job does: while that starts, as what this imports takes seconds as well."""
+    from ..spec.loader import load
+
+    if code:
+        sys.path.insert(0, code)
+    load(sweep)
 
 
 def _follow(job: str, address: str) -> None:

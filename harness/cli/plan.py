@@ -38,6 +38,7 @@ def plan(sweep: str, out: str, stale: str, as_json: bool, **options: Any) -> Non
 
     chosen = Options(resources=resources(options), **options)
     with contextlib.closing(Workers(sweep, Store(out), chosen)) as workers:
+        workers.join()
         work = make_plan(load(sweep), Store(out), workers.pools, stale == "keep")
     packs: list[dict[str, Any]] = [
         {

@@ -59,7 +59,7 @@ class Plan:
 def make_plan(
     sweep: Sweep,
     store: Store,
-    pools: Sequence[Pool] = (),
+    pools: Callable[[], Sequence[Pool]] = lambda: (),
     keep_stale: bool = False,
     checkpoints: CheckpointStore | None = None,
     owns: Callable[[str], bool] = lambda job: True,
@@ -67,7 +67,8 @@ def make_plan(
 ) -> Plan:
     """What a sweep still lacks in a store, as packs.
 
-    pools: of the workers that they are for; by default those of this machine. keep_stale: results of code that has
+    pools: of the workers that they are for, asked for when all else is known, as nodes of a cluster take their time; by
+    default those of this machine. keep_stale: results of code that has
     changed since are good enough. owns: which jobs are this driver's.
     without: jobs that were tried, and failed.
     """
@@ -84,7 +85,7 @@ def make_plan(
     lacking = _with_waits(list(pending(counted(), done, queries.failed(place), parts, keep_stale)), done)
     left = [one for one in lacking if one.job.id not in without]
     own = [one for one in left if owns(one.job.id)]
-    known = [with_history(store, one) for one in pools or [here(None)]]
+    known = [with_history(store, one) for one in pools() or [here(None)]]
     planned = packs(own, known, (checkpoints or CheckpointStore(place, mend=False)).point)
     costs = {one.kind: [its.cost for its in planned if its.cost and its.pool == one.kind] for one in known}
     time = estimate((costs[one.kind], one.workers) for one in known)

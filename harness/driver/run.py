@@ -106,6 +106,7 @@ class _Run:
             store.remove_uncommitted()
             for name in maintenance.repair(store):
                 log.warning("%s is damaged: its jobs run again", name)
+        self.workers.join()  # once nothing is removed any more: a file in the store tells its nodes that they see it
         self.shares.enter(options.stop, log.warning)
         record_skipped(store, self.sweep)
         if shown_at := where(store.out, options.mlflow, log.warning):
@@ -192,7 +193,7 @@ class _Run:
         )
 
     def _planned(self) -> Plan:
-        shares, pools = self.shares, self.workers.pools
+        shares, pools = self.shares, self.workers.pools  # these are asked for their number last
         keep = self.options.keep_stale or shares.shared  # whose code is right, drivers beside each other cannot tell
         return make_plan(self.sweep, self.store, pools, keep, self.checkpoints, shares.owns, shares.failed)
 

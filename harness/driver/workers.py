@@ -29,15 +29,23 @@ SUBMITTED = "LFOMBENCH_CODE"  # a variable that is set where `submit` started th
 
 
 class Workers:
-    """Those of this machine start when the first pack needs them; a cluster is joined when the run is planned."""
+    """Those of this machine start when the first pack needs them; a cluster is joined before the run is planned."""
 
     def __init__(self, sweep: str, store: Store, options: Options) -> None:
         self.sweep, self.store, self.options = sweep, store, options
+        self.seen = contextlib.ExitStack()  # the file that every node must see
 
-    @property
+    def join(self) -> None:
+        """Ask the nodes of a cluster what they have: they answer while this process does something else."""
+        if self.options.address is not None:
+            self._cluster  # noqa: B018
+
     def pools(self) -> Sequence[Pool]:
-        """What there is room for."""
-        return [here(self.options.workers)] if self.options.address is None else self._cluster.pools
+        """What there is room for, once the nodes of a cluster have said so."""
+        if self.options.address is None:
+            return [here(self.options.workers)]
+        with self.seen:
+            return self._cluster.pools
 
     @functools.cached_property
     def executor(self) -> Executor:
@@ -61,6 +69,7 @@ class Workers:
         for name in ("executor", "_cluster"):
             if name in vars(self):
                 getattr(self, name).close()
+        self.seen.close()
 
     @functools.cached_property
     def _cluster(self) -> OnRay:
@@ -68,8 +77,8 @@ class Workers:
 
         options = self.options
         assert options.address is not None
-        with self._file() as file:
-            return OnRay(options.address, options.workers, options.resources, self.sweep, options.priority, file)
+        file = self.seen.enter_context(self._file())
+        return OnRay(options.address, options.workers, options.resources, self.sweep, options.priority, file)
 
     @contextlib.contextmanager
     def _file(self) -> Iterator[str | None]:

@@ -84,10 +84,14 @@ class FairShare:
         self.register: Any = None
         self.answer: Any = None  # of the last word
         self.clock = Awake(BEAT)
-        self.said = -BEAT
+        self.said: float | None = None
 
     def update(self, wants: Counts, has: Counts, room: Counts) -> None:
-        """Say what this driver wants and has, from time to time, and hear what others do. It waits for no answer."""
+        """Say what this driver wants and has, from time to time, and hear what others do. It waits for no answer, and
+        says nothing before its first workers have begun to start: the register would take a core from them.
+        """
+        if self.said is None:
+            self.said = self.clock()
         if self.answer is not None:
             ready, _ = self.ray.wait([self.answer], timeout=0)
             if ready:

@@ -65,10 +65,7 @@ def _name(worker: Path) -> str:
     if NAME in os.environ:
         return os.environ[NAME]
     package = Path(__file__).parents[2]
-    files = [
-        Path(sys.executable),
-        *worker.parents[3:4],
-    ]  # a folder of packages is as new as the last that was installed
+    files = [Path(sys.executable), *worker.parents[3:4]]  # a folder of packages is as new as its latest
     for room in ("harness", "tasks", "solvers"):
         files += sorted((package / room).rglob("*.py"))
     dates = [(str(path), path.stat().st_mtime_ns) for path in files]

@@ -23,6 +23,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 IMPORTS = "lfombench.harness.scheduler.on_ray"  # without Ray, which reads variables of a worker when it is imported
+FINGERPRINT = "lfombench.harness.spec.fingerprint"
 OWN = ("RAY_JOB_ID", "CUDA_VISIBLE_DEVICES", "PWD", "OLDPWD")  # variables that differ from worker to worker
 LINGER = 300.0  # seconds without workers after which it ends
 READ = 10.0  # seconds in which an order must have come
@@ -89,6 +90,7 @@ def serve(listener: socket.socket, owner: int) -> list[str]:
     except ProcessLookupError:
         sys.exit()
     importlib.import_module(IMPORTS)
+    importlib.import_module(FINGERPRINT).read_engine()
     gc.collect()
     gc.freeze()  # so that no fork writes to, and thus copies, what is here
     workers: dict[int, int] = {}  # their processes, by what tells their ends

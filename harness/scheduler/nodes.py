@@ -34,6 +34,7 @@ class Nodes:
         self.left_out: dict[str, str] = {}  # nodes that get no work, and why
         self.blind: list[str] = []  # hosts that do not see the file
         self.viewer, self.view = Viewer(ray), View({}, frozenset(), {}, None)
+        self.here = ray.get_runtime_context().get_node_id()
 
     def __str__(self) -> str:
         """What they have, for messages."""
@@ -69,6 +70,9 @@ class Nodes:
         for name, node in self.living.items():
             if self._chosen(node) and name not in self.known | self.left_out and name not in waiting:
                 has_gpus = _claimed(node) > 0
+                if name == self.here and not has_gpus:  # this process would hold on to a GPU that it has looked at
+                    self._know(name, facts(self.file, has_gpus))
+                    continue
                 task = self.ray.remote(num_cpus=0, max_retries=0, max_calls=1 if has_gpus else 0)(facts)
                 there = task.options(label_selector={NODE: name})
                 self.asked[there.remote(self.file, has_gpus)] = name
@@ -84,6 +88,10 @@ class Nodes:
             if name in self.living and self.tries[name] >= TRIES:
                 self.leave_out(name, self.living[name]["NodeManagerHostname"], str(error).strip().splitlines()[-1])
             return
+        self._know(name, found)
+
+    def _know(self, name: str, found: Facts) -> None:
+        """Note what a node has."""
         if not found.sees:
             self.blind.append(found.host)
             return self.leave_out(name, found.host, "it does not see --out")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import socket
@@ -29,6 +30,7 @@ from .faults import Event, Fault, run_pack
 from .handshake import Answer, Question, answer, foreign
 from .nodes import Nodes
 from .packing import PlannedPack
+from .pools import Pool
 from .resources import Resources
 
 log = logging.getLogger("lfombench")
@@ -71,11 +73,20 @@ class OnRay:
         self.said = False  # that this run waits for room
         try:
             if self.nodes:
-                self.nodes.survey()
-            self.pools = self.nodes.pools() if self.nodes else [here(workers)]
+                self.nodes.refresh()
         except BaseException:
             self.close()
             raise
+
+    @functools.cached_property
+    def pools(self) -> list[Pool]:
+        """What there is room for. Of a cluster, once its nodes have said what they have; UserError where one does not
+        see the file, or none has what was asked for.
+        """
+        if self.nodes is None:
+            return [here(self.most)]
+        self.nodes.survey()
+        return self.nodes.pools()
 
     @property
     def workers(self) -> Mapping[str, int]:

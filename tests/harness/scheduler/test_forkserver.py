@@ -28,7 +28,8 @@ import json, os, sys, threading
 print(json.dumps({
     "process": os.getpid(), "parent": os.getppid(), "group": os.getpgid(0), "words": sys.argv, "path": sys.path,
     "imported": "torch" in sys.modules, "name": __name__, "folder": os.getcwd(), "variables": dict(os.environ),
-    "pressing": [os.nice(0), int(open("/proc/self/oom_score_adj").read())], "files": sorted(os.listdir("/proc/self/fd")),
+    "pressing": [os.nice(0), int(open("/proc/self/oom_score_adj").read())],
+    "files": sorted(os.listdir("/proc/self/fd")),
 }), flush=True)
 print("and an error", file=sys.stderr)
 """

@@ -249,7 +249,7 @@ for line in sys.stdin:
     solvers = [find("solver", "own.mine:Signs")(depth=1), LinearTransformer(depth=1, preconditioner="full")]
     tasks = [LinearRegression(d=2, n=3)]
     sweep = Sweep(name="mine", tasks=tasks, solvers=solvers, protocols=[quick], seeds=range(seeds))
-    plan = make_plan(sweep, Store(out), (), keep)
+    plan = make_plan(sweep, Store(out), keep_stale=keep)
     done = run(sweep, out, workers=0, mlflow="off", keep_stale=keep)
     told = {"why": plan.why, "ran": done.ran, "done": done.done, "exit_code": done.exit_code}
     print(json.dumps(told), flush=True)
