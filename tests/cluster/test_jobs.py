@@ -130,6 +130,10 @@ def test_a_sweep_is_submitted_stopped_and_continued_by_submitting_it_again(head,
     assert states["patience-1"] == ("STOPPED", "patience", str(out))
     table = lfombench("jobs", *there).stdout
     assert table.index(name) < table.index("patience-1")
+    (tmp_path / "wrong.yaml").write_text(sweep.read_text().replace("depth: 2", "deep: 2"))
+    wrong = lfombench("submit", str(tmp_path / "wrong.yaml"), *there, "--out", str(out), "--name", "wrong")
+    assert (wrong.returncode, "'deep'" in wrong.stderr) == (2, True), wrong.stderr
+    assert "wrong" not in [job["name"] for job in json.loads(lfombench("jobs", *there, "--json").stdout)]
     unknown = lfombench("stop", "nothing", *there)
     assert unknown.returncode == 1
     assert "no job 'nothing'" in unknown.stderr
