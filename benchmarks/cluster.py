@@ -59,7 +59,7 @@ def ready(workers: int = 16) -> Row:
     work = f"a worker of {workers} on one machine until it is ready, against importing PyTorch and Ray alone"
     note = (
         f"all in {took:.0f} s on two cores; all that the machine computes meanwhile, and its share of the process that "
-        f"they fork from; each has {alone / 1e6:.0f} MB of its own. Each importing for itself, it was 5.5 s: half is 2.7"
+        f"they fork from; each has {alone / 1e6:.0f} MB of its own. When each imported for itself it was 5.5 s"
     )
     return Row(work, "s of processor", theirs, ours, theirs / ours, None, None, 2.7, note)
 

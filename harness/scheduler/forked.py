@@ -26,14 +26,18 @@ PATIENCE = 30.0  # seconds within which it must have forked: Ray waits twice as 
 TRIES, PAUSE = 40, 0.05  # until it listens, and the seconds between them
 
 # The Python of whichever node this runs on, as its Ray has it, which is the parent of what Ray starts.
-NODES_PYTHON = r"$(tr '\0' '\n' </proc/$PPID/cmdline | sed -n 's/^--python_worker_command=\([^ ]*\) .*/\1/p')"
+FIND = r"tr '\0' '\n' </proc/$PPID/cmdline | sed -n 's/^--python_worker_command=\([^ ]*\) .*/\1/p' | grep ."
+NODES_PYTHON = f"$({FIND} || echo python)"
 CODE = """\
 import os, sys
+words = sys.argv[1:]
 try:
-    from lfombench.harness.scheduler.forked import become
-except ImportError:
-    os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
-become(sys.argv[1:])
+    from lfombench.harness.scheduler.forked import is_handed_over
+    done = is_handed_over(words)
+except Exception:  # whatever ails the lfombench of this node: the worker will say it
+    done = False
+if not done:
+    os.execv(sys.executable, [sys.executable, *words])
 """
 
 
@@ -48,14 +52,22 @@ def runtime_env(python: str | None = None) -> dict[str, str]:
     return {"py_executable": f"{shlex.quote(python) if python else NODES_PYTHON} -P -c {shlex.quote(CODE)}"}
 
 
-def become(words: Sequence[str]) -> None:
-    """Let a fork be the worker that Ray wants here, or become it. words: those that follow Python."""
-    handed_over = False
-    if not words[0].startswith("-"):  # options of Python, for a new one
-        with contextlib.suppress(OSError):
-            handed_over = _handed_over(_name(Path(words[0])), words)
-    if not handed_over:
-        os.execv(sys.executable, [sys.executable, *words])
+def is_handed_over(words: Sequence[str]) -> bool:
+    """Let a fork be the worker that Ray wants here: whether one is. words: those that follow Python."""
+    if words[0].startswith("-"):  # options, for a Python that starts anew
+        return False
+    name = _name(Path(words[0]))
+    for _ in range(TRIES):
+        with socket.socket(socket.AF_UNIX) as link:
+            link.settimeout(PATIENCE)
+            try:
+                link.connect(f"\0{name}")
+                return user(link) == os.getuid() and _order(link, words)
+            except ConnectionRefusedError:
+                with contextlib.suppress(OSError, KeyError, ValueError):  # another worker is quicker
+                    start(name, int(os.environ["RAY_RAYLET_PID"]))
+        time.sleep(PAUSE)
+    return False
 
 
 def _name(worker: Path) -> str:
@@ -71,21 +83,6 @@ def _name(worker: Path) -> str:
     dates = [(str(path), path.stat().st_mtime_ns) for path in files]
     parts = [os.getuid(), sys.executable, sorted(shared(os.environ).items()), dates]
     return f"lfombench-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]}"
-
-
-def _handed_over(name: str, words: Sequence[str]) -> bool:
-    """Whether a fork has taken over what this process was started for."""
-    for _ in range(TRIES):
-        with socket.socket(socket.AF_UNIX) as link:
-            link.settimeout(PATIENCE)
-            try:
-                link.connect(f"\0{name}")
-                return user(link) == os.getuid() and _order(link, words)
-            except ConnectionRefusedError:
-                with contextlib.suppress(OSError, KeyError, ValueError):  # another worker is quicker
-                    start(name, int(os.environ["RAY_RAYLET_PID"]))
-        time.sleep(PAUSE)
-    return False
 
 
 def _order(link: socket.socket, words: Sequence[str]) -> bool:

@@ -21,7 +21,7 @@ from ray.scripts.scripts import start
 from lfombench.analysis.results import table
 from lfombench.harness.cli.main import cli
 from lfombench.harness.errors import UserError
-from tests.commands import process
+from tests.commands import lfombench
 from tests.nodes import BIN
 
 FOLDER = Path(__file__).parents[2] / "cluster"
@@ -189,7 +189,7 @@ def results(folder: Path) -> int:
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("ray")
-def test_a_slurm_job_that_is_preempted_is_queued_again_and_goes_on(slurm, tmp_path):
+def test_a_slurm_job_that_is_preempted_is_queued_again_and_goes_on(slurm, tmp_path, monkeypatch):
     """A head and a worker by real Ray, with the job's own token, of which nothing is left. Two packs are done when it
     is ended, one waits.
     """
@@ -213,7 +213,9 @@ def test_a_slurm_job_that_is_preempted_is_queued_again_and_goes_on(slurm, tmp_pa
     assert left == ""
     assert not Path(f"/tmp/ray-{slurm['SLURM_JOB_ID']}").exists()
     (tmp_path / "go").touch()
-    again = process("run", "waits.yaml", "--out", "out", "--mlflow", "off", "--workers", "0", cwd=tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    again = lfombench("run", "waits.yaml", "--out", "out", "--mlflow", "off", "--workers", "0")
     assert "6 jobs, 4 done, 2 to run" in again.stdout, again.stdout + again.stderr
     assert again.returncode == 0
 
@@ -230,7 +232,7 @@ def test_the_elements_of_a_slurm_array_share_a_sweep(slurm, tmp_path):
     said = [one.communicate(timeout=200)[0].decode() for one in elements]
     assert [one.returncode for one in elements] == [0, 0], said
     assert table(str(tmp_path / "out"), "jobs").collect()["job"].n_unique() == 6
-    assert process("status", "--out", "out", cwd=tmp_path).returncode == 0
+    assert lfombench("status", "--out", str(tmp_path / "out")).returncode == 0
 
 
 @pytest.mark.parametrize("script", [path.name for path in SCRIPTS])
