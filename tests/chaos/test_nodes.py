@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -47,8 +48,14 @@ def survives(
 
 
 def working(node: Node) -> bool:
-    """Whether a worker on a node runs a pack."""
-    return any(b"ray::_Worker.run" in cmdline(pid) for pid in descendants(node.process.pid))
+    """Whether a worker on a node runs a pack: a fork of a process beside the node's Ray, which its variables name."""
+    below = {f"RAY_RAYLET_PID={pid}".encode() for pid in descendants(node.process.pid)}
+    workers = [process for process in Path("/proc").glob("[0-9]*") if b"ray::_Worker.run" in cmdline(int(process.name))]
+    for process in workers:
+        with contextlib.suppress(OSError):
+            if below & {*(process / "environ").read_bytes().split(b"\0")}:
+                return True
+    return False
 
 
 def test_a_dead_node_changes_nothing(undisturbed: pl.DataFrame, storm: Storm, head: Head, tmp_path: Path) -> None:

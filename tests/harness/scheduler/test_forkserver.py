@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +19,7 @@ import pytest
 
 from lfombench.harness.scheduler import forked
 from lfombench.harness.scheduler.forkserver import SIZE, possible, start
-from tests.machine import NOBODY, python, users_needed
+from tests.machine import NOBODY, elsewhere, python, users_needed
 
 pytestmark = [
     pytest.mark.skipif(not possible(), reason="this system forks no workers"),
@@ -134,21 +136,18 @@ print(repr(link.recv(1)))
 """
     done = python(code, user=NOBODY)
     assert done.stdout == "b''\n" or done.stderr.endswith(("reset by peer\n", "Broken pipe\n")), done
-    code = """
-import socket, time
-theirs = socket.socket(socket.AF_UNIX)
-theirs.bind("\\0lfombench-of-a-stranger")
-theirs.listen()
-print("listens", flush=True)
-time.sleep(100)
-"""
-    rights = [f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
-    with subprocess.Popen(["setpriv", *rights, "python3", "-c", code], stdout=subprocess.PIPE, text=True) as stranger:
-        assert stranger.stdout.readline() == "listens\n"
-        try:
-            assert not started(worker, LFOMBENCH_FORKSERVER="lfombench-of-a-stranger")["imported"]
-        finally:
-            stranger.kill()
+    with socket.socket(socket.AF_UNIX) as theirs, tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        copy = shutil.copy(worker, folder)
+        theirs.bind(f"\0lfombench-of-a-stranger-{os.getpid()}")
+        theirs.listen()
+        variables = os.environ | {"LFOMBENCH_FORKSERVER": f"lfombench-of-a-stranger-{os.getpid()}"}
+        command = [sys.executable, "-P", "-c", forked.CODE, copy]
+        done = elsewhere(command, user=NOBODY, environment=variables, cwd=folder)
+        assert not json.loads(done.stdout)["imported"], done
+        link, _ = theirs.accept()
+        with link:
+            assert link.recv(1) == b""  # it was told nothing
 
 
 def test_one_whose_ray_has_ended_already_ends_at_once():
