@@ -95,7 +95,8 @@ def serve(listener: socket.socket, owner: int) -> list[str]:
     gc.freeze()  # so that no fork writes to, and thus copies, what is here
     workers: dict[int, int] = {}  # their processes, by what tells their ends
     while True:
-        ready, _, _ = select.select([listener, ends, *workers], [], [], None if workers else LINGER)
+        awaited: list[socket.socket | int] = [listener, ends, *workers]
+        ready, _, _ = select.select(awaited, [], [], None if workers else LINGER)
         if not ready or ends in ready:
             sys.exit()
         for fd in workers.keys() & {*ready}:
