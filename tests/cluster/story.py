@@ -24,7 +24,7 @@ seeds: 6
 tasks: [linear_regression: {{d: 5, n: {n}}}]
 solvers:
   - conjugate_gradient: {{depth: 4}}
-  - linear_transformer: {{preconditioner: {{each: [scalar, full]}}, depth: {{each: [1, 2, 3, 4]}}}}
+  - memformer: {{memory: cgd, preconditioner: {{each: [scalar, full]}}, depth: {{each: [1, 2, 3, 4]}}}}
 """
 
 
@@ -61,7 +61,7 @@ def wait(until: Callable[[], bool], seconds: float = 180.0) -> None:
 def tell(folder: Path) -> None:
     """The story."""
     out = str(folder / "out")
-    for name, steps, n in (("first", 1_500_000, 20), ("second", 500, 10)):
+    for name, steps, n in (("first", 60_000, 20), ("second", 500, 10)):
         (folder / f"{name}.yaml").write_text(SWEEP.format(name=name, steps=steps, n=n))
     say("A cluster: a head with two cores and two nodes with one each.")
     with contextlib.ExitStack() as cluster:
