@@ -61,7 +61,7 @@ def wait(until: Callable[[], bool], seconds: float = 180.0) -> None:
 def tell(folder: Path) -> None:
     """The story."""
     out = str(folder / "out")
-    for name, steps, n in (("first", 60_000, 20), ("second", 500, 10)):
+    for name, steps, n in (("first", 250_000, 20), ("second", 500, 10)):
         (folder / f"{name}.yaml").write_text(SWEEP.format(name=name, steps=steps, n=n))
     say("A cluster: a head with two cores and two nodes with one each.")
     with contextlib.ExitStack() as cluster:
