@@ -34,7 +34,13 @@ OOM = Path("/proc/self/oom_score_adj")  # by which the system chooses what it ki
 
 def possible() -> bool:
     """Whether this system has what a fork server needs. On macOS a process that has imported much cannot be forked."""
-    return sys.platform == "linux" and hasattr(os, "pidfd_open")
+    if sys.platform != "linux":
+        return False
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except (AttributeError, OSError):  # an older Linux, or a container that forbids it
+        return False
+    return True
 
 
 def start(name: str, owner: int) -> subprocess.Popen[bytes]:

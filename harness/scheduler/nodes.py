@@ -1,4 +1,4 @@
-"""The nodes of a cluster: what each has, as a task there finds it, and how many workers there is room for."""
+"""The nodes of a cluster: what each has, as a process there finds it, and how many workers there is room for."""
 
 from __future__ import annotations
 
