@@ -33,7 +33,7 @@ class Workers:
 
     def __init__(self, sweep: str, store: Store, options: Options) -> None:
         self.sweep, self.store, self.options = sweep, store, options
-        self.seen = contextlib.ExitStack()  # the file that every node must see
+        self.seen = contextlib.ExitStack()  # the file that every node must see, those too that come later
 
     def join(self) -> None:
         """Ask the nodes of a cluster what they have: they answer while this process does something else."""
@@ -44,8 +44,7 @@ class Workers:
         """What there is room for, once the nodes of a cluster have said so."""
         if self.options.address is None:
             return [here(self.options.workers)]
-        with self.seen:
-            return self._cluster.pools
+        return self._cluster.pools
 
     @functools.cached_property
     def executor(self) -> Executor:

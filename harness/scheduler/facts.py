@@ -1,4 +1,4 @@
-"""What a node of a cluster has, as a process there finds it; without a GPU it imports no PyTorch, which takes seconds."""
+"""What a node of a cluster has, as a process there finds it; only for a GPU it imports PyTorch, which takes seconds."""
 
 from __future__ import annotations
 

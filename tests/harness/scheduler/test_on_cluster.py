@@ -14,11 +14,14 @@ from ray.autoscaler.v2 import utils
 from lfombench.analysis.results import table
 from lfombench.harness import PROTOCOLS, Job, load, run
 from lfombench.harness.driver.checkpoints import CheckpointStore
+from lfombench.harness.driver.options import Options
 from lfombench.harness.driver.recorder import StoreRecorder
+from lfombench.harness.driver.workers import SUBMITTED, Workers
 from lfombench.harness.errors import UserError
 from lfombench.harness.scheduler import nodes, schedule, view
 from lfombench.harness.scheduler.attached import Attached
 from lfombench.harness.scheduler.autoscaler import coming
+from lfombench.harness.scheduler.facts import facts
 from lfombench.harness.scheduler.on_ray import OnRay
 from lfombench.harness.scheduler.packing import PlannedPack
 from lfombench.harness.scheduler.resources import Resources
@@ -142,6 +145,22 @@ def test_what_no_node_has_is_said_at_once(head: Head, tmp_path, monkeypatch):
             pools(str(tmp_path / "elsewhere"))
     finally:
         attached.close()
+
+
+def test_nodes_that_come_later_see_the_store_as_well(head: Head, tmp_path, monkeypatch):
+    """The file that tells them was gone once the first ones had seen it: those got no work."""
+    monkeypatch.setenv(SUBMITTED, "1")
+    store = Store(str(tmp_path / "out"))
+    store.create()
+    workers = Workers("late", store, Options(address=head.address))
+    try:
+        workers.join()
+        assert [pool.workers for pool in workers.pools()] == [2]
+        file = workers.executor.nodes.file
+        assert facts(file, False).sees
+    finally:
+        workers.close()
+    assert not Path(file).exists()
 
 
 class Recorder(StoreRecorder):
