@@ -27,7 +27,7 @@ pytestmark = [
 ]
 
 WORKER = """\
-import json, os, sys, threading
+import json, os, sys
 print(json.dumps({
     "process": os.getpid(), "parent": os.getppid(), "group": os.getpgid(0), "words": sys.argv, "path": sys.path,
     "imported": "torch" in sys.modules, "name": __name__, "folder": os.getcwd(), "variables": dict(os.environ),

@@ -156,7 +156,11 @@ def test_nodes_that_come_later_see_the_store_as_well(head: Head, tmp_path, monke
     try:
         workers.join()
         assert [pool.workers for pool in workers.pools()] == [2]
-        file = workers.executor.nodes.file
+        executor = workers.executor
+        assert isinstance(executor, OnRay)
+        assert executor.nodes
+        file = executor.nodes.file
+        assert file
         assert facts(file, False).sees
     finally:
         workers.close()
