@@ -19,7 +19,7 @@ from tests.nodes import ENVIRONMENT, Head, Node
 
 SWEEP = """\
 name: {name}
-protocol: {{use: rigorous, steps: {steps}, batch: 200, test_prompts: 4096}}
+protocol: {{use: rigorous, steps: {steps}, plateau: null, batch: 200, test_prompts: 4096}}
 seeds: 6
 tasks: [linear_regression: {{d: 5, n: {n}}}]
 solvers:
