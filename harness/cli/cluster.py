@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import sys
@@ -77,7 +78,8 @@ def submit(
     try:
         _read(sweep, code)
     except UserError:
-        jobs.withdraw(job, address)
+        with contextlib.suppress(UserError):  # its driver refuses the sweep as well
+            jobs.withdraw(job, address)
         raise
     if no_wait:
         return

@@ -38,7 +38,7 @@ class Workers:
     def join(self) -> None:
         """Ask the nodes of a cluster what they have: they answer while this process does something else."""
         if self.options.address is not None:
-            self._cluster  # noqa: B018
+            self._cluster  # noqa: B018 - joins it
 
     def pools(self) -> Sequence[Pool]:
         """What there is room for, once the nodes of a cluster have said so."""

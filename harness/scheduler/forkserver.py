@@ -122,22 +122,25 @@ def serve(listener: socket.socket, owner: int) -> list[str]:
 
 def _fork(link: socket.socket) -> int | list[str] | None:
     """Take an order and fork: the fork's process, or in the fork its words. None where nobody waits for it."""
+    outputs: list[int] = []
+    process = None
     try:
         link.settimeout(READ)
         if user(link) != os.getuid():
             return None
-        head, outputs, _, _ = socket.recv_fds(link, SIZE.size, 3)
+        head, found, _, _ = socket.recv_fds(link, SIZE.size, 3)
+        outputs += found
         (size,) = SIZE.unpack(head)
         order = b""
         while len(order) < size:
             order += (more := link.recv(1 << 16))
             if not more:
-                return None
+                raise ValueError("an order that is cut off")
         words, variables, folder, nice, oom = json.loads(order)
         process = os.fork()
-    except (OSError, struct.error, ValueError):
-        return None
-    if process:
+    except (OSError, struct.error, TypeError, ValueError):
+        pass
+    if process != 0:
         for fd in outputs:
             os.close(fd)
         return process
@@ -146,6 +149,7 @@ def _fork(link: socket.socket) -> int | list[str] | None:
     os.setpgid(0, 0)  # Ray ends workers with their groups
     with contextlib.suppress(OSError):  # where it may not be more pressing than this process
         os.nice(nice - os.nice(0))
+    with contextlib.suppress(OSError):
         OOM.write_text(oom)
     for to, fd in enumerate(outputs):
         os.dup2(fd, to)

@@ -96,7 +96,7 @@ class OnRay:
 
     def fit(self, packs: Collection[PlannedPack]) -> None:
         """Choose what workers for these packs are given, and start some, once it is known what there is room for."""
-        self.pools  # noqa: B018
+        self.pools  # noqa: B018 - waits for what nodes say
         on_gpus = [planned.pack for planned in packs if planned.pool == "gpu"]
         self.per_gpu = self.resources.per_gpu or packs_per_gpu(on_gpus)
         given = {"gpu": 1 / self.per_gpu, "cpu": 0}

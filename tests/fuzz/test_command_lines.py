@@ -17,7 +17,7 @@ from tests.fuzz.budget import examples, seconds
 from tests.fuzz.command_words import lines
 
 LIMIT = 60.0  # seconds of computing, for a command
-WRITING = ("run", "merge", "report", "prune", "mlflow")  # commands that may write into the store at --out
+WRITING = ("run", "merge", "report", "prune", "sync", "rebuild", "register")  # they may write into the store at --out
 
 
 @dataclass(frozen=True)

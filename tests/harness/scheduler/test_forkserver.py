@@ -100,7 +100,7 @@ def test_a_fork_is_what_ray_would_have_started(server, worker):
 
 
 def test_orders_that_are_cut_or_nonsense_do_no_harm(server, worker):
-    for order in (b"", b"12", SIZE.pack(10**9) + b"{", SIZE.pack(2) + b"{}", SIZE.pack(2) + b"no"):
+    for order in (b"", b"12", SIZE.pack(10**9) + b"{", SIZE.pack(2) + b"{}", SIZE.pack(2) + b"no", SIZE.pack(1) + b"5"):
         with socket.socket(socket.AF_UNIX) as link:
             link.connect(f"\0{server.name}")
             link.sendall(order)
